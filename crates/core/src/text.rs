@@ -1,0 +1,166 @@
+//! Short texts with a form: ids, customers, payment references. They sit inline,
+//! so that a command and its events allocate nothing for them.
+
+use std::fmt;
+
+use crate::limits::{CUSTOMER_BYTES_MAX, ID_BYTES_MAX, REFERENCE_BYTES_MAX};
+
+/// Why a text was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum InvalidText {
+    /// Nothing was given.
+    #[error("must not be empty")]
+    Empty,
+    /// Longer than allowed.
+    #[error("must be at most {bytes_max} bytes long")]
+    TooLong {
+        /// The most bytes allowed.
+        bytes_max: usize,
+    },
+    /// A character that an id must not have.
+    #[error("must be made of a-z, A-Z, 0-9, '-', '_' and '.' and begin with a letter or digit")]
+    NotAnId,
+    /// A character that a customer id or a reference must not have.
+    #[error("must be printable ASCII without spaces")]
+    NotPrintable,
+    /// An `@`, which hints at an e-mail address.
+    #[error("must be an opaque id without '@': personal data does not belong here")]
+    PersonalData,
+}
+
+/// At most `N` bytes of ASCII, inline.
+#[derive(Clone, Copy)]
+struct Inline<const N: usize> {
+    length: u8,
+    bytes: [u8; N],
+}
+
+impl<const N: usize> Inline<N> {
+    fn new(text: &str) -> Result<Self, InvalidText> {
+        if text.is_empty() {
+            return Err(InvalidText::Empty);
+        }
+        if text.len() > N {
+            return Err(InvalidText::TooLong { bytes_max: N });
+        }
+        let mut bytes = [0; N];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        Ok(Self { length: text.len() as u8, bytes })
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.length as usize]).expect("made from a str")
+    }
+}
+
+macro_rules! text {
+    ($(#[$doc:meta])* $name:ident, $max:expr, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy)]
+        pub struct $name(Inline<{ $max }>);
+
+        impl $name {
+            /// Checks the form and keeps a copy.
+            ///
+            /// # Errors
+            /// Says which rule the text breaks.
+            pub fn new(text: &str) -> Result<Self, InvalidText> {
+                let inline = Inline::new(text)?;
+                let check: fn(&[u8]) -> Result<(), InvalidText> = $check;
+                check(text.as_bytes())?;
+                Ok(Self(inline))
+            }
+
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                self.0.as_str()
+            }
+        }
+
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                self.as_str() == other.as_str()
+            }
+        }
+        impl Eq for $name {}
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+                self.as_str().cmp(other.as_str())
+            }
+        }
+        impl std::hash::Hash for $name {
+            fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+                self.as_str().hash(state);
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(self.as_str(), f)
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+        impl std::str::FromStr for $name {
+            type Err = InvalidText;
+            fn from_str(text: &str) -> Result<Self, InvalidText> {
+                Self::new(text)
+            }
+        }
+    };
+}
+
+text!(
+    /// The id of an organizer, event, ticket type, quota or sale group: 1 to 64
+    /// bytes of `a-z A-Z 0-9 - _ .`, the first a letter or digit, so that it can
+    /// stand in a path.
+    Id,
+    ID_BYTES_MAX,
+    |bytes| {
+        let inside = |b: &u8| b.is_ascii_alphanumeric() || b"-_.".contains(b);
+        match bytes[0].is_ascii_alphanumeric() && bytes.iter().all(inside) {
+            true => Ok(()),
+            false => Err(InvalidText::NotAnId),
+        }
+    }
+);
+
+text!(
+    /// Who buys: an opaque id of the front end, 1 to 64 bytes of printable ASCII
+    /// without spaces and without `@`.
+    CustomerId,
+    CUSTOMER_BYTES_MAX,
+    |bytes| {
+        if bytes.contains(&b'@') {
+            return Err(InvalidText::PersonalData);
+        }
+        match bytes.iter().all(u8::is_ascii_graphic) {
+            true => Ok(()),
+            false => Err(InvalidText::NotPrintable),
+        }
+    }
+);
+
+text!(
+    /// The natural key of a payment at its provider: 1 to 128 bytes of printable
+    /// ASCII without spaces and without `@`.
+    Reference,
+    REFERENCE_BYTES_MAX,
+    |bytes| {
+        if bytes.contains(&b'@') {
+            return Err(InvalidText::PersonalData);
+        }
+        match bytes.iter().all(u8::is_ascii_graphic) {
+            true => Ok(()),
+            false => Err(InvalidText::NotPrintable),
+        }
+    }
+);
