@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The selling service as a library: the binary `onsale` is a thin shell over it.
+
+pub mod catalogue;
