@@ -1,3 +1,4 @@
 //! The selling service as a library: the binary `onsale` is a thin shell over it.
 
 pub mod catalogue;
+pub mod keys;
