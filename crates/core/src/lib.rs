@@ -8,10 +8,14 @@
 pub mod catalogue;
 pub mod code;
 pub mod command;
+mod digest;
 pub mod event;
+mod index;
 pub mod limits;
 pub mod refusal;
 pub mod sale;
+mod slab;
+mod table;
 pub mod text;
 pub mod time;
 pub mod view;
@@ -20,10 +24,10 @@ pub use catalogue::{
     Currency, EventDefinition, EventState, InvalidDefinition, Limit, QuotaDefinition,
     TicketTypeDefinition, Window,
 };
-pub use code::{CodeKey, OrderCode, TicketCode};
+pub use code::{CodeKey, OrderCode, TicketCode, TicketParts};
 pub use command::{Action, Command, CommandStamp, Expects, HoldId, Item};
 pub use event::{Event, Fact};
 pub use refusal::Refusal;
-pub use sale::{Decision, Sale};
+pub use sale::{ApplyError, Counts, Decision, Sale};
 pub use text::{CustomerId, Id, InvalidText, Reference};
 pub use time::Time;

@@ -35,6 +35,10 @@ pub const HOLD_SECONDS: std::ops::RangeInclusive<u32> = 1..=86_400;
 pub const PAYMENT_SECONDS: std::ops::RangeInclusive<u32> = 1..=7_776_000;
 /// Due holds that one command may expire to get at their stock.
 pub const EXPIRED_PER_COMMAND_MAX: usize = 64;
+/// Due holds that one command may look at to find those.
+pub const DUE_HOLDS_SEEN_MAX: usize = 1_024;
+/// How far a provider's clock may run ahead of ours, in microseconds.
+pub const PAID_AHEAD_US: i64 = 5 * 60 * 1_000_000;
 /// Payments recorded for one order.
 pub const PAYMENTS_PER_ORDER_MAX: u32 = 100;
 /// Command ids remembered by one shard.
@@ -52,6 +56,9 @@ pub const GENERATIONS_MAX: u32 = 127;
 
 const _: () = {
     assert!(PRICE_MAX * (TICKETS_PER_ORDER_MAX as i64) < INTEGER_MAX);
+    assert!(EXPIRED_PER_COMMAND_MAX <= DUE_HOLDS_SEEN_MAX);
+    assert!(PRICE_MAX * (LINES_MAX as i64) < i64::MAX / QUANTITY_MAX as i64);
+    assert!(SHARDS_MAX <= 1 << 6 && GENERATIONS_MAX < 1 << 7 && ORDERS_PER_SHARD_MAX < 1 << 32);
     assert!(QUANTITY_MAX <= TICKETS_PER_ORDER_MAX);
     assert!(TICKET_TYPES_MAX < u16::MAX as usize && QUOTAS_MAX < u16::MAX as usize);
     assert!(ENDED_HOLDS_MAX <= u32::MAX as usize && COMMANDS_REMEMBERED_MAX <= u32::MAX as usize);

@@ -1,0 +1,183 @@
+//! From a 128-bit key to the 32-bit slot of the record that has it.
+//!
+//! Extendible hashing: a directory by the top bits of the key's hash leads to
+//! segments of 256 buckets with linear probing. A segment that is 7/8 full splits
+//! in two by the next bit, so the index grows a few kilobytes at a time and no
+//! insert pays for all. The keys themselves stay in the records; a bucket keeps 16
+//! bits of the hash, the low 8 of which are its home bucket: what is removed is
+//! closed up without a look at any record, and a look-up touches, but for one in
+//! some hundreds, no record but the one that it finds.
+
+use crate::slab::NONE;
+
+const BUCKETS: usize = 256;
+const FULL: u16 = (BUCKETS - BUCKETS / 8) as u16;
+const EMPTY: u16 = 0;
+
+struct Segment {
+    /// How many top bits of the hash all its keys share.
+    depth: u32,
+    used: u16,
+    tags: [u16; BUCKETS],
+    slots: [u32; BUCKETS],
+}
+
+/// The index.
+#[derive(Default)]
+pub(crate) struct Index {
+    /// By the top `depth` bits of a hash: which segment.
+    directory: Vec<u32>,
+    depth: u32,
+    segments: Vec<Box<Segment>>,
+    len: usize,
+}
+
+/// Spreads a key over 64 bits. Keys are keyed digests or hold ids that the server
+/// made; this is for the latter, whose first half is the time.
+fn hash(key: u128) -> u64 {
+    let low = key as u64 ^ 0x9E37_79B9_7F4A_7C15;
+    let high = (key >> 64) as u64 ^ 0xD1B5_4A32_D192_ED03;
+    let product = u128::from(low) * u128::from(high);
+    let folded = product as u64 ^ (product >> 64) as u64;
+    folded.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (folded >> 29)
+}
+
+/// Home bucket in the low byte; the high byte is never 0, which marks an empty bucket.
+fn tag(hash: u64) -> u16 {
+    (hash as u16) | if hash as u16 & 0xFF00 == 0 { 0x0100 } else { 0 }
+}
+
+fn home(tag: u16) -> usize {
+    tag as usize % BUCKETS
+}
+
+impl Segment {
+    fn new(depth: u32) -> Box<Segment> {
+        Box::new(Segment { depth, used: 0, tags: [EMPTY; BUCKETS], slots: [NONE; BUCKETS] })
+    }
+
+    fn insert(&mut self, tag: u16, slot: u32) {
+        let mut bucket = home(tag);
+        while self.tags[bucket] != EMPTY {
+            bucket = (bucket + 1) % BUCKETS;
+        }
+        self.tags[bucket] = tag;
+        self.slots[bucket] = slot;
+        self.used += 1;
+    }
+
+    fn find(&self, tag: u16, is: impl Fn(u32) -> bool) -> Option<usize> {
+        let mut bucket = home(tag);
+        while self.tags[bucket] != EMPTY {
+            if self.tags[bucket] == tag && is(self.slots[bucket]) {
+                return Some(bucket);
+            }
+            bucket = (bucket + 1) % BUCKETS;
+        }
+        None
+    }
+
+    /// Empties a bucket and moves up what would no longer be found behind the gap.
+    fn remove(&mut self, bucket: usize) {
+        let mut gap = bucket;
+        let mut next = (gap + 1) % BUCKETS;
+        while self.tags[next] != EMPTY {
+            let displaced = next.wrapping_sub(home(self.tags[next])) % BUCKETS;
+            let distance = next.wrapping_sub(gap) % BUCKETS;
+            if displaced >= distance {
+                self.tags[gap] = self.tags[next];
+                self.slots[gap] = self.slots[next];
+                gap = next;
+            }
+            next = (next + 1) % BUCKETS;
+        }
+        self.tags[gap] = EMPTY;
+        self.slots[gap] = NONE;
+        self.used -= 1;
+    }
+}
+
+impl Index {
+    /// How many keys.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    fn segment_of(&self, hash: u64) -> usize {
+        // Shifting by 64 is what depth 0 would need; in two steps it is defined.
+        self.directory[(hash >> 1 >> (63 - self.depth)) as usize] as usize
+    }
+
+    /// The slot of a key, if it is there.
+    pub(crate) fn find(&self, key: u128, key_of: impl Fn(u32) -> u128) -> Option<u32> {
+        if self.directory.is_empty() {
+            return None;
+        }
+        let hash = hash(key);
+        let segment = &self.segments[self.segment_of(hash)];
+        segment.find(tag(hash), |slot| key_of(slot) == key).map(|bucket| segment.slots[bucket])
+    }
+
+    /// Adds a key that is not there.
+    pub(crate) fn insert(&mut self, key: u128, slot: u32, key_of: impl Fn(u32) -> u128) {
+        if self.directory.is_empty() {
+            self.segments.push(Segment::new(0));
+            self.directory.push(0);
+        }
+        let hash = hash(key);
+        while self.segments[self.segment_of(hash)].used >= FULL {
+            self.split(self.segment_of(hash), hash, &key_of);
+        }
+        let segment = self.segment_of(hash);
+        self.segments[segment].insert(tag(hash), slot);
+        self.len += 1;
+    }
+
+    /// Takes a key out. It must be there, with this slot.
+    pub(crate) fn remove(&mut self, key: u128, slot: u32) {
+        let hash = hash(key);
+        let segment = self.segment_of(hash);
+        let segment = &mut self.segments[segment];
+        let bucket = segment.find(tag(hash), |other| other == slot).expect("a key that is there");
+        segment.remove(bucket);
+        self.len -= 1;
+    }
+
+    /// All slots, in no order that means anything.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = u32> + '_ {
+        let all = self.segments.iter().flat_map(|segment| segment.slots.iter().copied());
+        all.filter(|slot| *slot != NONE)
+    }
+
+    /// Bytes that it takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.segments.len() * size_of::<Segment>()
+            + self.segments.capacity() * size_of::<Box<Segment>>()
+            + self.directory.capacity() * size_of::<u32>()
+    }
+
+    /// Splits the segment that `near` leads to by the next bit of the hashes.
+    fn split(&mut self, segment: usize, near: u64, key_of: &impl Fn(u32) -> u128) {
+        let depth = self.segments[segment].depth + 1;
+        if depth > self.depth {
+            self.directory = self.directory.iter().flat_map(|s| [*s, *s]).collect();
+            self.depth += 1;
+        }
+        let old = std::mem::replace(&mut self.segments[segment], Segment::new(depth));
+        let mut upper = Segment::new(depth);
+        for slot in old.slots.into_iter().filter(|slot| *slot != NONE) {
+            let hash = hash(key_of(slot));
+            match hash >> (64 - depth) & 1 {
+                0 => self.segments[segment].insert(tag(hash), slot),
+                _ => upper.insert(tag(hash), slot),
+            }
+        }
+        // The entries of the directory that led to the old segment are neighbours;
+        // the upper half of them now leads to the new one.
+        let width = 1usize << (self.depth - depth);
+        let first = (near >> (64 - depth) | 1) as usize * width;
+        let new = self.segments.len() as u32;
+        self.directory[first..first + width].fill(new);
+        self.segments.push(upper);
+    }
+}
