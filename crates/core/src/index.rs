@@ -28,6 +28,7 @@ pub(crate) struct Index {
     /// By the top `depth` bits of a hash: which segment.
     directory: Vec<u32>,
     depth: u32,
+    #[expect(clippy::vec_box, reason = "the list must grow without copying the segments")]
     segments: Vec<Box<Segment>>,
     len: usize,
 }
@@ -179,5 +180,101 @@ impl Index {
         let new = self.segments.len() as u32;
         self.directory[first..first + width].fill(new);
         self.segments.push(upper);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    /// An index over keys that sit in a vector, and a map that does the same.
+    #[derive(Default)]
+    struct Pair {
+        keys: Vec<u128>,
+        index: Index,
+        model: BTreeMap<u128, u32>,
+    }
+
+    impl Pair {
+        fn find(&self, key: u128) -> Option<u32> {
+            self.index.find(key, |slot| self.keys[slot as usize])
+        }
+
+        fn insert(&mut self, key: u128) {
+            let slot = self.keys.len() as u32;
+            self.keys.push(key);
+            let keys = &self.keys;
+            self.index.insert(key, slot, |slot| keys[slot as usize]);
+            self.model.insert(key, slot);
+        }
+
+        fn remove(&mut self, key: u128) {
+            let slot = self.model.remove(&key).unwrap();
+            self.index.remove(key, slot);
+        }
+
+        fn check(&self) {
+            assert_eq!(self.index.len(), self.model.len());
+            let mut slots: Vec<u32> = self.index.slots().collect();
+            let mut wanted: Vec<u32> = self.model.values().copied().collect();
+            slots.sort_unstable();
+            wanted.sort_unstable();
+            assert_eq!(slots, wanted);
+            for (key, slot) in &self.model {
+                assert_eq!(self.find(*key), Some(*slot));
+                assert_eq!(self.find(*key ^ 1 << 90), None);
+            }
+        }
+    }
+
+    proptest! {
+        /// Small numbers as keys: they come again and again, and their bits are as far
+        /// from random as can be.
+        #[test]
+        fn behaves_as_a_map(keys in prop::collection::vec(0..600u128, 0..4_000)) {
+            let mut pair = Pair::default();
+            for key in keys {
+                prop_assert_eq!(pair.find(key), pair.model.get(&key).copied());
+                match pair.model.contains_key(&key) {
+                    true => pair.remove(key),
+                    false => pair.insert(key),
+                }
+            }
+            pair.check();
+        }
+    }
+
+    #[test]
+    fn grows_in_small_steps_and_finds_all_on_the_way() {
+        let mut pair = Pair::default();
+        let (mut bytes, mut worst) = (0, 0);
+        for n in 0..100_000u128 {
+            pair.insert((n << 64) | (n * n));
+            let now = pair.index.memory_bytes();
+            worst = worst.max(now - bytes);
+            bytes = now;
+            if n > 10_000 {
+                assert!(now <= 14 * n as usize, "{now} bytes for {n}");
+            }
+        }
+        pair.check();
+        // A segment, and at times the directory and the list of segments.
+        assert!(worst < 12_000, "one insert took {worst} bytes");
+    }
+
+    #[test]
+    fn does_not_grow_under_churn() {
+        let mut pair = Pair::default();
+        let key = |n: u128| n.wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
+        (0..1_000).for_each(|n| pair.insert(key(n)));
+        let before = pair.index.memory_bytes();
+        for n in 0..200_000 {
+            pair.remove(key(n));
+            pair.insert(key(n + 1_000));
+        }
+        pair.check();
+        assert!(pair.index.memory_bytes() <= before * 3, "it splits by chance, no more");
     }
 }

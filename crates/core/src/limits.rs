@@ -58,9 +58,16 @@ const _: () = {
     assert!(PRICE_MAX * (TICKETS_PER_ORDER_MAX as i64) < INTEGER_MAX);
     assert!(EXPIRED_PER_COMMAND_MAX <= DUE_HOLDS_SEEN_MAX);
     assert!(PRICE_MAX * (LINES_MAX as i64) < i64::MAX / QUANTITY_MAX as i64);
-    assert!(SHARDS_MAX <= 1 << 6 && GENERATIONS_MAX < 1 << 7 && ORDERS_PER_SHARD_MAX < 1 << 32);
+    // What an order code has room for.
+    assert!(SHARDS_MAX <= 1 << 6);
+    assert!(GENERATIONS_MAX < 1 << 7);
+    assert!(ORDERS_PER_SHARD_MAX < 1 << 32);
     assert!(QUANTITY_MAX <= TICKETS_PER_ORDER_MAX);
-    assert!(TICKET_TYPES_MAX < u16::MAX as usize && QUOTAS_MAX < u16::MAX as usize);
-    assert!(ENDED_HOLDS_MAX <= u32::MAX as usize && COMMANDS_REMEMBERED_MAX <= u32::MAX as usize);
-    assert!(ID_BYTES_MAX <= u8::MAX as usize && REFERENCE_BYTES_MAX <= u8::MAX as usize);
+    assert!(TICKET_TYPES_MAX < u16::MAX as usize);
+    assert!(QUOTAS_MAX < u16::MAX as usize);
+    assert!(ENDED_HOLDS_MAX < u32::MAX as usize);
+    assert!(COMMANDS_REMEMBERED_MAX < u32::MAX as usize);
+    assert!(ID_BYTES_MAX <= u8::MAX as usize);
+    assert!(CUSTOMER_BYTES_MAX <= u8::MAX as usize);
+    assert!(REFERENCE_BYTES_MAX <= u8::MAX as usize);
 };

@@ -33,6 +33,10 @@ use self::remembered::Memory;
 pub use self::apply::ApplyError;
 
 /// What a command leads to.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are changes: a box would cost each of them"
+)]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Decision {
     /// These events, to be applied in order, all or none.
@@ -56,6 +60,7 @@ pub struct Sale {
     shard: Shard,
     position: u64,
     time: Time,
+    #[expect(clippy::vec_box, reason = "the list must grow without copying the events")]
     events: Vec<Box<EventEntry>>,
     event_index: Index,
     groups: Vec<Group>,
@@ -344,3 +349,6 @@ impl Sale {
         &self.orders.orders[slot]
     }
 }
+
+#[cfg(test)]
+mod tests;

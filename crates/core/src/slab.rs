@@ -64,7 +64,7 @@ impl<T: Linked> Slab<T> {
         }
         let slot = self.slots();
         assert!(slot < NONE, "memory ends long before 32-bit slots do");
-        if slot as usize % CHUNK == 0 {
+        if (slot as usize).is_multiple_of(CHUNK) {
             self.chunks.push(Vec::with_capacity(CHUNK));
         }
         self.chunks.last_mut().expect("a chunk with room").push(record);
@@ -96,5 +96,63 @@ impl<T> std::ops::Index<u32> for Slab<T> {
 impl<T> std::ops::IndexMut<u32> for Slab<T> {
     fn index_mut(&mut self, slot: u32) -> &mut T {
         &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Clone, Copy)]
+    struct Record {
+        value: u64,
+        next: u32,
+    }
+
+    impl Linked for Record {
+        fn link(&mut self) -> &mut u32 {
+            &mut self.next
+        }
+    }
+
+    proptest! {
+        /// Against a map from slots to values; slots must be given out again.
+        #[test]
+        fn behaves_as_a_map(steps in prop::collection::vec((0..3, any::<u64>()), 0..2_000)) {
+            let mut slab = Slab::<Record>::default();
+            let mut model = std::collections::BTreeMap::new();
+            let mut peak = 0;
+            for (kind, value) in steps {
+                match kind {
+                    0 if !model.is_empty() => {
+                        let nth = value as usize % model.len();
+                        let slot = *model.keys().nth(nth).unwrap();
+                        prop_assert_eq!(slab.remove(slot).value, model.remove(&slot).unwrap());
+                    }
+                    _ => {
+                        let slot = slab.insert(Record { value, next: 7 });
+                        prop_assert!(model.insert(slot, value).is_none());
+                        peak = peak.max(model.len());
+                    }
+                }
+                prop_assert_eq!(slab.len(), model.len());
+            }
+            prop_assert_eq!(slab.slots() as usize, peak);
+            for (slot, value) in model {
+                prop_assert_eq!(slab[slot].value, value);
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_chunk_is_followed_by_another() {
+        let mut slab = Slab::<Record>::default();
+        for value in 0..2_000 {
+            assert_eq!(slab.insert(Record { value, next: NONE }), value as u32);
+        }
+        assert!((0..2_000).all(|slot| slab[slot].value == u64::from(slot)));
+        let chunks = 2_000usize.div_ceil(CHUNK);
+        assert!(slab.memory_bytes() >= chunks * CHUNK * size_of::<Record>());
     }
 }

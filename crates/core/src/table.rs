@@ -135,3 +135,50 @@ impl<T: Keyed> Fifo<T> {
         self.table.memory_bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slab::Wide;
+    use proptest::prelude::*;
+    use std::collections::VecDeque;
+
+    #[derive(Clone, Copy)]
+    struct Record {
+        key: Wide,
+        next: u32,
+    }
+
+    impl Linked for Record {
+        fn link(&mut self) -> &mut u32 {
+            &mut self.next
+        }
+    }
+
+    impl Keyed for Record {
+        fn key(&self) -> u128 {
+            self.key.get()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_fifo_behaves_as_a_deque(steps in prop::collection::vec((0..5, 0..200u128), 0..3_000)) {
+            let mut fifo = Fifo::<Record>::default();
+            let mut model = VecDeque::new();
+            for (kind, key) in steps {
+                if kind < 2 {
+                    prop_assert_eq!(fifo.pop().map(|record| record.key()), model.pop_front());
+                } else if !model.contains(&key) {
+                    fifo.push(Record { key: Wide::new(key), next: 3 });
+                    model.push_back(key);
+                }
+                prop_assert_eq!(fifo.len(), model.len());
+                prop_assert_eq!(fifo.oldest().map(Keyed::key), model.front().copied());
+                prop_assert_eq!(fifo.find(key).is_some(), model.contains(&key));
+            }
+            let keys: Vec<u128> = fifo.iter().map(|record| record.key()).collect();
+            prop_assert_eq!(keys, Vec::from(model));
+        }
+    }
+}

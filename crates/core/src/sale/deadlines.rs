@@ -158,14 +158,11 @@ impl Deadlines {
     }
 
     /// The records of a queue, first due first.
-    pub(crate) fn records<'a, T: Timed>(
+    pub(crate) fn records<'a, T: Timed + 'a>(
         &self,
         queue: u32,
         get: impl Fn(u32) -> &'a T + 'a,
-    ) -> impl Iterator<Item = u32> + 'a
-    where
-        T: 'a,
-    {
+    ) -> impl Iterator<Item = u32> + 'a {
         let some = |slot: u32| (slot != NONE).then_some(slot);
         let head = some(self.queues[queue as usize].head);
         std::iter::successors(head, move |slot| some(get(*slot).links().next))
