@@ -329,6 +329,6 @@ impl Digest {
 impl ConstantTimeEq for Digest {
     fn ct_eq(&self, other: &Digest) -> Choice {
         let pairs = self.0.iter().zip(&other.0);
-        pairs.fold(Choice::from(1), |equal, (a, b)| equal & a.ct_eq(b))
+        pairs.fold(0, |difference, (a, b)| difference | (a ^ b)).ct_eq(&0)
     }
 }

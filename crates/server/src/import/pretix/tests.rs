@@ -1,0 +1,613 @@
+//! Three real exports, and what happens when they are changed in one place.
+
+use onsale_core::{EventDefinition, EventState, Limit, TicketTypeDefinition, Time, Window};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::catalogue::time_to_text;
+use crate::import::{Import, NotCarried};
+
+macro_rules! fixture {
+    ($name:literal) => {
+        [
+            include_str!(concat!("../../../fixtures/pretix/", $name, "/event.json")),
+            include_str!(concat!("../../../fixtures/pretix/", $name, "/settings.json")),
+            include_str!(concat!("../../../fixtures/pretix/", $name, "/items.json")),
+            include_str!(concat!("../../../fixtures/pretix/", $name, "/quotas.json")),
+            include_str!(concat!("../../../fixtures/pretix/", $name, "/categories.json")),
+            include_str!(concat!("../../../fixtures/pretix/", $name, "/subevents.json")),
+        ]
+    };
+}
+
+const FESTIVAL: [&str; 6] = fixture!("festival");
+const THEATRE: [&str; 6] = fixture!("theatre");
+const BIG: [&str; 6] = fixture!("big");
+
+fn import(place: &str, files: &[impl AsRef<str>; 6]) -> Result<Import, String> {
+    let export = Export::parse(place, |name| {
+        let at = export::FILES.iter().position(|file| *file == name).unwrap();
+        Ok(files[at].as_ref())
+    });
+    export.and_then(|export| convert(&export)).map_err(|e| e.to_string())
+}
+
+/// The export with the value at `path`, which begins with the file's name, replaced.
+fn changed(files: &[&str; 6], changes: &[(&str, Value)]) -> [String; 6] {
+    let mut files = files.map(str::to_owned);
+    for (path, value) in changes {
+        let (file, pointer) = path.split_once('/').unwrap();
+        let file = format!("{file}.json");
+        let at = export::FILES.iter().position(|name| *name == file).unwrap();
+        let mut json: Value = serde_json::from_str(&files[at]).unwrap();
+        let (parent, field) = match pointer.rsplit_once('/') {
+            Some((parent, field)) => (format!("/{parent}"), field),
+            None => (String::new(), pointer),
+        };
+        match json.pointer_mut(&parent).unwrap_or_else(|| panic!("no {path}")) {
+            Value::Object(fields) => {
+                fields.insert(field.to_owned(), value.clone());
+            }
+            Value::Array(entries) if field == "-" => entries.push(value.clone()),
+            Value::Array(entries) => entries[field.parse::<usize>().unwrap()] = value.clone(),
+            other => panic!("{path}: {other}"),
+        }
+        files[at] = json.to_string();
+    }
+    files
+}
+
+fn window(window: &Window) -> (String, String) {
+    let text = |time: Option<Time>| time.map(time_to_text).unwrap_or_default();
+    (text(window.opens_at), text(window.closes_at))
+}
+
+fn type_row(t: &TicketTypeDefinition) -> (&str, &str, i64, bool, String) {
+    let quotas: Vec<_> = t.quotas.iter().map(|id| id.as_str()).collect();
+    (t.id.as_str(), &t.name, t.price, t.free_price, quotas.join(" "))
+}
+
+fn quota_rows(definition: &EventDefinition) -> Vec<(&str, Option<u32>)> {
+    definition.quotas.iter().map(|quota| (quota.id.as_str(), quota.capacity)).collect()
+}
+
+fn limit_row(limit: &Limit) -> (String, Option<u32>, Option<u32>) {
+    let ids: Vec<_> = limit.ticket_types.iter().map(|id| id.as_str()).collect();
+    (ids.join(" "), limit.per_order, limit.per_customer)
+}
+
+fn ticket_type<'a>(definition: &'a EventDefinition, id: &str) -> &'a TicketTypeDefinition {
+    definition.ticket_types.iter().find(|t| t.id.as_str() == id).unwrap()
+}
+
+#[test]
+fn the_festival() {
+    let import = import("festival", &FESTIVAL).unwrap();
+    assert_eq!(import, crate::import::festival());
+    assert_eq!(import.not_carried, []);
+    let [event] = &import.events[..] else { panic!("one event") };
+    let definition = &event.definition;
+    assert_eq!(event.id.as_str(), "festival");
+    assert_eq!(event.state, Some(EventState::Open));
+    assert_eq!(definition.name, "River Festival");
+    assert_eq!(definition.currency.as_str(), "EUR");
+    assert_eq!(time_to_text(definition.starts_at.unwrap()), "2027-02-22T07:57:19.595165Z");
+    assert_eq!(
+        window(&definition.sale),
+        ("2026-11-25T07:57:19.595178Z".to_owned(), "2027-02-21T07:57:19.59518Z".to_owned())
+    );
+    assert_eq!(definition.hold_seconds, 1_800);
+    assert_eq!(definition.payment_seconds, 14 * 86_400);
+    assert_eq!(definition.sale_group.as_str(), "festival");
+    assert_eq!(
+        quota_rows(definition),
+        [
+            ("14", Some(20_000)),
+            ("15", Some(2_500)),
+            ("16", Some(1_000)),
+            ("17", Some(4_000)),
+            ("18", None),
+            ("65", Some(1_500)),
+        ]
+    );
+    let own = |text: &str| text.to_owned();
+    assert_eq!(
+        definition.ticket_types.iter().map(type_row).collect::<Vec<_>>(),
+        [
+            ("60", "Early bird weekend", 6_900, false, own("14 65")),
+            ("14-3", "Weekend pass – Regular", 8_900, false, own("14")),
+            ("14-4", "Weekend pass – Reduced", 5_900, false, own("14 15")),
+            ("18", "Camping", 2_500, false, own("17")),
+            ("15", "Friday", 3_900, false, own("14")),
+            ("19", "Donation", 500, true, own("18")),
+            ("16", "Saturday", 4_500, false, own("14")),
+            ("17", "Community ticket", 0, false, own("14 16")),
+        ]
+    );
+    assert_eq!(
+        window(&ticket_type(definition, "60").sale),
+        ("2026-11-25T08:27:53.502178Z".to_owned(), "2026-12-02T08:27:53.50219Z".to_owned())
+    );
+    let others = definition.ticket_types.iter().filter(|t| t.id.as_str() != "60");
+    assert!(others.into_iter().all(|t| t.sale == Window::default()));
+    assert_eq!(
+        definition.limits.iter().map(limit_row).collect::<Vec<_>>(),
+        [
+            (own(""), Some(6), None),
+            (own("60"), Some(2), None),
+            (own("14-3 14-4"), Some(4), None),
+            (own("18"), Some(4), None),
+            (own("17"), Some(1), None),
+        ]
+    );
+}
+
+#[test]
+fn the_theatre_is_a_series() {
+    let import = import("theatre", &THEATRE).unwrap();
+    assert_eq!(import.not_carried, []);
+    let rows: Vec<_> = import
+        .events
+        .iter()
+        .map(|e| {
+            let types = &e.definition.ticket_types;
+            let types: Vec<_> =
+                types.iter().map(|t| format!("{} {} {}", t.id, t.price, t.quotas[0])).collect();
+            let (opens, closes) = window(&e.definition.sale);
+            let row = [e.definition.name.clone(), types.join(", "), opens, closes];
+            (e.id.as_str(), row.join("; "), quota_rows(&e.definition))
+        })
+        .collect();
+    let evening = |text: &str| text.to_owned();
+    assert_eq!(
+        rows,
+        [
+            (
+                "theatre-1",
+                evening("Evening 1; 20 3200 19, 21 2150 20; ; 2026-12-26T00:00:00Z"),
+                vec![("19", Some(400)), ("20", Some(250))],
+            ),
+            (
+                "theatre-2",
+                evening("Evening 2; 20 3200 21, 21 2150 22; ; 2026-12-27T00:00:00Z"),
+                vec![("21", Some(400)), ("22", Some(250))],
+            ),
+            (
+                "theatre-3",
+                evening(
+                    "Evening 3; 20 3800 23, 21 2150 24; 2026-11-26T08:27:53.564053Z; \
+                     2026-12-27T05:57:19.713709Z"
+                ),
+                vec![("23", Some(400)), ("24", Some(250))],
+            ),
+        ]
+    );
+    let limits = &import.events[2].definition.limits;
+    assert_eq!(limits.iter().map(limit_row).collect::<Vec<_>>(), [(String::new(), Some(8), None)]);
+}
+
+#[test]
+fn the_big_show_has_sold_already() {
+    let import = import("big", &BIG).unwrap();
+    assert_eq!(import.not_carried, []);
+    let definition = &import.events[0].definition;
+    assert_eq!(quota_rows(definition), [("1", Some(17_850)), ("2", Some(20_000))]);
+    assert_eq!(
+        definition.ticket_types.iter().map(|t| (t.id.as_str(), t.price)).collect::<Vec<_>>(),
+        [("1", 0), ("2", 2_500)]
+    );
+}
+
+#[test]
+fn money_is_exact() {
+    let rows = [
+        ("89.00", 2, Some(8_900)),
+        ("0.07", 2, Some(7)),
+        ("5", 2, Some(500)),
+        ("5.1", 2, Some(510)),
+        ("500.00", 0, Some(500)),
+        ("1.234", 3, Some(1_234)),
+        ("-1.50", 2, Some(-150)),
+        ("90071992547409.91", 2, Some(9_007_199_254_740_991)),
+        ("1.005", 2, None),
+        ("1,00", 2, None),
+        ("", 2, None),
+        (".5", 2, None),
+        ("1e2", 2, None),
+        ("99999999999999999999", 2, None),
+        ("999999999999999999", 2, None),
+    ];
+    for (text, exponent, expected) in rows {
+        assert_eq!(value::minor_units(text, exponent), expected, "{text} with {exponent}");
+    }
+}
+
+#[test]
+fn windows_are_the_narrowest_that_apply() {
+    let at = |hour: u32| json!(format!("2026-12-01T{hour:02}:00:00Z"));
+    let files = changed(
+        &THEATRE,
+        &[
+            ("event/presale_start", at(1)),
+            ("event/presale_end", at(20)),
+            ("subevents/results/0/presale_start", at(2)),
+            ("subevents/results/0/presale_end", at(22)),
+            ("subevents/results/1/presale_end", at(1)),
+            ("items/results/0/available_from", at(3)),
+            ("items/results/0/available_until", at(9)),
+            (
+                "subevents/results/0/item_price_overrides",
+                json!([{
+                    "item": 20, "price": null, "available_from": at(4), "available_until": at(10)
+                }]),
+            ),
+        ],
+    );
+    let import = import("theatre", &files).unwrap();
+    let short = |window: &Window| {
+        let hour = |time: Option<Time>| time.map(|time| time_to_text(time)[11..13].to_owned());
+        (hour(window.opens_at).unwrap(), hour(window.closes_at).unwrap())
+    };
+    let hours = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+    let first = &import.events[0].definition;
+    assert_eq!(short(&first.sale), hours("02", "20"));
+    assert_eq!(short(&ticket_type(first, "20").sale), hours("04", "09"));
+    assert_eq!(ticket_type(first, "20").price, 3_200, "no price of its own that evening");
+    assert_eq!(ticket_type(first, "21").sale, Window::default());
+    let lost: Vec<_> = import.not_carried.iter().map(|lost| lost.what.as_str()).collect();
+    assert_eq!(lost, ["theatre-2"]);
+}
+
+#[test]
+fn a_variation_s_price_comes_last() {
+    let overrides = |variations: Value| {
+        [
+            ("items/results/0/has_variations", json!(true)),
+            (
+                "items/results/0/variations",
+                json!([
+                    { "id": 7, "value": "Full", "active": true, "default_price": null },
+                    { "id": 8, "value": "Half", "active": true, "default_price": "22.50" },
+                ]),
+            ),
+            ("quotas/results/4/variations", json!([7, 8])),
+            ("subevents/results/2/variation_price_overrides", variations),
+        ]
+    };
+    let prices = |files: &[String; 6]| {
+        let import = import("theatre", files).unwrap();
+        let types = import.events[2].definition.ticket_types.clone();
+        types.iter().map(|t| (t.id.to_string(), t.price)).collect::<Vec<_>>()
+    };
+    let row = |id: &str, price| (id.to_owned(), price);
+    let plain = changed(&THEATRE, &overrides(json!([])));
+    assert_eq!(prices(&plain), [row("20-7", 3_800), row("20-8", 2_250), row("21", 2_150)]);
+    let both = json!([{ "variation": 8, "price": "1.00" }, { "variation": 7, "disabled": true }]);
+    let changed = changed(&THEATRE, &overrides(both));
+    assert_eq!(prices(&changed), [row("20-8", 100), row("21", 2_150)]);
+}
+
+#[test]
+fn names_are_in_the_language_of_the_shop() {
+    let name = |locale: &str, name: Value| {
+        let changes = [("settings/locale", json!(locale)), ("event/name", name)];
+        import("f", &changed(&FESTIVAL, &changes)).map(|i| i.events[0].definition.name.clone())
+    };
+    let names = json!({ "de": "Flussfest", "en": "River Festival", "fr": "" });
+    assert_eq!(name("de", names.clone()).unwrap(), "Flussfest");
+    assert_eq!(name("fr", names.clone()).unwrap(), "River Festival");
+    assert_eq!(name("fr", json!({ "de": "Flussfest", "nl": null })).unwrap(), "Flussfest");
+    assert_eq!(name("fr", json!("Plain")).unwrap(), "Plain");
+    assert_eq!(name("en", json!("é".repeat(150))).unwrap(), format!("{}…", "é".repeat(98)));
+    assert_eq!(
+        name("en", json!({})).unwrap_err(),
+        "f/event.json: as the event festival: name: must be 1 to 200 bytes long"
+    );
+}
+
+#[test]
+fn stock_is_what_is_left() {
+    let capacity = |changes: &[(&str, Value)]| {
+        let import = import("big", &changed(&BIG, changes)).unwrap();
+        (import.events[0].definition.quotas[0].capacity, import.not_carried.len())
+    };
+    assert_eq!(capacity(&[]), (Some(17_850), 0));
+    assert_eq!(capacity(&[("quotas/results/0/closed", json!(true))]), (Some(0), 0));
+    assert_eq!(capacity(&[("quotas/results/0/available_number", json!(-3))]), (Some(0), 1));
+    let unlimited =
+        [("quotas/results/0/size", Value::Null), ("quotas/results/0/available_number", Value::Null)];
+    assert_eq!(capacity(&unlimited), (None, 0));
+}
+
+#[test]
+fn terms_are_fitted() {
+    let terms = |changes: &[(&str, Value)]| {
+        let import = import("big", &changed(&BIG, changes)).unwrap();
+        let definition = &import.events[0].definition;
+        let told: Vec<_> = import.not_carried.iter().map(|lost| lost.reason.clone()).collect();
+        (definition.hold_seconds, definition.payment_seconds, told.join("; "))
+    };
+    let days = 14 * 86_400;
+    assert_eq!(terms(&[]), (1_800, days, String::new()));
+    let minutes = [("settings/payment_term_mode", json!("minutes"))];
+    assert_eq!(terms(&minutes), (1_800, 1_800, String::new()));
+    let long = [("settings/payment_term_days", json!(365)), ("settings/reservation_time", json!(0))];
+    assert_eq!(
+        terms(&long),
+        (
+            1,
+            7_776_000,
+            "reservation_time: 0 seconds become 1; payment_term_days: 31536000 seconds become \
+             7776000"
+                .to_owned()
+        )
+    );
+    let unsaid =
+        [("settings/payment_term_days", Value::Null), ("settings/reservation_time", Value::Null)];
+    assert_eq!(terms(&unsaid), (600, 1_800, String::new()));
+}
+
+/// Each row changes the festival in one place: what is told, and whether the
+/// ticket types of the item are gone.
+#[test]
+fn what_cannot_be_carried_is_told() {
+    let camping = "items/results/2/";
+    let rows: &[(&str, Value, bool, &str)] = &[
+        ("active", json!(false), true, "is not active"),
+        ("require_voucher", json!(true), true, "require_voucher: is sold with a voucher only"),
+        (
+            "hide_without_voucher",
+            json!(true),
+            true,
+            "hide_without_voucher: is sold with a voucher only",
+        ),
+        ("require_bundling", json!(true), true, "require_bundling: is sold within a bundle only"),
+        ("bundles", json!([{}]), true, "bundles: other items belong to it"),
+        (
+            "require_approval",
+            json!(true),
+            true,
+            "require_approval: each order needs the organizer's approval",
+        ),
+        ("require_membership", json!(true), true, "require_membership: is sold to members only"),
+        (
+            "addons",
+            json!([{ "min_count": 1 }]),
+            true,
+            "addons: is not sold without its add-ons",
+        ),
+        ("addons", json!([{ "min_count": 0 }]), false, "addons: are not offered"),
+        (
+            "hidden_if_available",
+            json!(14),
+            true,
+            "hidden_if_available: is sold only after something else has sold out",
+        ),
+        (
+            "hidden_if_item_available",
+            json!(14),
+            true,
+            "hidden_if_available: is sold only after something else has sold out",
+        ),
+        ("issue_giftcard", json!(true), true, "issue_giftcard: is a gift card, not a ticket"),
+        ("all_sales_channels", json!(false), true, "limit_sales_channels: is not sold in the channel web"),
+        ("has_variations", json!(true), true, "has no variations to pick from"),
+        (
+            "tax_rate",
+            json!("19.00"),
+            false,
+            "tax_rate: the price is sold as it stands, tax is not shown apart",
+        ),
+        ("min_per_order", json!(2), false, "min_per_order: fewer can be bought"),
+        (
+            "personalized",
+            json!(true),
+            false,
+            "personalized: attendees are not asked for their names",
+        ),
+        (
+            "generate_tickets",
+            json!(false),
+            false,
+            "generate_tickets: tickets get codes all the same",
+        ),
+        (
+            "grant_membership_type",
+            json!(1),
+            false,
+            "grant_membership_type: no membership is given",
+        ),
+        ("validity_mode", json!("fixed"), false, "validity_mode: tickets have no time of validity"),
+        ("media_policy", json!("new"), false, "media_policy: no reusable media are issued"),
+    ];
+    for (field, value, left_out, reason) in rows {
+        let path = format!("{camping}{field}");
+        let import = import("f", &changed(&FESTIVAL, &[(&path, value.clone())])).unwrap();
+        let told = &import.not_carried[0];
+        assert_eq!(
+            (told.what.as_str(), told.reason.as_str(), told.left_out),
+            ("festival: item 18 (Camping)", *reason, *left_out)
+        );
+        let definition = &import.events[0].definition;
+        let sold = definition.ticket_types.iter().any(|t| t.id.as_str() == "18");
+        assert_eq!(sold, !left_out, "{field}");
+        // Its quota and its limit go with it.
+        assert_eq!(definition.quotas.len(), if *left_out { 5 } else { 6 }, "{field}");
+        assert_eq!(definition.limits.len(), if *left_out { 4 } else { 5 }, "{field}");
+        assert_eq!(import.not_carried.len(), if *left_out { 2 } else { 1 }, "{field}");
+    }
+}
+
+#[test]
+fn what_cannot_be_carried_elsewhere_is_told() {
+    let lost = |what: &str, reason: &str, left_out| NotCarried {
+        what: what.to_owned(),
+        reason: reason.to_owned(),
+        left_out,
+    };
+    let camping_quota = lost("festival: quota 17 (Camping)", "nothing that is sold draws on it", true);
+    let rows: &[(&str, Value, &[NotCarried])] = &[
+        (
+            "categories/results/1/is_addon",
+            json!(true),
+            &[
+                lost("festival: item 18 (Camping)", "is_addon: its category is sold as an add-on of other items only", true),
+                lost("festival: item 19 (Donation)", "is_addon: its category is sold as an add-on of other items only", true),
+                camping_quota.clone(),
+                lost("festival: quota 18 (Donations)", "nothing that is sold draws on it", true),
+            ],
+        ),
+        (
+            "event/seat_category_mapping",
+            json!({ "Lawn": 18 }),
+            &[
+                lost("festival: item 18 (Camping)", "seat_category_mapping: needs a numbered seat", true),
+                camping_quota.clone(),
+            ],
+        ),
+        ("event/seating_plan", json!(1), &[lost("festival", "seating_plan: no seats are sold", false)]),
+        ("event/testmode", json!(true), &[lost("festival", "testmode: stays paused", false)]),
+        (
+            "settings/waiting_list_enabled",
+            json!(true),
+            &[lost("festival", "waiting_list_enabled: there is none", false)],
+        ),
+        (
+            "items/results/1/variations/1/active",
+            json!(false),
+            &[
+                lost("festival: variation 14-4 (Weekend pass – Reduced)", "is not active", true),
+                lost("festival: quota 15 (Reduced passes)", "nothing that is sold draws on it", true),
+            ],
+        ),
+        (
+            "items/results/1/variations/1/require_approval",
+            json!(true),
+            &[
+                lost(
+                    "festival: variation 14-4 (Weekend pass – Reduced)",
+                    "require_approval: each order needs the organizer's approval",
+                    true,
+                ),
+                lost("festival: quota 15 (Reduced passes)", "nothing that is sold draws on it", true),
+            ],
+        ),
+        (
+            "quotas/results/3/items",
+            json!([]),
+            &[
+                lost("festival: ticket type 18", "has no quota", true),
+                camping_quota.clone(),
+            ],
+        ),
+        (
+            "quotas/results/3/close_when_sold_out",
+            json!(true),
+            &[lost(
+                "festival: quota 17 (Camping)",
+                "close_when_sold_out: tickets that come back are sold again",
+                false,
+            )],
+        ),
+        (
+            "items/results/2/available_until",
+            json!("2026-11-25T07:57:19Z"),
+            &[
+                lost("festival: ticket type 18", "is never on sale: its windows do not overlap", true),
+                camping_quota.clone(),
+            ],
+        ),
+    ];
+    for (path, value, expected) in rows {
+        let import = import("f", &changed(&FESTIVAL, &[(path, value.clone())])).unwrap();
+        assert_eq!(import.not_carried, *expected, "{path}");
+    }
+    let paused = changed(&FESTIVAL, &[("event/live", json!(false))]);
+    assert_eq!(import("f", &paused).unwrap().events[0].state, Some(EventState::Paused));
+    let paused = changed(&THEATRE, &[("subevents/results/1/active", json!(false))]);
+    let states: Vec<_> = import("t", &paused).unwrap().events.iter().map(|e| e.state).collect();
+    assert_eq!(states, [EventState::Open, EventState::Paused, EventState::Open].map(Some));
+    let nothing = changed(&BIG, &[("items/results", json!([])), ("items/count", json!(0))]);
+    let import = import("b", &nothing).unwrap();
+    assert!(import.events.is_empty());
+    assert_eq!(import.not_carried[2], lost("big", "has nothing left that could be sold", true));
+}
+
+#[test]
+fn bad_exports_are_told_by_file_and_field() {
+    let rows: &[(&str, Value, &str)] = &[
+        (
+            "items/next",
+            json!("page 2"),
+            "f/items.json: a page is missing: 7 of 7 entries are here; put the results of all \
+             pages into one file, with \"next\": null",
+        ),
+        (
+            "quotas/count",
+            json!(60),
+            "f/quotas.json: a page is missing: 6 of 60 entries are here; put the results of all \
+             pages into one file, with \"next\": null",
+        ),
+        ("event/currency", json!("EUX"), "f/event.json: currency: \"EUX\" is not of ISO 4217"),
+        ("event/timezone", json!("Mars"), "f/event.json: timezone: \"Mars\" is not known"),
+        (
+            "event/slug",
+            json!("a b"),
+            "f/event.json: the id \"a b\" of the event: must be made of a-z, A-Z, 0-9, '-', '_' \
+             and '.' and begin with a letter or digit",
+        ),
+        ("event/presale_start", json!("soon"), "f/event.json: presale_start: \"soon\" is not a time"),
+        ("event/date_from", json!("soon"), "f/event.json: date_from: \"soon\" is not a time"),
+        (
+            "items/results/2/available_from",
+            json!("soon"),
+            "f/items.json: ticket type 18: available_from: \"soon\" is not a time",
+        ),
+        (
+            "items/results/2/default_price",
+            json!("25.005"),
+            "f/items.json: ticket type 18: \"25.005\" is not a price in EUR",
+        ),
+        (
+            "items/results/2/default_price",
+            json!("-1.00"),
+            "f/event.json: as the event festival: ticket_types[3].price: must not be below zero",
+        ),
+        (
+            "quotas/results/3/available_number",
+            Value::Null,
+            "f/quotas.json: quota 17: available_number: is missing: export with \
+             ?with_availability=true",
+        ),
+        (
+            "quotas/results/3/available_number",
+            json!(5_000_000_000u64),
+            "f/quotas.json: quota 17: available_number: is too large",
+        ),
+        (
+            "settings/max_items_per_order",
+            json!(0),
+            "f/event.json: as the event festival: limits[0].per_order: must be 1 to 1000000000",
+        ),
+    ];
+    for (path, value, expected) in rows {
+        let files = changed(&FESTIVAL, &[(path, value.clone())]);
+        assert_eq!(import("f", &files).unwrap_err(), *expected, "{path}");
+    }
+    let date = changed(&THEATRE, &[("subevents/results/2/presale_end", json!("x"))]);
+    assert_eq!(
+        import("t", &date).unwrap_err(),
+        "t/subevents.json: subevent 3: presale_end: \"x\" is not a time"
+    );
+    let mut broken = FESTIVAL;
+    broken[2] = "{\"count\": 0,\n \"results\": [}";
+    assert_eq!(
+        import("f", &broken).unwrap_err(),
+        "f/items.json: expected value at line 2 column 14"
+    );
+    broken[2] = "{\"count\": 0,\n \"results\": []}";
+    assert_eq!(
+        import("f", &broken).unwrap_err(),
+        "f/items.json: missing field `next` at line 2 column 15"
+    );
+}
