@@ -71,8 +71,12 @@ impl ShardBook {
         context
             .check(Rule::Shards, self.started.is_none(), || "the shard was started before".into());
         let shard = context.shard;
-        context.check(Rule::Shards, started.shard == shard && shard < started.shards, || {
-            format!("it says to be shard {} of {}", started.shard, started.shards)
+        let fits = started.shard == shard
+            && shard < started.shards
+            && started.generation <= GENERATIONS_MAX;
+        context.check(Rule::Shards, fits, || {
+            let ShardStarted { shard, shards, generation, .. } = started;
+            format!("it says to be shard {shard} of {shards} in generation {generation}")
         });
         let same = started.log == log.log && started.shards == log.shards && started.key == log.key;
         context.check(Rule::Shards, same, || {
