@@ -7,6 +7,7 @@ mod deadlines;
 mod decide;
 mod event_state;
 mod hash;
+mod hints;
 mod holds;
 mod lines;
 mod orders;
@@ -25,6 +26,7 @@ use crate::time::Time;
 use self::customers::Customers;
 use self::deadlines::{Deadlines, Waiting};
 use self::event_state::EventEntry;
+use self::hints::EventHints;
 use self::holds::{Ended, Ending, Hold};
 use self::lines::LineStore;
 use self::orders::{Order, Orders};
@@ -63,6 +65,7 @@ pub struct Sale {
     #[expect(clippy::vec_box, reason = "the list must grow without copying the events")]
     events: Vec<Box<EventEntry>>,
     event_index: Index,
+    event_hints: EventHints,
     groups: Vec<Group>,
     group_index: Index,
     holds: Table<Hold>,
@@ -259,7 +262,7 @@ impl Sale {
     // --- look-ups that decide, apply and the views share
 
     fn event_digest(&self, organizer: &Id, event: &Id) -> u128 {
-        let parts = [organizer.as_str().as_bytes(), event.as_str().as_bytes()];
+        let parts = [organizer.as_bytes(), event.as_bytes()];
         self.shard.key.digest("event", &parts)
     }
 
@@ -267,8 +270,24 @@ impl Sale {
         self.event_index.find(digest, |slot| self.events[slot as usize].digest)
     }
 
+    /// An event's digest, and its slot if it is there.
+    fn find_event(&self, organizer: &Id, id: &Id) -> (u128, Option<u32>) {
+        if let Some(slot) = self.event_hints.guess(id) {
+            let event = &self.events[slot as usize];
+            if event.id == *id && event.organizer == *organizer {
+                return (event.digest, Some(slot));
+            }
+        }
+        let digest = self.event_digest(organizer, id);
+        let slot = self.event_slot(digest);
+        if let Some(slot) = slot {
+            self.event_hints.found(id, slot);
+        }
+        (digest, slot)
+    }
+
     fn group_digest(&self, organizer: &Id, sale_group: &Id) -> u128 {
-        let parts = [organizer.as_str().as_bytes(), sale_group.as_str().as_bytes()];
+        let parts = [organizer.as_bytes(), sale_group.as_bytes()];
         self.shard.key.digest("group", &parts)
     }
 
@@ -277,17 +296,18 @@ impl Sale {
     }
 
     fn customer_key(&self, event: u128, customer: &CustomerId) -> u128 {
-        let parts = [&event.to_le_bytes()[..], customer.as_str().as_bytes()];
+        let parts = [&event.to_le_bytes()[..], customer.as_bytes()];
         self.shard.key.digest("customer", &parts)
     }
 
     fn payment_key(&self, event: u128, reference: &Reference) -> u128 {
-        let parts = [&event.to_le_bytes()[..], reference.as_str().as_bytes()];
+        let parts = [&event.to_le_bytes()[..], reference.as_bytes()];
         self.shard.key.digest("payment", &parts)
     }
 
     fn command_key(&self, event: u128, stamp: &CommandStamp) -> u128 {
-        self.shard.key.digest("command", &[&event.to_le_bytes(), &stamp.id.to_le_bytes()])
+        // Both are digests, and the event's is keyed: their sum is as good as a third.
+        event.wrapping_add(stamp.id)
     }
 
     /// A hold that lives in an event, due or not.

@@ -48,8 +48,12 @@ impl<const N: usize> Inline<N> {
         Ok(Self { length: text.len() as u8, bytes })
     }
 
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length as usize]
+    }
+
     fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..self.length as usize]).expect("made from a str")
+        std::str::from_utf8(self.as_bytes()).expect("made from a str")
     }
 }
 
@@ -76,11 +80,18 @@ macro_rules! text {
             pub fn as_str(&self) -> &str {
                 self.0.as_str()
             }
+
+            /// The text's bytes: cheaper to have than the text, which is checked to be
+            /// one each time.
+            #[must_use]
+            pub fn as_bytes(&self) -> &[u8] {
+                self.0.as_bytes()
+            }
         }
 
         impl PartialEq for $name {
             fn eq(&self, other: &Self) -> bool {
-                self.as_str() == other.as_str()
+                self.as_bytes() == other.as_bytes()
             }
         }
         impl Eq for $name {}
@@ -91,7 +102,7 @@ macro_rules! text {
         }
         impl Ord for $name {
             fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-                self.as_str().cmp(other.as_str())
+                self.as_bytes().cmp(other.as_bytes())
             }
         }
         impl std::hash::Hash for $name {

@@ -100,8 +100,8 @@ impl Sale {
             }
             (_, Some(subject)) => {
                 ensure(self.shard.started, "the shard has not started")?;
-                let digest = self.event_digest(&subject.organizer, &subject.event);
-                self.apply_to_event(position, event, subject, digest)?;
+                let (digest, slot) = self.find_event(&subject.organizer, &subject.event);
+                self.apply_to_event(position, event, subject, digest, slot)?;
                 Some(digest)
             }
             (_, None) => return ensure(false, "the event has no subject"),
@@ -122,17 +122,18 @@ impl Sale {
         event: &Event,
         subject: &Subject,
         digest: u128,
+        slot: Option<u32>,
     ) -> Result<(), ApplyError> {
         match &event.fact {
             Fact::GroupPlaced { sale_group } => {
                 return self.apply_group_placed(subject, *sale_group);
             }
             Fact::EventDefined(defined) => {
-                return self.apply_event_defined(subject, digest, defined);
+                return self.apply_event_defined(subject, digest, slot, defined);
             }
             _ => {}
         }
-        let slot = some(self.event_slot(digest), "there is no such event")?;
+        let slot = some(slot, "there is no such event")?;
         let context = Context { at: event.at, position, event: slot };
         match &event.fact {
             Fact::StateSet { version, state } => self.apply_state_set(slot, *version, *state),

@@ -63,11 +63,10 @@ impl Sale {
     /// Why the command is refused.
     pub fn decide(&self, command: &Command, now: Time) -> Result<Decision, Refusal> {
         let now = now.max(self.time);
-        let digest = self.event_digest(&command.organizer, &command.event);
+        let (digest, slot) = self.find_event(&command.organizer, &command.event);
         if let Some(position) = self.repeated(&command.stamp, digest, now)? {
             return Ok(Decision::Repeated { position });
         }
-        let slot = self.event_slot(digest);
         if let Action::DefineEvent { definition, expects } = &command.action {
             return self.decide_define(command, slot, definition, *expects, now);
         }

@@ -12,15 +12,15 @@ use crate::view::{
 };
 
 impl Sale {
-    fn find_event(&self, organizer: &Id, event: &Id) -> Option<(u32, &EventEntry)> {
-        let slot = self.event_slot(self.event_digest(organizer, event))?;
+    fn view_event(&self, organizer: &Id, event: &Id) -> Option<(u32, &EventEntry)> {
+        let slot = self.find_event(organizer, event).1?;
         Some((slot, &self.events[slot as usize]))
     }
 
     /// An event as it stands.
     #[must_use]
     pub fn event(&self, organizer: &Id, event: &Id) -> Option<EventView> {
-        let (_, event) = self.find_event(organizer, event)?;
+        let (_, event) = self.view_event(organizer, event)?;
         Some(EventView {
             organizer: event.organizer,
             event: event.id,
@@ -33,7 +33,7 @@ impl Sale {
     /// What is left of an event.
     #[must_use]
     pub fn availability(&self, organizer: &Id, event: &Id) -> Option<AvailabilityView> {
-        let (_, event) = self.find_event(organizer, event)?;
+        let (_, event) = self.view_event(organizer, event)?;
         let mut quotas = vec![None; event.definition.quotas.len()];
         for quota in &event.shape.quotas {
             if let Some(index) = quota.defined {
@@ -56,7 +56,7 @@ impl Sale {
         hold: HoldId,
         now: Time,
     ) -> Result<HoldView, Refusal> {
-        let (slot, event) = self.find_event(organizer, event).ok_or(Refusal::UnknownEvent)?;
+        let (slot, event) = self.view_event(organizer, event).ok_or(Refusal::UnknownEvent)?;
         let held = &self.holds[self.live_hold_slot(slot, hold, now)?];
         Ok(HoldView {
             hold,
@@ -79,7 +79,7 @@ impl Sale {
         event: &Id,
         order: OrderCode,
     ) -> Result<OrderView, Refusal> {
-        let (event_slot, event) = self.find_event(organizer, event).ok_or(Refusal::UnknownEvent)?;
+        let (event_slot, event) = self.view_event(organizer, event).ok_or(Refusal::UnknownEvent)?;
         let known = self.order_at(self.order_slot(event_slot, order)?);
         let lines = self.line_views(event, known.lines);
         let tickets = match known.state {

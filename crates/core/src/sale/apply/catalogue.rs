@@ -16,6 +16,7 @@ impl Sale {
         &mut self,
         subject: &Subject,
         digest: u128,
+        slot: Option<u32>,
         defined: &EventDefined,
     ) -> Result<(), ApplyError> {
         let EventDefined { version, definition, stocks } = defined;
@@ -28,7 +29,6 @@ impl Sale {
         }
         let group = self.group_digest(&subject.organizer, &definition.sale_group);
         ensure(self.has_group(group), "the sale group was not placed")?;
-        let slot = self.event_slot(digest);
         let before = slot.map(|slot| &*self.events[slot as usize]);
         ensure(*version == before.map_or(1, |b| b.version + 1), "the version is not the next")?;
         if let Some(before) = before {
