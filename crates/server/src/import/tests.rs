@@ -225,6 +225,20 @@ fn an_event_that_is_there_is_changed_only_where_it_differs() {
 }
 
 #[test]
+fn what_only_the_server_has_is_a_difference() {
+    let ours = json!({ "name": "A", "limits": [] });
+    let rows = [
+        (json!({ "name": "A", "limits": [], "version": 7 }), true),
+        (json!({ "name": "A", "limits": [], "sale": {} }), false),
+        (json!({ "name": "A", "limits": [], "starts_at": "2027-01-01T00:00:00Z" }), false),
+        (json!({ "name": "A" }), false),
+    ];
+    for (theirs, same) in rows {
+        assert_eq!(upload::is_same(&ours, &theirs), same, "{theirs}");
+    }
+}
+
+#[test]
 fn what_the_server_refuses_fails_that_event_only() {
     let both = "--url URL --organizer river --key a-key --json FIXTURES/big FIXTURES/festival";
     let refused = json!({ "title": "Not allowed", "detail": "the key lacks the scope manage" });

@@ -54,7 +54,7 @@ pub fn upload(client: &Client, organizer: &Id, event: &CatalogueEvent) -> Result
 }
 
 /// Whether the event that the server shows has the definition that we have.
-fn is_same(ours: &Value, theirs: &Value) -> bool {
+pub(super) fn is_same(ours: &Value, theirs: &Value) -> bool {
     let left_out = |field: &str| ours.get(field).is_some() || theirs.get(field).is_none();
     let fields = ours.as_object().expect("a body is an object");
     fields.iter().all(|(field, value)| theirs.get(field) == Some(value))
