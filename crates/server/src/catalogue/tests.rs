@@ -172,3 +172,12 @@ fn bad_catalogue_files_are_told_by_line_and_column() {
     let twice = format!("{{\"events\": [{inner},{inner}]}}");
     assert_eq!(read_catalogue(&twice).unwrap_err(), "events[1].id: the id a is there twice");
 }
+
+#[test]
+fn the_example_of_the_documentation_is_read() {
+    let page = include_str!("../../../../docs/import.md");
+    let example = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next());
+    let events = read_catalogue(example.unwrap()).unwrap();
+    assert_eq!(events[0].definition.ticket_types.len(), 3);
+    assert_eq!(events[0].definition.limits[1].per_customer, Some(1));
+}
