@@ -5,7 +5,7 @@ use onsale_core::limits::COMMANDS_REMEMBERED_US;
 use onsale_core::view::AvailabilityView;
 use onsale_core::{
     Action, Command, CommandStamp, CustomerId, Decision, Event, EventDefinition, EventState,
-    Expects, Fact, HoldId, Item, Limit, OrderCode, QuotaDefinition, Reference, Sale, Time,
+    Expects, Fact, HoldId, Id, Item, Limit, OrderCode, QuotaDefinition, Reference, Sale, Time,
 };
 
 use super::super::{Auditor, Report};
@@ -34,8 +34,11 @@ struct Play {
     auditor: Auditor,
     position: u64,
     now: Time,
-    holds: u64,
-    orders: Vec<(OrderCode, i64)>,
+    /// Holds ever asked for.
+    asked: u128,
+    /// Holds and orders that were made: of which event, whose or for how much.
+    holds: Vec<(Id, CustomerId, HoldId)>,
+    orders: Vec<(Id, OrderCode, i64)>,
 }
 
 const EVENTS: [&str; 3] = ["night", "day", "late"];
@@ -43,8 +46,9 @@ const EVENTS: [&str; 3] = ["night", "day", "late"];
 impl Play {
     fn new(seed: u64) -> Play {
         let (sale, auditor) = (Sale::new(), Auditor::new());
-        let (random, orders) = (Random(seed), Vec::new());
-        let mut play = Play { random, sale, auditor, position: 0, now: BEGIN, holds: 0, orders };
+        let (random, holds, orders) = (Random(seed), Vec::new(), Vec::new());
+        let (position, now, asked) = (0, BEGIN, 0);
+        let mut play = Play { random, sale, auditor, position, now, asked, holds, orders };
         let fact = Fact::ShardStarted(started(0, 1));
         play.happen(&Event { at: BEGIN, stamp: None, subject: None, fact });
         play
@@ -54,8 +58,15 @@ impl Play {
         self.position += 1;
         self.sale.apply(self.position, event).expect("what was decided can be carried out");
         self.auditor.record(0, self.position, event);
-        if let Fact::OrderPlaced(placed) = &event.fact {
-            self.orders.push((placed.order, placed.total));
+        let Some(subject) = event.subject else { return };
+        match &event.fact {
+            Fact::HoldPlaced(placed) => {
+                self.holds.push((subject.event, placed.customer, placed.hold));
+            }
+            Fact::OrderPlaced(placed) => {
+                self.orders.push((subject.event, placed.order, placed.total));
+            }
+            _ => {}
         }
     }
 
@@ -69,20 +80,13 @@ impl Play {
                 self.ask(subject.organizer, subject.event, action, 0);
             }
         }
-        let event = id(EVENTS[self.random.below(3) as usize]);
-        let action = self.action();
+        let (event, action) = self.action();
         // Some commands come again under the same id.
         let command = self.random.below(400);
         self.ask(id("river"), event, action, u128::from(command));
     }
 
-    fn ask(
-        &mut self,
-        organizer: onsale_core::Id,
-        event: onsale_core::Id,
-        action: Action,
-        id: u128,
-    ) {
+    fn ask(&mut self, organizer: Id, event: Id, action: Action, id: u128) {
         let stamp = CommandStamp { id, body: 0, chosen: id > 200, made_at: None };
         let command = Command { stamp, organizer, event, action };
         if let Ok(Decision::Change(events)) = self.sale.decide(&command, self.now) {
@@ -90,17 +94,11 @@ impl Play {
         }
     }
 
-    fn action(&mut self) -> Action {
-        let customer = CustomerId::new(["ann", "bob", "cid"][self.random.below(3) as usize]);
-        let customer = customer.expect("a customer");
-        let hold = HoldId(u128::from(self.holds.saturating_sub(self.random.below(6))));
-        let (order, total) = match self.orders.len() as u64 {
-            0 => (super::history::KEY.order_code(0, 1, 1), 100),
-            n => self.orders[(n - 1 - self.random.below(n.min(8))) as usize],
-        };
-        let reference = Reference::new(&format!("p{}", self.random.below(1 << 20)));
-        let reference = reference.expect("a reference");
-        match self.random.below(40) {
+    fn action(&mut self) -> (Id, Action) {
+        let event = id(EVENTS[self.random.below(3) as usize]);
+        let customer = ["ann", "bob", "cid"][self.random.below(3) as usize];
+        let customer = CustomerId::new(customer).expect("a customer");
+        let action = match self.random.below(40) {
             0 => Action::DefineEvent {
                 definition: Box::new(self.definition()),
                 expects: [Expects::Any, Expects::Unsaid][self.random.below(2) as usize],
@@ -110,22 +108,51 @@ impl Play {
                 expects: Expects::Any,
             },
             2..=4 => Action::SetState { state: EventState::Open, expects: Expects::Any },
-            5..=14 => {
-                self.holds += 1;
-                let hold = HoldId(u128::from(self.holds));
+            5..=13 => {
+                self.asked += 1;
+                let hold = HoldId(self.asked);
                 Action::PlaceHold { hold, customer, items: self.items() }
             }
-            15..=17 => Action::ExtendHold { hold },
-            18..=19 => Action::ReleaseHold { hold },
-            20..=25 => Action::ClaimHold { hold, customer },
-            26..=28 => Action::Buy { customer, items: self.items() },
-            29..=35 => {
+            14..=16 => Action::Buy { customer, items: self.items() },
+            17..=27 => return self.action_on_hold(event, customer),
+            _ => return self.action_on_order(event),
+        };
+        (event, action)
+    }
+
+    /// On one of the latest holds; now and then as another customer or in another event.
+    fn action_on_hold(&mut self, event: Id, customer: CustomerId) -> (Id, Action) {
+        let back = self.random.below(5) as usize;
+        let latest = self.holds.iter().rev().nth(back).copied();
+        let (its_event, its_customer, hold) = latest.unwrap_or((event, customer, HoldId(0)));
+        let event = if self.random.one_in(10) { event } else { its_event };
+        let customer = if self.random.one_in(10) { customer } else { its_customer };
+        let action = match self.random.below(11) {
+            0..=2 => Action::ExtendHold { hold },
+            3..=4 => Action::ReleaseHold { hold },
+            _ => Action::ClaimHold { hold, customer },
+        };
+        (event, action)
+    }
+
+    /// On one of the latest orders; now and then in another event.
+    fn action_on_order(&mut self, event: Id) -> (Id, Action) {
+        let back = self.random.below(8) as usize;
+        let latest = self.orders.iter().rev().nth(back).copied();
+        let unknown = (event, super::history::KEY.order_code(0, 1, 1), 100);
+        let (its_event, order, total) = latest.unwrap_or(unknown);
+        let event = if self.random.one_in(10) { event } else { its_event };
+        let reference = Reference::new(&format!("p{}", self.random.below(1 << 12)));
+        let reference = reference.expect("a reference");
+        let action = match self.random.below(12) {
+            0..=6 => {
                 let (amount, currency, paid_at) = (total, eur(), None);
                 Action::RecordPayment { order, reference, amount, currency, paid_at }
             }
-            36..=37 => Action::CancelOrder { order, manage: self.random.one_in(2) },
+            7..=8 => Action::CancelOrder { order, manage: self.random.one_in(2) },
             _ => self.refund(),
-        }
+        };
+        (event, action)
     }
 
     /// Of a payment that is due back, if there is one.
