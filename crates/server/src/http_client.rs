@@ -100,7 +100,9 @@ impl Client {
     pub fn new(url: &str, key: Option<&str>) -> Result<Client, Error> {
         let bad = |detail| Error::Url { url: url.to_owned(), detail };
         if url.starts_with("https://") {
-            return Err(bad("https is not supported here: use http:// to a server or proxy nearby"));
+            return Err(bad(
+                "https is not supported here: use http:// to a server or proxy nearby",
+            ));
         }
         let rest = url.strip_prefix("http://").ok_or_else(|| bad("must begin with http://"))?;
         let (server, prefix) = match rest.find('/') {
@@ -292,11 +294,7 @@ fn read_chunks(reader: &mut impl BufRead) -> std::io::Result<Vec<u8>> {
     }
 }
 
-fn read_exactly(
-    reader: &mut impl BufRead,
-    length: u64,
-    body: &mut Vec<u8>,
-) -> std::io::Result<()> {
+fn read_exactly(reader: &mut impl BufRead, length: u64, body: &mut Vec<u8>) -> std::io::Result<()> {
     if length > BODY_BYTES_MAX - body.len() as u64 {
         return Err(broken("is too large"));
     }

@@ -1,9 +1,9 @@
 //! `onsale import`: reads what another system sells and puts it up for sale here.
 //!
 //! Two sources are understood: our own catalogue file ([`crate::catalogue`]) and
-//! the folder of a pretix export ([`pretix`]). Both become events of the same
-//! form and a list of what could not be carried, which is told and never dropped
-//! in silence. A ticket type that could only be sold wrongly is left out.
+//! the folder of a pretix export. Both become events of the same form and a list of
+//! what could not be carried, which is told and never dropped in silence. A ticket
+//! type that could only be sold wrongly is left out.
 
 pub mod command;
 mod pretix;

@@ -69,7 +69,10 @@ fn broken_answers_are_refused() {
         (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "the answer has a broken Content-Length"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", "the answer is too large"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel", "unexpected end of file"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n", "the answer has a broken chunk"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n",
+            "the answer has a broken chunk",
+        ),
         (long.as_bytes(), "the answer breaks off"),
         (many.as_bytes(), "the answer has too many headers"),
     ];
@@ -122,9 +125,8 @@ fn urls_are_checked() {
 
 #[test]
 fn problems_are_told_in_a_line() {
-    let problem = |body: &str| {
-        Response { status: 422, headers: Vec::new(), body: body.into() }.problem()
-    };
+    let problem =
+        |body: &str| Response { status: 422, headers: Vec::new(), body: body.into() }.problem();
     assert_eq!(problem(r#"{"title": "T", "detail": "D"}"#), "422 D");
     assert_eq!(problem(r#"{"title": "T"}"#), "422 T");
     assert_eq!(problem("gone"), "422 gone");

@@ -160,7 +160,8 @@ fn stock(definition: &EventDefinition) -> String {
 
 fn write_not_carried(out: &mut impl Write, import: &Import) -> io::Result<()> {
     for (left_out, title) in [(true, "Left out:"), (false, "Sold without:")] {
-        let mut lost = import.not_carried.iter().filter(|lost| lost.left_out == left_out).peekable();
+        let mut lost =
+            import.not_carried.iter().filter(|lost| lost.left_out == left_out).peekable();
         if lost.peek().is_some() {
             writeln!(out, "\n{title}")?;
         }

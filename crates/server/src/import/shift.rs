@@ -11,7 +11,8 @@ use super::{Import, NotCarried};
 /// whose clock is a little behind sells at once.
 pub fn shift_to_now(import: &mut Import, now: Time) {
     let now = Time(now.0 - now.0.rem_euclid(1_000_000));
-    let latest = import.events.iter().flat_map(|e| windows(&e.definition)).filter_map(|w| w.opens_at).max();
+    let latest =
+        import.events.iter().flat_map(|e| windows(&e.definition)).filter_map(|w| w.opens_at).max();
     let Some(latest) = latest else { return };
     let shift_us = now.0 - latest.0;
     let move_time = |time: &mut Option<Time>| *time = time.map(|t| Time(t.0 + shift_us));

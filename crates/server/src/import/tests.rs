@@ -49,7 +49,10 @@ fn folders_and_files_are_read_together() {
     assert_eq!(broken, format!("{}: key must be a string at line 2 column 2", file.display()));
     std::fs::write(&file, [0xff]).unwrap();
     let binary = load(&[&file]).unwrap_err().to_string();
-    assert!(binary.ends_with("own.json: cannot read: stream did not contain valid UTF-8"), "{binary}");
+    assert!(
+        binary.ends_with("own.json: cannot read: stream did not contain valid UTF-8"),
+        "{binary}"
+    );
 }
 
 #[test]
@@ -132,8 +135,9 @@ impl Script {
             seen.push(format!("{first}{condition}{note}"));
             let body = body.to_string();
             let length = body.len();
-            let answer =
-                format!("HTTP/1.1 {status} X\r\nETag: {etag}\r\nContent-Length: {length}\r\n\r\n{body}");
+            let answer = format!(
+                "HTTP/1.1 {status} X\r\nETag: {etag}\r\nContent-Length: {length}\r\n\r\n{body}"
+            );
             reader.get_mut().write_all(answer.as_bytes()).unwrap();
         }
         seen
@@ -151,10 +155,11 @@ fn run(line: &str, answers: Vec<(u16, &'static str, Value)>) -> (u8, String, Str
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let fixtures = fixtures();
-    let words = line.split(' ').map(|word| {
-        word.replace("URL", &url).replace("FIXTURES", fixtures.to_str().unwrap())
-    });
-    let args = Line::try_parse_from(std::iter::once("import".to_owned()).chain(words)).unwrap().args;
+    let words = line
+        .split(' ')
+        .map(|word| word.replace("URL", &url).replace("FIXTURES", fixtures.to_str().unwrap()));
+    let args =
+        Line::try_parse_from(std::iter::once("import".to_owned()).chain(words)).unwrap().args;
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let (code, seen) = std::thread::scope(|scope| {
         let server = scope.spawn(|| Script { listener, answers }.play());
@@ -287,10 +292,7 @@ fn bad_input_is_exit_code_2_and_sends_nothing() {
             "--url https://x --organizer o --key k FIXTURES/big",
             "https://x: https is not supported here: use http:// to a server or proxy nearby",
         ),
-        (
-            "--url ftp://x --organizer o --key k FIXTURES/big",
-            "ftp://x: must begin with http://",
-        ),
+        ("--url ftp://x --organizer o --key k FIXTURES/big", "ftp://x: must begin with http://"),
     ];
     for (line, expected) in rows {
         let (code, out, err, _) = run(line, vec![]);

@@ -38,9 +38,7 @@ pub fn upload(client: &Client, organizer: &Id, event: &CatalogueEvent) -> Result
             let version = found.header("etag").unwrap_or("*");
             (Outcome::Changed, change(client, "PUT", &path, ("If-Match", version), &body)?)
         }
-        404 => {
-            (Outcome::Created, change(client, "PUT", &path, ("If-None-Match", "*"), &body)?)
-        }
+        404 => (Outcome::Created, change(client, "PUT", &path, ("If-None-Match", "*"), &body)?),
         _ => return Err(format!("GET {path}: {}", found.problem())),
     };
     let Some(state) = event.state else { return Ok(outcome) };

@@ -127,9 +127,8 @@ struct Converter<'a> {
 
 impl<'a> Converter<'a> {
     fn event(&mut self, occasion: &Occasion<'a>) -> Result<Option<CatalogueEvent>, Error> {
-        let bad = |detail: String| {
-            self.export.bad(occasion.file, format!("{}{detail}", occasion.entry))
-        };
+        let bad =
+            |detail: String| self.export.bad(occasion.file, format!("{}{detail}", occasion.entry));
         let id = Id::new(&occasion.id)
             .map_err(|e| bad(format!("the id {:?} of the event: {e}", occasion.id)))?;
         let sale = self.sale(occasion)?;
@@ -265,7 +264,8 @@ impl<'a> Converter<'a> {
         let (file, text) = found.unwrap_or(("items.json", &kind.item.default_price));
         value::minor_units(text, self.exponent).ok_or_else(|| {
             let currency = self.currency.as_str();
-            let detail = format!("ticket type {}: {text:?} is not a price in {currency}", kind.id());
+            let detail =
+                format!("ticket type {}: {text:?} is not a price in {currency}", kind.id());
             self.export.bad(file, detail)
         })
     }
@@ -300,7 +300,8 @@ impl<'a> Converter<'a> {
     /// What is left of a quota; none: unlimited.
     fn left(&self, quota: &Quota) -> Result<Option<u32>, Error> {
         let bad = |detail: &str| {
-            self.export.bad("quotas.json", format!("quota {}: available_number: {detail}", quota.id))
+            self.export
+                .bad("quotas.json", format!("quota {}: available_number: {detail}", quota.id))
         };
         match (quota.closed, quota.size, quota.available_number) {
             (true, _, _) => Ok(Some(0)),
@@ -341,7 +342,8 @@ impl<'a> Converter<'a> {
         for quota in &self.export.quotas {
             let known = self.export.subevents.iter().any(|s| Some(s.id) == quota.subevent);
             if !known {
-                let what = format!("{}: quota {} ({})", self.export.event.slug, quota.id, quota.name);
+                let what =
+                    format!("{}: quota {} ({})", self.export.event.slug, quota.id, quota.name);
                 self.leave_out(what, "belongs to no date of the series");
             }
         }
@@ -392,8 +394,13 @@ impl Terms {
         };
         let hold = settings.reservation_time.map(|minutes| minutes.saturating_mul(60));
         let (field, payment) = match settings.payment_term_mode.as_deref() {
-            Some("minutes") => ("payment_term_minutes", settings.payment_term_minutes.map(|n| n.saturating_mul(60))),
-            _ => ("payment_term_days", settings.payment_term_days.map(|n| n.saturating_mul(86_400))),
+            Some("minutes") => (
+                "payment_term_minutes",
+                settings.payment_term_minutes.map(|n| n.saturating_mul(60)),
+            ),
+            _ => {
+                ("payment_term_days", settings.payment_term_days.map(|n| n.saturating_mul(86_400)))
+            }
         };
         let ends = |range: std::ops::RangeInclusive<u32>| range.into_inner();
         Terms {

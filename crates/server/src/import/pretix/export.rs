@@ -63,7 +63,8 @@ impl Export {
 }
 
 fn one<V: DeserializeOwned>((file, text): (String, impl AsRef<str>)) -> Result<V, Error> {
-    serde_json::from_str(text.as_ref()).map_err(|e| Error::Input { at: file, detail: e.to_string() })
+    serde_json::from_str(text.as_ref())
+        .map_err(|e| Error::Input { at: file, detail: e.to_string() })
 }
 
 fn all<V: DeserializeOwned>((file, text): (String, impl AsRef<str>)) -> Result<Vec<V>, Error> {

@@ -124,7 +124,10 @@ fn demand_obstacles(demands: &Demands, channels: &Channels) -> Vec<String> {
 
 /// What an item loses, without being sold wrongly.
 fn item_losses(item: &Item) -> Vec<String> {
-    let taxed = item.tax_rate.as_deref().is_some_and(|rate| rate.bytes().any(|b| b"123456789".contains(&b)));
+    let taxed = item
+        .tax_rate
+        .as_deref()
+        .is_some_and(|rate| rate.bytes().any(|b| b"123456789".contains(&b)));
     let losses = [
         (taxed, "tax_rate: the price is sold as it stands, tax is not shown apart"),
         (item.min_per_order.is_some_and(|n| n > 1), "min_per_order: fewer can be bought"),
