@@ -1,0 +1,188 @@
+//! The HTTP API: routes, what they take and what they answer.
+//!
+//! Each request takes the same way: its key is checked, its path and body are
+//! read, it becomes a command or a query, and the answer is written once the shard has
+//! made it durable. Handlers are plain functions of a [`Call`], so that the
+//! hottest of them can be reached below the router.
+
+mod call;
+pub mod events;
+pub mod holds;
+pub mod idempotency;
+pub mod json;
+pub mod names;
+pub mod openapi;
+pub mod orders;
+pub mod payments;
+mod query;
+pub mod shapes;
+pub mod streams;
+pub mod system;
+mod work;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use serde::Serialize;
+use tokio::sync::watch;
+use utoipa_axum::router::OpenApiRouter;
+
+pub use call::{Call, Path};
+
+use crate::config::Limits;
+use crate::keys::KeyStore;
+use crate::metrics::{Metrics, RouteIndex};
+use crate::problem::Problem;
+use crate::shards::Shards;
+
+/// What a handler gives: an answer or a problem.
+pub type Result<T> = std::result::Result<T, Box<Problem>>;
+
+/// The path of the two hottest routes, with what they end in.
+const HOLDS: &str = "/v1/organizers/{organizer}/events/{event}/holds";
+const ORDERS: &str = "/v1/organizers/{organizer}/events/{event}/orders";
+
+/// What all handlers share.
+pub struct Api {
+    /// The engine.
+    pub shards: Shards,
+    /// The keys, replaced as a whole when their file changes.
+    pub keys: ArcSwap<KeyStore>,
+    /// How much of anything a client may have.
+    pub limits: Limits,
+    /// Figures.
+    pub metrics: Metrics,
+    /// True once the server was told to stop.
+    pub draining: watch::Sender<bool>,
+    /// The description of the API.
+    pub openapi: Bytes,
+    /// Figures of `POST …/holds`.
+    pub holds_route: RouteIndex,
+    /// Figures of `POST …/orders`.
+    pub orders_route: RouteIndex,
+}
+
+impl Api {
+    /// Puts together what the handlers share, and the router that they are behind.
+    #[must_use]
+    pub fn new(shards: Shards, keys: KeyStore, limits: Limits) -> (Arc<Api>, axum::Router) {
+        let (router, mut document) = routes();
+        let paths = document.paths.paths.iter_mut();
+        let operations = paths.flat_map(|(path, item)| {
+            openapi::operations(item).map(move |(method, _)| (method, path.as_str()))
+        });
+        let metrics = Metrics::new(operations);
+        let api = Api {
+            shards,
+            keys: ArcSwap::from_pointee(keys),
+            limits,
+            holds_route: metrics.index("POST", HOLDS),
+            orders_route: metrics.index("POST", ORDERS),
+            metrics,
+            draining: watch::Sender::new(false),
+            openapi: description().into(),
+        };
+        let api = Arc::new(api);
+        (api.clone(), router.with_state(api))
+    }
+}
+
+/// The description of the API, as it is served and committed.
+///
+/// # Panics
+/// Never: the document is made of texts and numbers.
+#[must_use]
+pub fn description() -> String {
+    let (_, document) = routes();
+    document.to_pretty_json().expect("the document is made of texts and numbers")
+}
+
+fn routes() -> (axum::Router<Arc<Api>>, utoipa::openapi::OpenApi) {
+    let (router, mut document) = OpenApiRouter::with_openapi(openapi::head())
+        .merge(events::routes())
+        .merge(holds::routes())
+        .merge(orders::routes())
+        .merge(payments::routes())
+        .merge(streams::routes())
+        .merge(system::routes())
+        .split_for_parts();
+    openapi::add_problems(&mut document);
+    let router = router
+        .method_not_allowed_fallback(system::method_not_allowed)
+        .route_layer(from_fn(remember_route))
+        .fallback(system::unknown_route);
+    (router, document)
+}
+
+/// Notes in the answer which route gave it, for the figures.
+async fn remember_route(matched: MatchedPath, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    response.extensions_mut().insert(matched);
+    response
+}
+
+/// An answer, ready to be sent.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its media type.
+    pub media_type: &'static str,
+    /// Its other headers.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Its body.
+    pub body: Bytes,
+}
+
+impl Rendered {
+    /// An answer with a body.
+    #[must_use]
+    pub fn new(status: StatusCode, media_type: &'static str, body: Bytes) -> Rendered {
+        Rendered { status, media_type, headers: Vec::new(), body }
+    }
+
+    /// An answer as JSON, written straight into its buffer.
+    ///
+    /// # Panics
+    /// Never: the shapes are made of texts, numbers and lists of them.
+    #[must_use]
+    pub fn json<T: Serialize>(status: StatusCode, value: &T) -> Rendered {
+        let mut body = Vec::with_capacity(512);
+        serde_json::to_writer(&mut body, value).expect("the shapes can be written");
+        Rendered::new(status, "application/json", body.into())
+    }
+
+    /// The same answer, marked as given before if it was.
+    #[must_use]
+    pub fn replayed(mut self, replayed: bool) -> Rendered {
+        if replayed {
+            let name = HeaderName::from_static("idempotency-replayed");
+            self.headers.push((name, HeaderValue::from_static("true")));
+        }
+        self
+    }
+
+    /// As a response with any kind of body.
+    pub fn into_http<B>(self, body: impl FnOnce(Bytes) -> B) -> hyper::Response<B> {
+        let mut response = hyper::Response::new(body(self.body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.media_type));
+        for (name, value) in self.headers {
+            headers.append(name, value);
+        }
+        response
+    }
+}
+
+impl IntoResponse for Rendered {
+    fn into_response(self) -> Response {
+        self.into_http(axum::body::Body::from)
+    }
+}

@@ -1,0 +1,277 @@
+//! A request, read as far as every route needs it: whose key it carries, its headers
+//! and its body, within the limits.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method, Uri};
+use onsale_core::event::Subject;
+use onsale_core::{Id, OrderCode, Reference};
+
+use super::{Api, Result};
+use crate::keys::{Grant, Scope};
+use crate::problem::{Problem, kind};
+
+/// A request with a key that is known.
+#[derive(Debug)]
+pub struct Call {
+    /// What the key allows.
+    pub grant: Grant,
+    /// Its method.
+    pub method: Method,
+    /// Its path and query.
+    pub uri: Uri,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its whole body.
+    pub body: Bytes,
+}
+
+impl Call {
+    /// Checks the key, then reads the body.
+    ///
+    /// # Errors
+    /// No key or an unknown one; a body that is too large, too slow or broken.
+    pub async fn read<B>(api: &Api, parts: Parts, body: B) -> Result<Call>
+    where
+        B: hyper::body::Body<Data = Bytes> + Unpin,
+    {
+        let grant = authenticate(api, &parts.headers)?;
+        let bytes_max = match parts.method {
+            Method::PUT => api.limits.definition_body_bytes,
+            _ => api.limits.body_bytes,
+        };
+        let body = read_body(api, &parts.headers, body, bytes_max).await?;
+        let Parts { method, uri, headers, .. } = parts;
+        Ok(Call { grant, method, uri, headers, body })
+    }
+
+    /// Checks that the key has one of these scopes.
+    ///
+    /// # Errors
+    /// It has none of them.
+    pub fn needs(&self, scopes: &[Scope]) -> Result<()> {
+        if scopes.iter().any(|scope| self.grant.scopes.contains(*scope)) {
+            return Ok(());
+        }
+        let names: Vec<&str> = scopes.iter().map(|scope| scope.name()).collect();
+        let detail = format!("the key needs one of the scopes {}", names.join(", "));
+        let mut problem = Problem::new(&kind::SCOPE_MISSING, detail);
+        problem.scopes = Some(names);
+        Err(problem)
+    }
+
+    /// Checks scope and organizer.
+    ///
+    /// # Errors
+    /// The scope is missing, the id is in the wrong form, or the key is another organizer's.
+    pub fn organizer(&self, organizer: &str, scopes: &[Scope]) -> Result<Id> {
+        self.needs(scopes)?;
+        let id = Id::new(organizer).map_err(|error| Problem::text("organizer", error))?;
+        match self.grant.covers(&id) {
+            true => Ok(id),
+            false => {
+                let detail = format!("the key is not bound to {id}");
+                Err(Problem::field(&kind::OTHER_ORGANIZER, "organizer", detail))
+            }
+        }
+    }
+
+    /// Checks scope and organizer of an event.
+    ///
+    /// # Errors
+    /// As [`Call::organizer`]; also where the event's id is in the wrong form.
+    pub fn subject(&self, organizer: &str, event: &str, scopes: &[Scope]) -> Result<Subject> {
+        let organizer = self.organizer(organizer, scopes)?;
+        let event = Id::new(event).map_err(|error| Problem::text("event", error))?;
+        Ok(Subject { organizer, event })
+    }
+
+    /// Whether the holder may see no ticket codes: the key can read and nothing else.
+    #[must_use]
+    pub fn redacted(&self) -> bool {
+        let scopes = self.grant.scopes;
+        ![Scope::Sell, Scope::Pay, Scope::Manage].into_iter().any(|scope| scopes.contains(scope))
+    }
+
+    /// Checks that the body is said to be JSON.
+    ///
+    /// # Errors
+    /// It is said to be something else, or nothing is said.
+    pub fn expect_json(&self) -> Result<()> {
+        let said = self.headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+        let media = said.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+        if media.eq_ignore_ascii_case(b"application/json") {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(media);
+        let what = if said.is_empty() { Cow::Borrowed("not said") } else { said };
+        let detail = format!("must be application/json, is {what}");
+        Err(Problem::field(&kind::CONTENT_TYPE, "Content-Type", detail))
+    }
+
+    /// Checks that nothing is sent where nothing is expected.
+    ///
+    /// # Errors
+    /// There is a body, and it is not an empty object.
+    pub fn expect_empty(&self) -> Result<()> {
+        match self.body.trim_ascii() {
+            b"" | b"{}" => Ok(()),
+            _ => {
+                let detail = "this request takes no body, or an empty object";
+                Err(Problem::new(&kind::BODY_NOT_EXPECTED, detail))
+            }
+        }
+    }
+}
+
+impl FromRequest<Arc<Api>> for Call {
+    type Rejection = Box<Problem>;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Call> {
+        let (parts, body) = request.into_parts();
+        Call::read(api, parts, body).await
+    }
+}
+
+/// The parts of the path, by their names.
+#[derive(Debug)]
+pub struct Path(RawPathParams);
+
+impl Path {
+    /// A part as it was sent, decoded.
+    #[must_use]
+    pub fn part(&self, name: &str) -> &str {
+        let found = self.0.iter().find(|(part, _)| *part == name);
+        found.map(|(_, value)| value).expect("the route has this part")
+    }
+
+    /// Checks scope and organizer.
+    ///
+    /// # Errors
+    /// As [`Call::organizer`].
+    pub fn organizer(&self, call: &Call, scopes: &[Scope]) -> Result<Id> {
+        call.organizer(self.part("organizer"), scopes)
+    }
+
+    /// Checks scope and organizer of an event.
+    ///
+    /// # Errors
+    /// As [`Call::subject`].
+    pub fn subject(&self, call: &Call, scopes: &[Scope]) -> Result<Subject> {
+        call.subject(self.part("organizer"), self.part("event"), scopes)
+    }
+
+    /// The order's code.
+    ///
+    /// # Errors
+    /// It can't be one.
+    pub fn order(&self) -> Result<OrderCode> {
+        let rule = "must be 10 symbols of A-Z and 2-9 without I and O";
+        OrderCode::parse(self.part("code"))
+            .ok_or_else(|| Problem::field(&kind::INVALID_ID, "code", rule))
+    }
+
+    /// The payment's reference.
+    ///
+    /// # Errors
+    /// It can't be one.
+    pub fn reference(&self) -> Result<Reference> {
+        Reference::new(self.part("reference")).map_err(|error| Problem::text("reference", error))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Path {
+    type Rejection = Box<Problem>;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Path> {
+        let params = RawPathParams::from_request_parts(parts, state).await;
+        params.map(Path).map_err(|error| Problem::new(&kind::INVALID_PATH, error.body_text()))
+    }
+}
+
+/// Whose key it is.
+///
+/// # Errors
+/// There is none, or it is unknown.
+pub fn authenticate(api: &Api, headers: &HeaderMap) -> Result<Grant> {
+    let Some(value) = headers.get(AUTHORIZATION) else {
+        let detail = "send a key: Authorization: Bearer KEY";
+        return Err(Problem::field(&kind::KEY_MISSING, "Authorization", detail));
+    };
+    let secret = value.to_str().ok().and_then(|text| {
+        let (scheme, secret) = text.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(secret.trim())
+    });
+    let Some(secret) = secret else {
+        let detail = "must be Bearer KEY";
+        return Err(Problem::field(&kind::KEY_MISSING, "Authorization", detail));
+    };
+    let keys = api.keys.load();
+    match keys.authenticate(secret) {
+        Some(grant) => Ok(grant.clone()),
+        None => {
+            let detail = "the key is not known, or was revoked";
+            Err(Problem::field(&kind::KEY_UNKNOWN, "Authorization", detail))
+        }
+    }
+}
+
+async fn read_body<B>(
+    api: &Api,
+    headers: &HeaderMap,
+    mut body: B,
+    bytes_max: usize,
+) -> Result<Bytes>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+{
+    let said = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if said.is_some_and(|bytes: u64| bytes > bytes_max as u64) {
+        return Err(too_large(bytes_max));
+    }
+    let collect = collect(&mut body, bytes_max);
+    match tokio::time::timeout(api.limits.body_time, collect).await {
+        Ok(result) => result,
+        Err(_) => {
+            let seconds = api.limits.body_time.as_secs();
+            let detail = format!("the body did not come within {seconds} seconds");
+            Err(Problem::new(&kind::REQUEST_TIMEOUT, detail))
+        }
+    }
+}
+
+/// Gathers the body. One that came in one piece, as most do, is not copied.
+async fn collect<B>(body: &mut B, bytes_max: usize) -> Result<Bytes>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+{
+    let mut first = Bytes::new();
+    let mut more = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let broken = |_| Problem::new(&kind::INVALID_BODY, "the body could not be read");
+        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        if first.len() + more.len() + data.len() > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        if first.is_empty() && more.is_empty() {
+            first = data;
+        } else {
+            more.extend_from_slice(&std::mem::take(&mut first));
+            more.extend_from_slice(&data);
+        }
+    }
+    Ok(if more.is_empty() { first } else { more.freeze() })
+}
+
+fn too_large(bytes_max: usize) -> Box<Problem> {
+    let detail = format!("the body must have at most {bytes_max} bytes");
+    let mut problem = Problem::new(&kind::BODY_TOO_LARGE, detail);
+    problem.max = Some(bytes_max as i64);
+    problem
+}

@@ -1,0 +1,148 @@
+//! Holds: tickets set aside for a buyer.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use hyper::StatusCode;
+use onsale_core::{Action, CustomerId, Fact, HoldId};
+use onsale_engine::{Query, View};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::openapi::{EventPath, HoldPath, IdempotencyHeader};
+use super::shapes::{Hold, HoldExtended, HoldReleased, HoldRequest, HoldUuid, Moment, items};
+use super::work::{carry_out, look, record, unexpected};
+use super::{Api, Call, Path, Rendered, Result, idempotency, json};
+use crate::keys::Scope;
+use crate::problem::{Problem, kind};
+
+/// The routes of this file.
+pub fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(place_hold))
+        .routes(routes!(get_hold, release_hold))
+        .routes(routes!(extend_hold))
+}
+
+/// Places a hold: sets tickets aside until a deadline, all or nothing.
+///
+/// With the scope `sell`. The same `Idempotency-Key` gives the same hold.
+#[utoipa::path(
+    post,
+    path = "/v1/organizers/{organizer}/events/{event}/holds",
+    tag = "holds",
+    params(EventPath, IdempotencyHeader),
+    request_body = HoldRequest,
+    responses((status = 201, description = "The hold.", body = Hold)),
+)]
+async fn place_hold(State(api): State<Arc<Api>>, path: Path, call: Call) -> Result<Rendered> {
+    place(&api, &call, path.part("organizer"), path.part("event")).await
+}
+
+/// Places a hold; also reached below the router.
+///
+/// # Errors
+/// The request is refused.
+pub async fn place(api: &Api, call: &Call, organizer: &str, event: &str) -> Result<Rendered> {
+    let subject = call.subject(organizer, event, &[Scope::Sell])?;
+    call.expect_json()?;
+    let request: HoldRequest<'_> = json::parse(&call.body)?;
+    let action = Action::PlaceHold {
+        hold: HoldId(Uuid::now_v7().as_u128()),
+        customer: customer(&request.customer)?,
+        items: items(&request.items)?,
+    };
+    let outcome = carry_out(api, idempotency::stamp(call)?, subject, action).await?;
+    let hold = outcome.take(|fact| match fact {
+        Fact::HoldPlaced(placed) => Some(Hold::placed(placed, outcome.receipt)),
+        _ => None,
+    })?;
+    Ok(Rendered::json(StatusCode::CREATED, &hold).replayed(outcome.replayed))
+}
+
+/// Shows a hold that is live.
+#[utoipa::path(
+    get,
+    path = "/v1/organizers/{organizer}/events/{event}/holds/{hold}",
+    tag = "holds",
+    params(HoldPath),
+    responses((status = 200, description = "The hold.", body = Hold)),
+)]
+async fn get_hold(State(api): State<Arc<Api>>, path: Path, call: Call) -> Result<Rendered> {
+    let subject = path.subject(&call, &[Scope::Sell, Scope::Read, Scope::Manage])?;
+    let hold = hold_id("hold", path.part("hold"))?;
+    let query = Query::Hold { organizer: subject.organizer, event: subject.event, hold };
+    let (View::Hold(view), receipt) = look(&api, query).await? else { return Err(unexpected()) };
+    let Fact::HoldPlaced(placed) = record(&api, receipt.shard, view.position)?.fact else {
+        return Err(unexpected());
+    };
+    Ok(Rendered::json(StatusCode::OK, &Hold::standing(&view, &placed, receipt)))
+}
+
+/// Gives a hold's tickets back.
+///
+/// With the scope `sell`.
+#[utoipa::path(
+    delete,
+    path = "/v1/organizers/{organizer}/events/{event}/holds/{hold}",
+    tag = "holds",
+    params(HoldPath),
+    responses((status = 200, description = "The hold is released.", body = HoldReleased)),
+)]
+async fn release_hold(State(api): State<Arc<Api>>, path: Path, call: Call) -> Result<Rendered> {
+    let subject = path.subject(&call, &[Scope::Sell])?;
+    call.expect_empty()?;
+    let hold = hold_id("hold", path.part("hold"))?;
+    let stamp = idempotency::stamp_without_key(&call);
+    let outcome = carry_out(&api, stamp, subject, Action::ReleaseHold { hold }).await?;
+    let receipt = outcome.receipt;
+    let released = HoldReleased { id: HoldUuid(hold), state: "released", receipt };
+    Ok(Rendered::json(StatusCode::OK, &released))
+}
+
+/// Gives a hold its full time again, once.
+///
+/// With the scope `sell`.
+#[utoipa::path(
+    post,
+    path = "/v1/organizers/{organizer}/events/{event}/holds/{hold}/extend",
+    tag = "holds",
+    params(HoldPath, IdempotencyHeader),
+    responses((status = 200, description = "The new deadline.", body = HoldExtended)),
+)]
+async fn extend_hold(State(api): State<Arc<Api>>, path: Path, call: Call) -> Result<Rendered> {
+    let subject = path.subject(&call, &[Scope::Sell])?;
+    call.expect_empty()?;
+    let hold = hold_id("hold", path.part("hold"))?;
+    let stamp = idempotency::stamp(&call)?;
+    let outcome = carry_out(&api, stamp, subject, Action::ExtendHold { hold }).await?;
+    let extended = outcome.take(|fact| match fact {
+        Fact::HoldExtended { hold, expires_at } => Some(HoldExtended {
+            id: HoldUuid(*hold),
+            expires_at: Moment(*expires_at),
+            receipt: outcome.receipt,
+        }),
+        _ => None,
+    })?;
+    Ok(Rendered::json(StatusCode::OK, &extended).replayed(outcome.replayed))
+}
+
+/// A customer's id, out of a body.
+///
+/// # Errors
+/// It is in the wrong form.
+pub fn customer(text: &str) -> Result<CustomerId> {
+    CustomerId::new(text).map_err(|error| Problem::text("customer", error))
+}
+
+/// A hold's id, out of a body or a path.
+///
+/// # Errors
+/// It is in the wrong form.
+pub fn hold_id(field: &str, text: &str) -> Result<HoldId> {
+    match Uuid::try_parse(text) {
+        Ok(uuid) => Ok(HoldId(uuid.as_u128())),
+        Err(_) => Err(Problem::field(&kind::INVALID_ID, field, "must be a UUID")),
+    }
+}

@@ -1,0 +1,139 @@
+//! Orders: claimed holds and carts bought in one step.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use hyper::StatusCode;
+use onsale_core::view::{OrderView, PaymentView};
+use onsale_core::{Action, Fact};
+use onsale_engine::{Query, View};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::holds::{customer, hold_id};
+use super::openapi::{EventPath, IdempotencyHeader, OrderPath};
+use super::shapes::{Order, OrderCancelled, OrderRequest, Payment, Ticket, items};
+use super::work::{Outcome, carry_out, look, record, unexpected};
+use super::{Api, Call, Path, Rendered, Result, idempotency, json, names};
+use crate::keys::Scope;
+use crate::problem::{Problem, kind};
+
+/// The routes of this file.
+pub fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(place_order))
+        .routes(routes!(get_order))
+        .routes(routes!(cancel_order))
+}
+
+/// Makes an order of a hold, or of items in one step.
+///
+/// With the scope `sell`. One that costs nothing is confirmed at once and has its
+/// tickets; another one awaits its payment until `payment_due`.
+#[utoipa::path(
+    post,
+    path = "/v1/organizers/{organizer}/events/{event}/orders",
+    tag = "orders",
+    params(EventPath, IdempotencyHeader),
+    request_body = OrderRequest,
+    responses((status = 201, description = "The order.", body = Order)),
+)]
+async fn place_order(State(api): State<Arc<Api>>, path: Path, call: Call) -> Result<Rendered> {
+    place(&api, &call, path.part("organizer"), path.part("event")).await
+}
+
+/// Makes an order; also reached below the router.
+///
+/// # Errors
+/// The request is refused.
+pub async fn place(api: &Api, call: &Call, organizer: &str, event: &str) -> Result<Rendered> {
+    let subject = call.subject(organizer, event, &[Scope::Sell])?;
+    call.expect_json()?;
+    let request: OrderRequest<'_> = json::parse(&call.body)?;
+    let customer = customer(&request.customer)?;
+    let action = match (&request.hold, &request.items) {
+        (Some(hold), None) => Action::ClaimHold { hold: hold_id("hold", hold)?, customer },
+        (None, Some(wishes)) => Action::Buy { customer, items: items(wishes)? },
+        (Some(_), Some(_)) | (None, None) => {
+            let rule = "either hold or items must be there, not both";
+            return Err(Problem::field(&kind::HOLD_OR_ITEMS, "hold", rule));
+        }
+    };
+    let outcome = carry_out(api, idempotency::stamp(call)?, subject, action).await?;
+    let order = placed(api, call, &outcome)?;
+    Ok(Rendered::json(StatusCode::CREATED, &order).replayed(outcome.replayed))
+}
+
+fn placed(api: &Api, call: &Call, outcome: &Outcome) -> Result<Order> {
+    outcome.take(|fact| match fact {
+        Fact::OrderPlaced(placed) => {
+            let key = api.shards.info(outcome.receipt.shard)?.key;
+            let tickets = match placed.payment_due {
+                None => Ticket::all(&key.tickets(placed), call.redacted()),
+                Some(_) => Vec::new(),
+            };
+            Some(Order::placed(placed, tickets, outcome.receipt))
+        }
+        _ => None,
+    })
+}
+
+/// Shows an order with its tickets and payments.
+#[utoipa::path(
+    get,
+    path = "/v1/organizers/{organizer}/events/{event}/orders/{code}",
+    tag = "orders",
+    params(OrderPath),
+    responses((status = 200, description = "The order.", body = Order)),
+)]
+async fn get_order(State(api): State<Arc<Api>>, path: Path, call: Call) -> Result<Rendered> {
+    let subject = path.subject(&call, &Scope::ALL)?;
+    let (organizer, event) = (subject.organizer, subject.event);
+    let query = Query::Order { organizer, event, order: path.order()? };
+    let (View::Order(view), receipt) = look(&api, query).await? else { return Err(unexpected()) };
+    let Fact::OrderPlaced(placed) = record(&api, receipt.shard, view.position)?.fact else {
+        return Err(unexpected());
+    };
+    let payments = payments(&api, receipt.shard, &view)?;
+    let order = Order::standing(&view, &placed, payments, call.redacted(), receipt);
+    Ok(Rendered::json(StatusCode::OK, &order))
+}
+
+fn payments(api: &Api, shard: u16, view: &OrderView) -> Result<Vec<Payment>> {
+    let payment = |payment: &PaymentView| match record(api, shard, payment.position)?.fact {
+        Fact::PaymentRecorded(recorded) => {
+            Ok(Payment::new(&recorded, names::payment_state(payment.state)))
+        }
+        _ => Err(unexpected()),
+    };
+    view.payments.iter().map(payment).collect()
+}
+
+/// Cancels an order; its stock comes back, and what was paid is due back.
+///
+/// With the scope `sell` while it awaits its payment; with `manage` always.
+#[utoipa::path(
+    post,
+    path = "/v1/organizers/{organizer}/events/{event}/orders/{code}/cancel",
+    tag = "orders",
+    params(OrderPath, IdempotencyHeader),
+    responses((status = 200, description = "The order is cancelled.", body = OrderCancelled)),
+)]
+async fn cancel_order(State(api): State<Arc<Api>>, path: Path, call: Call) -> Result<Rendered> {
+    let subject = path.subject(&call, &[Scope::Sell, Scope::Manage])?;
+    call.expect_empty()?;
+    let order = path.order()?;
+    let manage = call.grant.scopes.contains(Scope::Manage);
+    let action = Action::CancelOrder { order, manage };
+    let outcome = carry_out(&api, idempotency::stamp(&call)?, subject, action).await?;
+    let cancelled = outcome.take(|fact| match fact {
+        Fact::OrderCancelled { order, reason } => Some(OrderCancelled {
+            code: order.to_string(),
+            state: "cancelled",
+            cancel_reason: names::cancel_reason(*reason),
+            receipt: outcome.receipt,
+        }),
+        _ => None,
+    })?;
+    Ok(Rendered::json(StatusCode::OK, &cancelled).replayed(outcome.replayed))
+}

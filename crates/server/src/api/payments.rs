@@ -1,0 +1,103 @@
+//! Payments and refunds: what a provider of money says.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use hyper::StatusCode;
+use onsale_core::{Action, Currency, Fact, Reference, Time};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::openapi::{OrderPath, PaymentPath, RequiredIdempotencyHeader};
+use super::shapes::{Payment, PaymentAnswer, PaymentRequest, RefundAnswer};
+use super::work::carry_out;
+use super::{Api, Call, Path, Rendered, Result, idempotency, json, names};
+use crate::catalogue::time_from_text;
+use crate::keys::Scope;
+use crate::problem::{Problem, kind};
+
+/// The routes of this file.
+pub fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().routes(routes!(record_payment)).routes(routes!(record_refund))
+}
+
+/// Records that a provider took money for an order.
+///
+/// With the scope `pay`. The money is taken already, so it is always recorded: it
+/// confirms the order (`applied`) or must go back (`refund_due`). The same reference
+/// again is the same payment.
+#[utoipa::path(
+    post,
+    path = "/v1/organizers/{organizer}/events/{event}/orders/{code}/payments",
+    tag = "payments",
+    params(OrderPath, RequiredIdempotencyHeader),
+    request_body = PaymentRequest,
+    responses((status = 201, description = "The payment.", body = PaymentAnswer)),
+)]
+async fn record_payment(State(api): State<Arc<Api>>, path: Path, call: Call) -> Result<Rendered> {
+    let subject = path.subject(&call, &[Scope::Pay])?;
+    let order = path.order()?;
+    let stamp = idempotency::stamp_required(&call)?;
+    call.expect_json()?;
+    let request: PaymentRequest<'_> = json::parse(&call.body)?;
+    let action = Action::RecordPayment {
+        order,
+        reference: Reference::new(&request.reference)
+            .map_err(|error| Problem::text("reference", error))?,
+        amount: request.amount.0,
+        currency: currency(&request.currency)?,
+        paid_at: request.paid_at.as_deref().map(paid_at).transpose()?,
+    };
+    let outcome = carry_out(&api, stamp, subject, action).await?;
+    let answer = outcome.take(|fact| match fact {
+        Fact::PaymentRecorded(recorded) => Some(PaymentAnswer {
+            order: recorded.order.to_string(),
+            payment: Payment::new(recorded, names::payment_outcome(recorded.outcome)),
+            receipt: outcome.receipt,
+        }),
+        _ => None,
+    })?;
+    Ok(Rendered::json(StatusCode::CREATED, &answer).replayed(outcome.replayed))
+}
+
+/// Records that the money of a payment that was due back went back.
+///
+/// With the scope `pay`.
+#[utoipa::path(
+    post,
+    path = "/v1/organizers/{organizer}/events/{event}/orders/{code}/payments/{reference}/refund",
+    tag = "payments",
+    params(PaymentPath, RequiredIdempotencyHeader),
+    responses((status = 200, description = "The payment is refunded.", body = RefundAnswer)),
+)]
+async fn record_refund(State(api): State<Arc<Api>>, path: Path, call: Call) -> Result<Rendered> {
+    let subject = path.subject(&call, &[Scope::Pay])?;
+    let action = Action::RecordRefund { order: Some(path.order()?), reference: path.reference()? };
+    let stamp = idempotency::stamp_required(&call)?;
+    call.expect_empty()?;
+    let outcome = carry_out(&api, stamp, subject, action).await?;
+    let answer = outcome.take(|fact| match fact {
+        Fact::PaymentRefunded { order, reference } => Some(RefundAnswer {
+            order: order.to_string(),
+            reference: reference.to_string(),
+            state: "refunded",
+            receipt: outcome.receipt,
+        }),
+        _ => None,
+    })?;
+    Ok(Rendered::json(StatusCode::OK, &answer).replayed(outcome.replayed))
+}
+
+fn currency(text: &str) -> Result<Currency> {
+    Currency::new(text).ok_or_else(|| {
+        let rule = "must be a currency of ISO 4217, such as EUR";
+        Problem::field(&kind::UNKNOWN_CURRENCY, "currency", rule)
+    })
+}
+
+fn paid_at(text: &str) -> Result<Time> {
+    time_from_text(text).ok_or_else(|| {
+        let rule = "must be a time as in RFC 3339, such as 2027-03-20T19:30:00Z";
+        Problem::field(&kind::INVALID_TIME, "paid_at", rule)
+    })
+}

@@ -1,0 +1,113 @@
+//! From a command to its fact: carried out now, or found to have been carried out
+//! before.
+
+use onsale_core::event::Subject;
+use onsale_core::{Action, Command, CommandStamp, Event, Fact};
+use onsale_engine::{Answer, Query, View};
+
+use super::shapes::Receipt;
+use super::{Api, Result};
+use crate::problem::{Problem, kind};
+use crate::shards::Replied;
+
+/// What a command led to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its fact; none where all was as wanted already.
+    pub fact: Option<Fact>,
+    /// Whether it was carried out before, by the same request.
+    pub replayed: bool,
+    /// What the answer stands on.
+    pub receipt: Receipt,
+}
+
+impl Outcome {
+    /// The fact, taken apart.
+    ///
+    /// # Errors
+    /// It is another one than the command leads to, which should not happen.
+    pub fn take<T>(&self, part: impl FnOnce(&Fact) -> Option<T>) -> Result<T> {
+        self.fact.as_ref().and_then(part).ok_or_else(|| {
+            tracing::error!(fact = ?self.fact, "a command led to another fact than it can");
+            Problem::new(&kind::INTERNAL, "the command led to another fact than it can")
+        })
+    }
+}
+
+/// Carries a command out.
+///
+/// # Errors
+/// It was refused, or could not be decided; or its id was used for another request.
+pub async fn carry_out(
+    api: &Api,
+    stamp: CommandStamp,
+    subject: Subject,
+    action: Action,
+) -> Result<Outcome> {
+    let Subject { organizer, event } = subject;
+    let command = Command { stamp, organizer, event, action };
+    let replied = api.shards.command(command).await.map_err(Problem::from_unavailable)?;
+    let receipt = receipt(&replied);
+    match replied.answer {
+        Answer::Done(event) => Ok(Outcome { fact: Some(event.fact), replayed: false, receipt }),
+        Answer::Repeated { position } => {
+            let event = record(api, replied.shard, position)?;
+            // A payment may be found again by its reference, under another id; then the
+            // core has compared what counts, and the bodies may differ in form.
+            let same_id = event.stamp.is_some_and(|s| s.chosen && s.id == stamp.id);
+            if same_id && event.stamp.is_some_and(|s| s.body != stamp.body) {
+                let rule = "was used for another request";
+                let kind = &kind::IDEMPOTENCY_KEY_REUSED;
+                return Err(Problem::field(kind, "Idempotency-Key", rule));
+            }
+            let receipt = Receipt { position, ..receipt };
+            Ok(Outcome { fact: Some(event.fact), replayed: true, receipt })
+        }
+        Answer::Unchanged => Ok(Outcome { fact: None, replayed: false, receipt }),
+        Answer::Refused(refusal) => Err(Problem::from_refusal(&refusal)),
+        Answer::View(_) | Answer::Unavailable(_) => Err(unexpected()),
+    }
+}
+
+/// Asks for a view.
+///
+/// # Errors
+/// There is no such thing, or no answer.
+pub async fn look(api: &Api, query: Query) -> Result<(View, Receipt)> {
+    let replied = api.shards.query(query).await.map_err(Problem::from_unavailable)?;
+    let receipt = receipt(&replied);
+    match replied.answer {
+        Answer::View(view) => Ok((*view, receipt)),
+        Answer::Refused(refusal) => Err(Problem::from_refusal(&refusal)),
+        Answer::Done(_) | Answer::Repeated { .. } | Answer::Unchanged | Answer::Unavailable(_) => {
+            Err(unexpected())
+        }
+    }
+}
+
+/// A record of the journal.
+///
+/// # Errors
+/// It can't be read.
+pub fn record(api: &Api, shard: u16, position: u64) -> Result<Event> {
+    let info = api.shards.info(shard).expect("the shard gave the position");
+    let unreadable = |error: &dyn std::fmt::Display| {
+        tracing::error!(shard, position, %error, "a record can't be read");
+        let detail = format!("shard {shard}, position {position} can't be read");
+        Problem::new(&kind::UNREADABLE_RECORD, detail)
+    };
+    let bytes = info.reader.record(position).map_err(|error| unreadable(&error))?;
+    onsale_codec::decode(&bytes).map_err(|error| unreadable(&error))
+}
+
+fn receipt(replied: &Replied) -> Receipt {
+    let Replied { shard, position, durability, .. } = *replied;
+    Receipt { shard, position, durability }
+}
+
+/// An answer that does not fit what was asked: a mistake in the program.
+#[must_use]
+pub fn unexpected() -> Box<Problem> {
+    tracing::error!("an answer does not fit what was asked");
+    Problem::new(&kind::INTERNAL, "the answer does not fit what was asked")
+}

@@ -1,0 +1,226 @@
+//! The command line: one binary, commands by noun. `--help` is the manual.
+//!
+//! Exit codes are the same everywhere: 0 it went well; 1 the thing that was asked for
+//! failed or found something wrong; 2 the arguments or files make no sense, and
+//! nothing was done.
+
+mod audit;
+mod rush;
+#[cfg(test)]
+mod tests;
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{self, Config, Flags};
+use crate::import::command::ImportArgs;
+use crate::keys::command::KeysCommand;
+use crate::shards::wall_time;
+use crate::{import, keys, serve};
+
+pub use audit::AuditArgs;
+pub use rush::RushArgs;
+
+/// Exit code: it went well.
+pub const OK: u8 = 0;
+/// Exit code: what was asked for failed, or found something wrong.
+pub const FAILED: u8 = 1;
+/// Exit code: the arguments or files make no sense; nothing was done.
+pub const USAGE: u8 = 2;
+
+const EXIT_CODES: &str = "Exit codes:\n  \
+    0  it went well\n  \
+    1  what was asked for failed, or found something wrong\n  \
+    2  the arguments or files make no sense; nothing was done";
+
+const EXAMPLES: &str = "Examples:\n  \
+    onsale demo                                  sells 20,000 tickets to 50,000 buyers, and checks it\n  \
+    onsale serve --data ./data                   starts to sell; prints the first key, once\n  \
+    onsale import --url http://localhost:7070 --organizer river --key KEY catalogue.json\n  \
+    onsale journal audit --data ./data           proves the books from the journal alone\n\n\
+    Exit codes:\n  \
+    0  it went well\n  \
+    1  what was asked for failed, or found something wrong\n  \
+    2  the arguments or files make no sense; nothing was done";
+
+/// Sells tickets when everybody comes at once.
+///
+/// Onsale is a selling engine: it sets tickets aside, takes orders and payments, and
+/// never sells one ticket twice, however many buyers come in the same second.
+/// Everything it says is on the disk first.
+#[derive(Debug, Parser)]
+#[command(name = "onsale", version, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "a comment here would hide the help of the arguments' own types")]
+pub enum Command {
+    Serve(ServeArgs),
+    Import(ImportArgs),
+    Rush(Box<RushArgs>),
+    Demo(DemoArgs),
+    #[command(subcommand)]
+    Journal(JournalCommand),
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Keys(KeysCommand),
+}
+
+const SERVE_HELP: &str = "\
+Every setting has a default, can stand in a TOML file (--config), in the environment \
+(ONSALE_DATA, ONSALE_LIMITS_BODY_KIB, …) and, the most common ones, be a flag; the \
+later of these counts. `onsale serve --print-config` prints the commented defaults.
+
+At the first start with a folder a key is made that may do everything, and printed \
+once to standard output; or hand one in by ONSALE_KEY. `onsale keys` makes more.
+
+Buy a ticket, once an event is there (`onsale import`, or PUT …/events/EVENT):
+
+  curl -s http://127.0.0.1:7070/v1/organizers/ORGANIZER/events/EVENT/orders \\
+    -H 'Authorization: Bearer KEY' -H 'Content-Type: application/json' \\
+    -d '{\"customer\":\"c-1\",\"items\":[{\"ticket_type\":\"TYPE\",\"quantity\":1}]}'
+
+The whole API is described at /openapi.json. SIGTERM and SIGINT stop the server: it \
+takes no new connections, answers the requests that are under way, makes everything \
+durable and ends with 0.
+
+Exit codes:
+  0  it was told to stop, and did
+  1  it could not start, or did not end cleanly
+  2  the configuration makes no sense; every mistake is listed";
+
+/// Serves the API: what `onsale` is for.
+#[derive(Debug, Args)]
+#[command(after_help = SERVE_HELP)]
+pub struct ServeArgs {
+    /// The data folder: journal and keys. Made where there is none [default: onsale-data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Address and port to listen on [default: 127.0.0.1:7070]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// Cores to work on, one pinned thread each [default: 1]
+    #[arg(long, value_name = "N")]
+    pub cores: Option<String>,
+    /// Shards of a folder that is made; fixed from then on [default: 4]
+    #[arg(long, value_name = "N")]
+    pub shards: Option<String>,
+    /// Size of the journal's files in MiB [default: 64]
+    #[arg(long, value_name = "MIB")]
+    pub segment_mib: Option<String>,
+    /// A TOML file with settings
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Prints the commented default configuration and ends
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+/// Works on a journal.
+#[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "a comment here would hide the help of the arguments' own types")]
+pub enum JournalCommand {
+    Audit(AuditArgs),
+}
+
+/// Shows it all: sells out a festival to a rush of buyers, and checks the result.
+///
+/// Imports the River Festival (20,000 tickets, free and paid), starts a server of
+/// its own pinned to one core, lets 50,000 buyers in at once, one in five of whom
+/// abandons a hold, until everything is sold; then audits the journal and prints
+/// what happened. Leaves nothing behind.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Exit codes:\n  \
+    0  sold out exactly: nothing oversold, nothing acknowledged lost, the audit is clean\n  \
+    1  anything else\n  \
+    2  the arguments make no sense")]
+pub struct DemoArgs {
+    /// How many want tickets.
+    #[arg(long, value_name = "N", default_value_t = 50_000,
+        value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub buyers: u64,
+    /// Prints one JSON object on the last line.
+    #[arg(long)]
+    pub json: bool,
+    /// Keeps the data folder and says where it is.
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// Runs the program: reads the arguments and does what they say.
+#[must_use]
+pub fn main() -> ExitCode {
+    // Clap ends the process itself: 0 after --help, 2 after bad arguments.
+    let Cli { command } = Cli::parse();
+    start_log();
+    ExitCode::from(run(command))
+}
+
+fn run(command: Command) -> u8 {
+    match command {
+        Command::Serve(args) => serve_command(args),
+        Command::Import(args) => {
+            let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
+            let printed = import::command::run(&args, wall_time(), &mut out, &mut err);
+            printed.unwrap_or(FAILED)
+        }
+        Command::Rush(args) => rush::run(&args),
+        Command::Demo(args) => crate::demo::run(&args),
+        Command::Journal(JournalCommand::Audit(args)) => audit::run(&args),
+        Command::Keys(command) => match keys::command::run(command, wall_time()) {
+            Ok(text) => {
+                say(&text);
+                OK
+            }
+            Err(error) => complain(&error, FAILED),
+        },
+    }
+}
+
+fn serve_command(args: ServeArgs) -> u8 {
+    if args.print_config {
+        say(config::DEFAULTS.trim_end());
+        return OK;
+    }
+    let ServeArgs { data, listen, cores, shards, segment_mib, config: file, .. } = args;
+    let flags = Flags { data, listen, cores, shards, segment_mib };
+    let config = match Config::load(file.as_deref(), &flags) {
+        Ok(config) => config,
+        Err(error) => return complain(&error.into(), USAGE),
+    };
+    match serve::run(&config) {
+        Ok(()) => OK,
+        Err(error) => complain(&error, FAILED),
+    }
+}
+
+/// Prints a result.
+#[expect(clippy::print_stdout, reason = "results go to standard output")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+/// Prints what went wrong, with its causes, and gives the code back.
+#[expect(clippy::print_stderr, reason = "what goes wrong goes to standard error")]
+fn complain(error: &anyhow::Error, code: u8) -> u8 {
+    eprintln!("onsale: {error:#}");
+    code
+}
+
+/// Logs to standard error: as text on a terminal, else as JSON. `RUST_LOG` says how much.
+fn start_log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match std::io::stderr().is_terminal() {
+        true => log.with_target(false).init(),
+        false => log.json().init(),
+    }
+}

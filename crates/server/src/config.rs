@@ -1,0 +1,253 @@
+//! The configuration of `onsale serve`: raw settings from four sources become one
+//! resolved value, checked as a whole, before anything starts.
+//!
+//! `default.toml` names every key, says what it means and is the source of the
+//! defaults. Nothing reads a flag, a variable or a file later than here.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use onsale_core::limits::SHARDS_MAX;
+
+/// The commented defaults, which document every key.
+pub const DEFAULTS: &str = include_str!("../default.toml");
+
+/// What `onsale serve` runs with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// The data folder.
+    pub data: PathBuf,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// How many cores to work on.
+    pub cores: usize,
+    /// Shards of a data folder that is made.
+    pub shards: u16,
+    /// Size of a journal's file.
+    pub segment_bytes: u64,
+    /// How much of anything a client may have.
+    pub limits: Limits,
+}
+
+/// How much of anything a client may have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// The largest body.
+    pub body_bytes: usize,
+    /// The largest body of a definition.
+    pub definition_body_bytes: usize,
+    /// The largest head of a request.
+    pub header_bytes: usize,
+    /// Connections open at a time.
+    pub connections: usize,
+    /// Until the head of the next request must have come.
+    pub header_time: Duration,
+    /// Until a body must have come.
+    pub body_time: Duration,
+    /// Until requests under way must end once the server stops.
+    pub drain_time: Duration,
+}
+
+/// What was said on the command line; it counts more than all else.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Flags {
+    /// `--data`
+    pub data: Option<PathBuf>,
+    /// `--listen`
+    pub listen: Option<String>,
+    /// `--cores`
+    pub cores: Option<String>,
+    /// `--shards`
+    pub shards: Option<String>,
+    /// `--segment-mib`
+    pub segment_mib: Option<String>,
+}
+
+/// Everything that is wrong with the configuration.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct Error(pub Vec<String>);
+
+/// A setting and where it was made, for messages.
+#[derive(Clone, Debug)]
+struct Setting {
+    text: String,
+    source: String,
+}
+
+/// Settings by key (`limits.body_kib`); later sources have replaced earlier ones.
+type Settings = BTreeMap<String, Setting>;
+
+impl Config {
+    /// Puts the sources together: defaults, file, environment, flags.
+    ///
+    /// # Errors
+    /// Every key that breaks its rule, and every key that does not exist.
+    pub fn load(file: Option<&Path>, flags: &Flags) -> Result<Config, Error> {
+        let text = match file {
+            None => None,
+            Some(path) => match std::fs::read_to_string(path) {
+                Ok(text) => Some((path.display().to_string(), text)),
+                Err(error) => return Err(Error(vec![format!("{}: {error}", path.display())])),
+            },
+        };
+        let cores_max = core_affinity::get_core_ids().map_or(1, |ids| ids.len().max(1));
+        Config::resolve(
+            text.as_ref().map(|(path, text)| (path.as_str(), text.as_str())),
+            &|name| std::env::var(name).ok(),
+            flags,
+            cores_max,
+        )
+    }
+
+    fn resolve(
+        file: Option<(&str, &str)>,
+        environment: &dyn Fn(&str) -> Option<String>,
+        flags: &Flags,
+        cores_max: usize,
+    ) -> Result<Config, Error> {
+        let mut wrong = Vec::new();
+        let mut settings = Settings::new();
+        read_toml("default.toml", DEFAULTS, &mut settings, &mut wrong);
+        let known: Vec<String> = settings.keys().cloned().collect();
+        if let Some((path, text)) = file {
+            read_toml(path, text, &mut settings, &mut wrong);
+        }
+        for (key, setting) in &settings {
+            if !known.contains(key) {
+                wrong.push(format!("{key} ({}): there is no such key", setting.source));
+            }
+        }
+        for key in &known {
+            let name = variable(key);
+            if let Some(text) = environment(&name) {
+                settings.insert(key.clone(), Setting { text, source: name });
+            }
+        }
+        read_flags(flags, &mut settings);
+        let mut check = Check { settings: &settings, wrong };
+        let config = Config {
+            data: check.path("data"),
+            listen: check.address("listen"),
+            cores: check.number("cores", 1, cores_max as u64, "the cores of this machine") as usize,
+            shards: check.number("shards", 1, SHARDS_MAX.into(), "") as u16,
+            segment_bytes: check.number("segment_mib", 1, 4_096, "MiB") << 20,
+            limits: Limits {
+                body_bytes: check.kib("limits.body_kib", 16_384),
+                definition_body_bytes: check.kib("limits.definition_body_kib", 65_536),
+                header_bytes: check.kib("limits.header_kib", 256),
+                connections: check.number("limits.connections", 1, 1_000_000, "") as usize,
+                header_time: check.seconds("limits.header_seconds"),
+                body_time: check.seconds("limits.body_seconds"),
+                drain_time: check.seconds("limits.drain_seconds"),
+            },
+        };
+        match check.wrong.is_empty() {
+            true => Ok(config),
+            false => Err(Error(check.wrong)),
+        }
+    }
+}
+
+/// Name of the environment variable for a key.
+fn variable(key: &str) -> String {
+    format!("ONSALE_{}", key.replace('.', "_").to_uppercase())
+}
+
+fn read_toml(source: &str, text: &str, settings: &mut Settings, wrong: &mut Vec<String>) {
+    match text.parse::<toml::Table>() {
+        Ok(table) => flatten("", table, source, settings),
+        Err(error) => wrong.push(format!("{source}: {}", error.to_string().trim_end())),
+    }
+}
+
+fn flatten(prefix: &str, table: toml::Table, source: &str, settings: &mut Settings) {
+    for (name, value) in table {
+        let key = format!("{prefix}{name}");
+        let text = match value {
+            toml::Value::Table(inner) => {
+                flatten(&format!("{key}."), inner, source, settings);
+                continue;
+            }
+            toml::Value::String(text) => text,
+            other => other.to_string(),
+        };
+        settings.insert(key, Setting { text, source: source.to_owned() });
+    }
+}
+
+fn read_flags(flags: &Flags, settings: &mut Settings) {
+    let data = flags.data.as_ref().map(|path| path.display().to_string());
+    let said = [
+        ("data", "--data", &data),
+        ("listen", "--listen", &flags.listen),
+        ("cores", "--cores", &flags.cores),
+        ("shards", "--shards", &flags.shards),
+        ("segment_mib", "--segment-mib", &flags.segment_mib),
+    ];
+    for (key, flag, text) in said {
+        if let Some(text) = text {
+            let setting = Setting { text: text.clone(), source: flag.to_owned() };
+            settings.insert(key.to_owned(), setting);
+        }
+    }
+}
+
+/// Reads settings by their rules and gathers what breaks one. What is broken
+/// gets a stand-in, which never leaves: the whole is refused.
+struct Check<'a> {
+    settings: &'a Settings,
+    wrong: Vec<String>,
+}
+
+impl Check<'_> {
+    fn setting(&self, key: &str) -> Setting {
+        self.settings.get(key).cloned().expect("default.toml has every key")
+    }
+
+    fn refuse(&mut self, key: &str, setting: &Setting, rule: &str) {
+        let Setting { text, source } = setting;
+        self.wrong.push(format!("{key} ({source}): {rule}, is {text:?}"));
+    }
+
+    fn path(&mut self, key: &str) -> PathBuf {
+        let setting = self.setting(key);
+        if setting.text.is_empty() {
+            self.refuse(key, &setting, "must be a path");
+        }
+        PathBuf::from(setting.text)
+    }
+
+    fn address(&mut self, key: &str) -> SocketAddr {
+        let setting = self.setting(key);
+        setting.text.parse().unwrap_or_else(|_| {
+            self.refuse(key, &setting, "must be an address and a port such as 127.0.0.1:7070");
+            SocketAddr::from(([127, 0, 0, 1], 0))
+        })
+    }
+
+    fn number(&mut self, key: &str, min: u64, max: u64, unit: &str) -> u64 {
+        let setting = self.setting(key);
+        match setting.text.parse() {
+            Ok(number) if (min..=max).contains(&number) => number,
+            _ => {
+                let unit = if unit.is_empty() { String::new() } else { format!(" ({unit})") };
+                self.refuse(key, &setting, &format!("must be {min} to {max}{unit}"));
+                min
+            }
+        }
+    }
+
+    fn kib(&mut self, key: &str, max: u64) -> usize {
+        (self.number(key, 1, max, "KiB") as usize) << 10
+    }
+
+    fn seconds(&mut self, key: &str) -> Duration {
+        Duration::from_secs(self.number(key, 1, 3_600, "seconds"))
+    }
+}

@@ -1,0 +1,53 @@
+use super::*;
+
+fn resolve(file: &str, environment: &[(&str, &str)], flags: &Flags) -> Result<Config, Error> {
+    let variable = |name: &str| {
+        environment.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
+    };
+    Config::resolve(Some(("onsale.toml", file)), &variable, flags, 2)
+}
+
+#[test]
+fn the_defaults_are_what_the_file_says() {
+    let config = resolve("", &[], &Flags::default()).unwrap();
+    assert_eq!(config.data, PathBuf::from("onsale-data"));
+    assert_eq!(config.listen, SocketAddr::from(([127, 0, 0, 1], 7070)));
+    assert_eq!((config.cores, config.shards), (1, 4));
+    assert_eq!(config.segment_bytes, 64 << 20);
+    assert_eq!(config.limits.body_bytes, 64 << 10);
+    assert_eq!(config.limits.definition_body_bytes, 4 << 20);
+    assert_eq!(config.limits.header_time, Duration::from_secs(60));
+}
+
+#[test]
+fn flags_over_environment_over_file() {
+    let file = "shards = 8\ncores = 2\n[limits]\nconnections = 5";
+    let environment = [("ONSALE_SHARDS", "16"), ("ONSALE_LIMITS_BODY_KIB", "7")];
+    let flags = Flags { shards: Some("32".into()), ..Flags::default() };
+    let config = resolve(file, &environment, &flags).unwrap();
+    assert_eq!((config.shards, config.cores), (32, 2));
+    assert_eq!((config.limits.connections, config.limits.body_bytes), (5, 7 << 10));
+}
+
+#[test]
+fn tells_all_that_is_wrong_at_once() {
+    let file = "shards = 65\ncoers = 1\nlisten = \"here\"\n[limits]\nbody_kib = \"big\"";
+    let flags = Flags { cores: Some("3".into()), ..Flags::default() };
+    let Error(wrong) = resolve(file, &[("ONSALE_SEGMENT_MIB", "0")], &flags).unwrap_err();
+    let expected = [
+        "coers (onsale.toml): there is no such key",
+        "listen (onsale.toml): must be an address and a port such as 127.0.0.1:7070, is \"here\"",
+        "cores (--cores): must be 1 to 2 (the cores of this machine), is \"3\"",
+        "shards (onsale.toml): must be 1 to 64, is \"65\"",
+        "segment_mib (ONSALE_SEGMENT_MIB): must be 1 to 4096 (MiB), is \"0\"",
+        "limits.body_kib (onsale.toml): must be 1 to 16384 (KiB), is \"big\"",
+    ];
+    assert_eq!(wrong, expected);
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_told_with_its_line() {
+    let Error(wrong) = resolve("shards = \n", &[], &Flags::default()).unwrap_err();
+    assert_eq!(wrong.len(), 1);
+    assert!(wrong[0].starts_with("onsale.toml: ") && wrong[0].contains("line 1"), "{wrong:?}");
+}

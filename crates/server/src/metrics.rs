@@ -1,0 +1,233 @@
+//! Figures for `/metrics`, in the text format of Prometheus.
+//!
+//! Counting a request is three additions to counters that exist since the start:
+//! nothing is looked up by name, nothing grows, nothing must be drained.
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::shards::Figures;
+
+/// Upper ends of the latency buckets, in microseconds.
+const BUCKETS_US: [u64; 15] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000, 10_000_000,
+];
+
+/// Figures of the whole server.
+#[derive(Debug)]
+pub struct Metrics {
+    routes: Vec<Route>,
+    /// Connections open now.
+    pub connections: AtomicI64,
+    /// Connections taken since the start.
+    pub connections_total: AtomicU64,
+    /// Connections turned away, since too many were open.
+    pub connections_refused: AtomicU64,
+}
+
+/// Which route, as an index that is found once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RouteIndex(usize);
+
+impl RouteIndex {
+    /// No route: the path or the method is not known.
+    pub const NONE: RouteIndex = RouteIndex(0);
+}
+
+#[derive(Debug)]
+struct Route {
+    method: String,
+    path: String,
+    /// Answers by status, from 100 to 599.
+    answers: Vec<AtomicU64>,
+    /// Answers by latency; the last bucket has no upper end.
+    buckets: [AtomicU64; BUCKETS_US.len() + 1],
+    latency_us_sum: AtomicU64,
+}
+
+impl Route {
+    fn new(method: &str, path: &str) -> Route {
+        Route {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            answers: (100..600).map(|_| AtomicU64::new(0)).collect(),
+            buckets: Default::default(),
+            latency_us_sum: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Metrics {
+    /// Figures for these routes: method and path.
+    pub fn new<'a>(routes: impl Iterator<Item = (&'a str, &'a str)>) -> Metrics {
+        let none = Route::new("", "");
+        let routes = routes.map(|(method, path)| Route::new(method, path));
+        Metrics {
+            routes: std::iter::once(none).chain(routes).collect(),
+            connections: AtomicI64::new(0),
+            connections_total: AtomicU64::new(0),
+            connections_refused: AtomicU64::new(0),
+        }
+    }
+
+    /// The index of a route; [`RouteIndex::NONE`] where it is not known.
+    #[must_use]
+    pub fn index(&self, method: &str, path: &str) -> RouteIndex {
+        let found = self.routes.iter().position(|r| r.method == method && r.path == path);
+        RouteIndex(found.unwrap_or(0))
+    }
+
+    /// Counts an answer.
+    pub fn answered(&self, route: RouteIndex, status: u16, took: Duration) {
+        let route = &self.routes[route.0];
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        if let Some(answers) = route.answers.get(usize::from(status).wrapping_sub(100)) {
+            answers.fetch_add(1, Relaxed);
+        }
+        let bucket = BUCKETS_US.partition_point(|end| *end < took_us);
+        route.buckets[bucket].fetch_add(1, Relaxed);
+        route.latency_us_sum.fetch_add(took_us, Relaxed);
+    }
+
+    /// All figures as text.
+    #[must_use]
+    pub fn render(&self, shards: &[Figures]) -> String {
+        let mut page = Page::default();
+        self.render_requests(&mut page);
+        let connections = [
+            (
+                "onsale_connections",
+                "gauge",
+                "Connections open now.",
+                self.connections.load(Relaxed),
+            ),
+            (
+                "onsale_connections_total",
+                "counter",
+                "Connections taken since the start.",
+                self.connections_total.load(Relaxed) as i64,
+            ),
+            (
+                "onsale_connections_refused_total",
+                "counter",
+                "Connections turned away, since too many were open.",
+                self.connections_refused.load(Relaxed) as i64,
+            ),
+        ];
+        for (name, kind, help, value) in connections {
+            page.head(name, kind, help);
+            page.line(name, "", value);
+        }
+        render_shards(&mut page, shards);
+        page.text
+    }
+
+    fn render_requests(&self, page: &mut Page) {
+        let name = "onsale_http_requests_total";
+        page.head(name, "counter", "Requests answered, by route and status.");
+        for route in &self.routes {
+            for (status, answers) in (100..).zip(&route.answers) {
+                let count = answers.load(Relaxed);
+                if count > 0 {
+                    let labels = format!("{},status=\"{status}\"", route.labels());
+                    page.line(name, &labels, count);
+                }
+            }
+        }
+        let name = "onsale_http_request_seconds";
+        page.head(name, "histogram", "From the head of a request to its answer, by route.");
+        for route in &self.routes {
+            let counts: Vec<u64> =
+                route.buckets.iter().map(|bucket| bucket.load(Relaxed)).collect();
+            let all: u64 = counts.iter().sum();
+            if all == 0 {
+                continue;
+            }
+            let mut below = 0;
+            for (end, count) in BUCKETS_US.iter().zip(&counts) {
+                below += count;
+                let labels = format!("{},le=\"{}\"", route.labels(), *end as f64 / 1e6);
+                page.line("onsale_http_request_seconds_bucket", &labels, below);
+            }
+            let labels = format!("{},le=\"+Inf\"", route.labels());
+            page.line("onsale_http_request_seconds_bucket", &labels, all);
+            let sum = route.latency_us_sum.load(Relaxed) as f64 / 1e6;
+            page.line("onsale_http_request_seconds_sum", &route.labels(), sum);
+            page.line("onsale_http_request_seconds_count", &route.labels(), all);
+        }
+    }
+}
+
+impl Route {
+    fn labels(&self) -> String {
+        format!("method=\"{}\",route=\"{}\"", self.method, self.path)
+    }
+}
+
+/// A figure of a shard: name, kind, help, and where it is found.
+type ShardFigure = (&'static str, &'static str, &'static str, fn(&Figures) -> f64);
+
+const SHARD_FIGURES: &[ShardFigure] = &[
+    ("onsale_shard_position", "counter", "Highest position applied.", |f| f.shard.position as f64),
+    ("onsale_shard_durable_position", "counter", "Highest position on the disk.", |f| {
+        f.shard.durable as f64
+    }),
+    ("onsale_shard_waiting", "gauge", "Answers that wait for their position.", |f| {
+        f.shard.waiting as f64
+    }),
+    ("onsale_shard_stopped", "gauge", "1 where a fault stopped the shard.", |f| {
+        f64::from(u8::from(f.shard.stopped))
+    }),
+    ("onsale_shard_storage_full", "gauge", "1 where the disk has no room for sales.", |f| {
+        f64::from(u8::from(f.shard.storage_full))
+    }),
+    ("onsale_shard_events", "gauge", "Events.", |f| f.shard.events as f64),
+    ("onsale_shard_holds", "gauge", "Live holds.", |f| f.shard.holds as f64),
+    ("onsale_shard_orders", "gauge", "Orders, of any state.", |f| f.shard.orders as f64),
+    ("onsale_shard_state_bytes", "gauge", "Bytes held by the state's tables.", |f| {
+        f.shard.state_bytes as f64
+    }),
+    ("onsale_shard_batches_total", "counter", "Batches written.", |f| f.batches as f64),
+    ("onsale_shard_sync_seconds_total", "counter", "Time spent writing and syncing.", |f| {
+        f.sync_seconds
+    }),
+    ("onsale_shard_sync_seconds_max", "gauge", "The longest write and sync.", |f| {
+        f.sync_seconds_max
+    }),
+    ("onsale_shard_clock_off_seconds", "gauge", "How far the clock is off, where an alarm.", |f| {
+        f.clock_alarm_us.unwrap_or(0) as f64 / 1e6
+    }),
+];
+
+fn render_shards(page: &mut Page, shards: &[Figures]) {
+    for (name, kind, help, figure) in SHARD_FIGURES {
+        page.head(name, kind, help);
+        for (shard, figures) in shards.iter().enumerate() {
+            page.line(name, &format!("shard=\"{shard}\""), figure(figures));
+        }
+    }
+}
+
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}").expect("a String grows");
+    }
+
+    fn line(&mut self, name: &str, labels: &str, value: impl std::fmt::Display) {
+        let written = match labels {
+            "" => writeln!(self.text, "{name} {value}"),
+            _ => writeln!(self.text, "{name}{{{labels}}} {value}"),
+        };
+        written.expect("a String grows");
+    }
+}
