@@ -14,8 +14,9 @@ use crate::time::Time;
 pub struct Event {
     /// When it was decided. Never runs backwards within a shard.
     pub at: Time,
-    /// The command that caused it; none where a timer did. (`made_at` is not
-    /// kept: it only matters to decide.)
+    /// The command that caused it. It stands on the command's own fact, the last of
+    /// its events; none on what had to happen before, and none where a timer was the
+    /// cause. (`made_at` is not kept: it only matters to decide.)
     pub stamp: Option<CommandStamp>,
     /// Whose and which event (the thing that is sold for); none for facts
     /// about the shard itself.

@@ -1,6 +1,7 @@
 //! The state of one shard, and the two functions that rule it.
 
 mod apply;
+mod audit;
 mod check;
 mod customers;
 mod deadlines;

@@ -3,6 +3,7 @@
 mod bounds;
 mod carts;
 mod catalogue;
+mod histories;
 mod ids;
 mod orders;
 mod shard;

@@ -100,6 +100,9 @@ impl Stage {
     }
 
     pub fn apply(&mut self, event: &Event) {
+        if self.thorough {
+            self.sale.audit(event).unwrap();
+        }
         let position = self.sale.position() + 1;
         self.sale.apply(position, event).unwrap();
         self.shadow.apply(position, event).unwrap();
