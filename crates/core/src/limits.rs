@@ -35,8 +35,6 @@ pub const HOLD_SECONDS: std::ops::RangeInclusive<u32> = 1..=86_400;
 pub const PAYMENT_SECONDS: std::ops::RangeInclusive<u32> = 1..=7_776_000;
 /// Due holds that one command may expire to get at their stock.
 pub const EXPIRED_PER_COMMAND_MAX: usize = 64;
-/// Due holds that one command may look at to find those.
-pub const DUE_HOLDS_SEEN_MAX: usize = 1_024;
 /// How far a provider's clock may run ahead of ours, in microseconds.
 pub const PAID_AHEAD_US: i64 = 5 * 60 * 1_000_000;
 /// Payments recorded for one order.
@@ -56,7 +54,6 @@ pub const GENERATIONS_MAX: u32 = 127;
 
 const _: () = {
     assert!(PRICE_MAX * (TICKETS_PER_ORDER_MAX as i64) < INTEGER_MAX);
-    assert!(EXPIRED_PER_COMMAND_MAX <= DUE_HOLDS_SEEN_MAX);
     assert!(PRICE_MAX * (LINES_MAX as i64) < i64::MAX / QUANTITY_MAX as i64);
     // What an order code has room for.
     assert!(SHARDS_MAX <= 1 << 6);

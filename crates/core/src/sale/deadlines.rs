@@ -44,7 +44,7 @@ pub(crate) enum Waiting {
 pub(crate) struct Queue {
     pub event: u32,
     pub waiting: Waiting,
-    duration_us: i64,
+    pub duration_us: i64,
     pub head: u32,
     tail: u32,
     /// Its bound in the heap; the end of time where it has none.

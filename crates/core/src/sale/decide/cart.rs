@@ -1,5 +1,7 @@
 //! What a buyer wants, checked against the definition, the limits and the stock.
 
+use std::cmp::Reverse;
+
 use smallvec::SmallVec;
 
 use super::Request;
@@ -7,8 +9,7 @@ use crate::catalogue::{EventState, TicketTypeDefinition, Window};
 use crate::command::{HoldId, Item, Items};
 use crate::event::{Fact, Line, Lines, Stock};
 use crate::limits::{
-    DUE_HOLDS_SEEN_MAX, EXPIRED_PER_COMMAND_MAX, LINES_MAX, PRICE_MAX, QUANTITY_MAX,
-    TICKETS_PER_ORDER_MAX,
+    EXPIRED_PER_COMMAND_MAX, LINES_MAX, PRICE_MAX, QUANTITY_MAX, TICKETS_PER_ORDER_MAX,
 };
 use crate::refusal::Refusal;
 use crate::sale::Sale;
@@ -107,53 +108,53 @@ impl Sale {
         Ok(due)
     }
 
-    /// Due holds of an event, first due first, that free what is short, and how much
-    /// they free of each quota asked.
+    /// Due holds of an event, first due first, until nothing is short any more, and how
+    /// much they free of each quota asked.
     fn due_holds_for(
         &self,
         event: &EventEntry,
         asked: &Asked,
         now: Time,
     ) -> (DueHolds, SmallVec<[u32; 8]>) {
-        let free = |slot: u16| event.shape.quotas[slot as usize].free();
-        let mut short: SmallVec<[u32; 8]> =
-            asked.iter().map(|(slot, asked)| asked.saturating_sub(free(*slot))).collect();
         let mut freed: SmallVec<[u32; 8]> = smallvec::smallvec![0; asked.len()];
         let mut due = DueHolds::new();
-        for hold in self.due_holds_of(event, now).take(DUE_HOLDS_SEEN_MAX) {
-            if due.len() == EXPIRED_PER_COMMAND_MAX || short.iter().all(|short| *short == 0) {
+        for hold in self.due_holds_of(event, now).take(EXPIRED_PER_COMMAND_MAX) {
+            let is_short = |((slot, asked), freed): (&(u16, u32), &u32)| {
+                *asked > event.shape.quotas[*slot as usize].free() + *freed
+            };
+            if !asked.iter().zip(&freed).any(is_short) {
                 break;
             }
+            due.push(hold.id());
             let lines = self.lines.iter(hold.lines);
             let frees = event.shape.asked(lines.map(|l| (l.ticket_type, u32::from(l.quantity))));
-            let of = |slot: u16| frees.iter().find(|(s, _)| *s == slot).map_or(0, |(_, n)| *n);
-            let needed =
-                asked.iter().zip(&short).any(|((slot, _), short)| *short > 0 && of(*slot) > 0);
-            if !needed {
-                continue;
-            }
-            due.push(hold.id());
-            for (i, (slot, _)) in asked.iter().enumerate() {
-                short[i] = short[i].saturating_sub(of(*slot));
-                freed[i] += of(*slot);
+            for (slot, quantity) in frees {
+                if let Some(at) = asked.iter().position(|(asked, _)| *asked == slot) {
+                    freed[at] += quantity;
+                }
             }
         }
         (due, freed)
     }
 
-    /// The due holds of an event over all its queues, by deadline.
+    /// The due holds of an event over all its queues, by deadline, and among equal
+    /// ones in the order in which their deadlines were set: the longer duration first.
     fn due_holds_of<'a>(
         &'a self,
         event: &'a EventEntry,
         now: Time,
     ) -> impl Iterator<Item = &'a Hold> + 'a {
-        let heads = event.hold_queues.iter().map(|queue| self.deadlines.queue(*queue).head);
-        let mut heads: SmallVec<[u32; 4]> = heads.collect();
+        let heads = event.hold_queues.iter().map(|queue| {
+            let queue = self.deadlines.queue(*queue);
+            (queue.head, Reverse(queue.duration_us))
+        });
+        let mut heads: SmallVec<[(u32, Reverse<i64>); 4]> = heads.collect();
         std::iter::from_fn(move || {
-            let waiting = heads.iter_mut().filter(|head| **head != NONE);
-            let first = waiting.min_by_key(|head| self.holds[**head].expires_at)?;
-            let hold = &self.holds[*first];
-            *first = hold.links.next;
+            let waiting = heads.iter_mut().filter(|(head, _)| *head != NONE);
+            let first =
+                waiting.min_by_key(|(head, duration)| (self.holds[*head].expires_at, *duration))?;
+            let hold = &self.holds[first.0];
+            first.0 = hold.links.next;
             (hold.expires_at <= now).then_some(hold)
         })
     }

@@ -16,11 +16,11 @@ impl Sale {
         customer: &CustomerId,
         items: &Items,
     ) -> Result<Decision, Refusal> {
-        let key = self.customer_key(request.event.digest, customer);
-        let (cart, due) = self.check_cart(request, key, items)?;
         if self.holds.find(hold.0).is_some() || self.ended.find(hold.0).is_some() {
             return Err(Refusal::HoldIdTaken);
         }
+        let key = self.customer_key(request.event.digest, customer);
+        let (cart, due) = self.check_cart(request, key, items)?;
         let definition = &request.event.definition;
         let placed = HoldPlaced {
             hold,
@@ -38,8 +38,8 @@ impl Sale {
         request: Request<'_>,
         hold: HoldId,
     ) -> Result<Decision, Refusal> {
-        check_open(request.event)?;
         let slot = self.live_hold_slot(request.slot, hold, request.now)?;
+        check_open(request.event)?;
         if self.holds[slot].extended {
             return Err(Refusal::ExtendedBefore);
         }

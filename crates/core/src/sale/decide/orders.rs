@@ -146,22 +146,24 @@ impl Sale {
         match order.state {
             OrderState::AwaitingPayment => PaymentOutcome::Applied,
             OrderState::Confirmed => due_back(RefundReason::AlreadyPaid),
-            OrderState::Cancelled(CancelReason::Unpaid) => {
-                let lines = self.lines.iter(order.lines);
-                let wants: Wants = lines.map(|l| (l.ticket_type, u32::from(l.quantity))).collect();
-                let customer = order.customer.get();
-                if self.check_customer_limits(event, customer, &wants).is_err() {
-                    return due_back(RefundReason::LimitReached);
-                }
-                let defined =
-                    |(slot, _): &(u16, u32)| event.shape.types[*slot as usize].defined.is_some();
-                let asked = event.shape.asked(wants.iter().copied());
-                match wants.iter().all(defined) && event.shape.has_free(&asked) {
-                    true => PaymentOutcome::Reinstated,
-                    false => due_back(RefundReason::StockGone),
-                }
-            }
+            OrderState::Cancelled(CancelReason::Unpaid) => self.late_payment_outcome(event, order),
             OrderState::Cancelled(_) => due_back(RefundReason::Cancelled),
+        }
+    }
+
+    /// What becomes of a payment that comes after its order was cancelled as unpaid.
+    fn late_payment_outcome(&self, event: &EventEntry, order: &Order) -> PaymentOutcome {
+        let lines = self.lines.iter(order.lines);
+        let wants: Wants = lines.map(|l| (l.ticket_type, u32::from(l.quantity))).collect();
+        let defined = |want: &&(u16, u32)| event.shape.types[usize::from(want.0)].defined.is_some();
+        let on_sale: Wants = wants.iter().filter(defined).copied().collect();
+        if self.check_customer_limits(event, order.customer.get(), &on_sale).is_err() {
+            return PaymentOutcome::RefundDue(RefundReason::LimitReached);
+        }
+        let asked = event.shape.asked(on_sale.iter().copied());
+        match on_sale.len() == wants.len() && event.shape.has_free(&asked) {
+            true => PaymentOutcome::Reinstated,
+            false => PaymentOutcome::RefundDue(RefundReason::StockGone),
         }
     }
 
@@ -171,11 +173,10 @@ impl Sale {
         order: Option<OrderCode>,
         reference: &Reference,
     ) -> Result<Decision, Refusal> {
-        let wanted = order.map(|order| self.order_slot(request.slot, order)).transpose()?;
         let key = self.payment_key(request.event.digest, reference);
         let slot = self.orders.payments.find(key).ok_or(Refusal::UnknownPayment)?;
         let payment = &self.orders.payments[slot];
-        if wanted.is_some_and(|wanted| wanted != payment.order) {
+        if order.is_some_and(|order| order != self.code_of(payment.order)) {
             return Err(Refusal::UnknownPayment);
         }
         match payment.state {

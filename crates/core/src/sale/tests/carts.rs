@@ -37,7 +37,7 @@ fn the_last_ticket_goes_to_the_next_when_its_hold_is_due() {
 }
 
 #[test]
-fn only_the_due_holds_that_are_needed_expire_first_due_first() {
+fn due_holds_expire_first_due_first_until_nothing_is_short() {
     check(
         "0 define q=a:3 q=b:2 t=x:1:a t=y:1:b t=z:1:a,b => ok
            open => ok
@@ -45,12 +45,42 @@ fn only_the_due_holds_that_are_needed_expire_first_due_first() {
          1 hold h2 ann y*1 => ok
          2 hold h3 ann x*1 => ok
          3 hold h4 ann z*1 => ok
-         303 hold h5 bob x*1 => expired h1, held h5 for 1 until @603  # h2 draws on another quota
+         303 hold h5 bob x*1 => expired h1, held h5 for 1 until @603
            stock             => a 0/3/0, b 0/2/0
-           hold h6 bob x*1   => expired h3, held h6 for 1 until @603
-           hold h7 bob z*1   => expired h2, expired h4, held h7 for 1 until @603
-           hold h8 bob z*2   => !NoneFreeNow { quota: \"a\", asked: 2, free: 0, held: 3 }
-           hold h8 bob y*1   => held h8 for 1 until @603",
+           hold h6 bob x*1   => expired h2, expired h3, held h6 for 1 until @603
+           stock             => a 0/3/0, b 1/1/0
+           hold h7 bob z*2   => !NoneFreeNow { quota: \"a\", asked: 2, free: 1, held: 2 }
+           hold h7 bob y*1   => held h7 for 1 until @603
+           hold h8 bob z*1   => expired h4, held h8 for 1 until @603",
+    );
+}
+
+#[test]
+fn of_two_deadlines_at_once_the_one_that_was_set_first_comes_first() {
+    check_open(
+        "0 define hold=10 if=any => ok
+           hold h1 ann std*1 => ok
+           release h1 => ok
+           define hold=300 if=any => ok
+           hold h2 ann std*5 => ok
+           define hold=10 if=any => ok
+         290 hold h3 bob std*5 => held h3 for 2500 until @300
+         300 hold h4 cee std*1 => expired h2, held h4 for 500 until @310
+           hold h5 cee std*9 => expired h3, held h5 for 4500 until @310",
+    );
+}
+
+#[test]
+fn one_command_expires_so_many_holds_and_no_more() {
+    let mut stage = check("0 define q=all:100 t=std:500:all => ok\n open => ok");
+    for n in 1..=100 {
+        stage.run(&format!("0 hold h{n} ann std*1 => ok"));
+    }
+    stage.run(
+        "300 hold h101 bob std*65 => !NoneFreeNow { quota: \"all\", asked: 65, free: 64, held: 36 }
+           hold h101 bob std*64 => ok
+           stock => all 0/100/0
+           hold h102 bob std*36 => ok",
     );
 }
 

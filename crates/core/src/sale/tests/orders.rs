@@ -73,7 +73,7 @@ fn a_second_payment_is_due_back() {
            refund r1 => !NotDueBack
            refund r3 => !UnknownPayment
            refund r2 ev=other => !UnknownEvent
-           refund r2 o9 => !UnknownOrder
+           refund r2 o9 => !UnknownPayment
            refund r2 o1 => refunded o1
            order o1 => Confirmed: std*1@500 for 500, 1 tickets; Applied 500; Refunded 500
            refund r2 => repeated 8

@@ -267,7 +267,9 @@ impl Stage {
             }
             for (Subject { organizer, event }, action) in due {
                 let stamp = CommandStamp { id: 0, body: 0, chosen: false, made_at: None };
-                outcomes.push(self.carry_out(&Command { stamp, organizer, event, action }));
+                let outcome = self.carry_out(&Command { stamp, organizer, event, action });
+                assert!(!outcome.starts_with('!'), "what is due can expire: {outcome}");
+                outcomes.push(outcome);
             }
         }
     }
