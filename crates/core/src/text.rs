@@ -175,3 +175,45 @@ text!(
         }
     }
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms() {
+        use InvalidText::*;
+        let long = |n: usize| "x".repeat(n);
+        let rows: [(&str, Option<InvalidText>, Option<InvalidText>); 10] = [
+            // A text, what is wrong with it as an id, and as a customer.
+            ("Ab-9_z.", None, None),
+            ("", Some(Empty), Some(Empty)),
+            ("-a", Some(NotAnId), None),
+            ("a b", Some(NotAnId), Some(NotPrintable)),
+            ("a/b", Some(NotAnId), None),
+            ("a@b", Some(NotAnId), Some(PersonalData)),
+            ("ä", Some(NotAnId), Some(NotPrintable)),
+            ("a\u{7f}", Some(NotAnId), Some(NotPrintable)),
+            (&long(64), None, None),
+            (&long(65), Some(TooLong { bytes_max: 64 }), Some(TooLong { bytes_max: 64 })),
+        ];
+        for (text, as_id, as_customer) in rows {
+            assert_eq!(Id::new(text).err(), as_id, "{text}");
+            assert_eq!(CustomerId::new(text).err(), as_customer, "{text}");
+        }
+        assert_eq!(Reference::new(&long(128)).unwrap().as_str(), long(128));
+        assert_eq!(Reference::new(&long(129)), Err(TooLong { bytes_max: 128 }));
+        assert_eq!(Reference::new("pi_3@x"), Err(PersonalData));
+    }
+
+    #[test]
+    fn order_and_equality_are_those_of_the_text() {
+        let ids = ["a", "a.b", "a-b", "aa", "b", "A", "9"].map(|text| Id::new(text).unwrap());
+        for a in ids {
+            for b in ids {
+                assert_eq!(a.cmp(&b), a.as_str().cmp(b.as_str()));
+                assert_eq!(a == b, a.as_str() == b.as_str());
+            }
+        }
+    }
+}

@@ -3,6 +3,7 @@
 mod bounds;
 mod carts;
 mod catalogue;
+mod corruption;
 mod histories;
 mod ids;
 mod orders;
