@@ -1,1 +1,7 @@
-//! Placeholder.
+//! What the tests of the other crates stand on: a reference model, a generator
+//! of command histories, and a disk that fails.
+
+pub mod coverage;
+pub mod generator;
+pub mod model;
+pub mod rng;
