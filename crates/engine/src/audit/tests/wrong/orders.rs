@@ -1,6 +1,7 @@
 //! Wrong orders and wrong money.
 
 use onsale_core::event::{CancelReason, PaymentOutcome, RefundReason};
+use onsale_core::limits::PAYMENTS_PER_ORDER_MAX;
 use onsale_core::{Currency, Fact};
 
 use super::super::history::{KEY, lines};
@@ -91,6 +92,14 @@ fn money() {
             let mut paid = h.paid(order, "p1", 100);
             paid.paid_at = h.now.plus_seconds(301);
             h.add(Fact::PaymentRecorded(paid));
+        }),
+        ("one payment too many", Rule::PaymentAmount, |h| {
+            let order = h.order(None, "ann", &one());
+            h.pay(order, "p0", 100, PaymentOutcome::Applied);
+            for n in 1..=PAYMENTS_PER_ORDER_MAX {
+                let again = PaymentOutcome::RefundDue(RefundReason::AlreadyPaid);
+                h.pay(order, &format!("p{n}"), 100, again);
+            }
         }),
         ("a reference comes again", Rule::PaymentReference, |h| {
             let order = h.order(None, "ann", &one());

@@ -43,6 +43,9 @@ fn what_is_sold() {
         ("too many tickets", Rule::Quantity, |h| {
             h.hold(1, "ann", &lines(&[("gift", 1_001, 0)]));
         }),
+        ("too many tickets over two lines", Rule::Quantity, |h| {
+            h.hold(1, "ann", &lines(&[("gift", 600, 0), ("gift", 401, 0)]));
+        }),
         ("above the price", Rule::Price, |h| h.hold(1, "ann", &lines(&[("seat", 1, 101)]))),
         ("below the lowest price", Rule::Price, |h| h.hold(1, "ann", &lines(&[("gift", 1, -1)]))),
         ("a total that is not the sum", Rule::Total, |h| {
