@@ -1,5 +1,7 @@
 //! What is for sale: the definition of an event, and the rules that it must keep.
 
+use std::collections::BTreeSet;
+
 use crate::limits::{
     CAPACITY_MAX, HOLD_SECONDS, INTEGER_MAX, LIMITS_MAX, NAME_BYTES_MAX, PAYMENT_SECONDS,
     PRICE_MAX, QUOTAS_MAX, QUOTAS_PER_TYPE_MAX, TICKET_TYPES_MAX,
@@ -214,26 +216,29 @@ impl EventDefinition {
         check_entries("limits", self.limits.len(), 0, LIMITS_MAX)?;
         check_unique("quotas", self.quotas.iter().map(|q| q.id))?;
         check_unique("ticket_types", self.ticket_types.iter().map(|t| t.id))?;
+        let drawn_on: BTreeSet<&Id> = self.ticket_types.iter().flat_map(|t| &t.quotas).collect();
         for (i, quota) in self.quotas.iter().enumerate() {
             let capacity = quota.capacity.unwrap_or(0) as i64;
             range(format!("quotas[{i}].capacity"), capacity, 0, CAPACITY_MAX as i64)?;
-            if !self.ticket_types.iter().any(|t| t.quotas.contains(&quota.id)) {
+            if !drawn_on.contains(&quota.id) {
                 let rule = DefinitionRule::QuotaWithoutTicketType { quota: quota.id };
                 return bad(format!("quotas[{i}]"), rule);
             }
         }
+        let quotas: BTreeSet<&Id> = self.quotas.iter().map(|q| &q.id).collect();
         for (i, ticket_type) in self.ticket_types.iter().enumerate() {
-            ticket_type.validate(&format!("ticket_types[{i}]"), &self.quotas)?;
+            ticket_type.validate(&format!("ticket_types[{i}]"), &quotas)?;
         }
+        let types: BTreeSet<&Id> = self.ticket_types.iter().map(|t| &t.id).collect();
         for (i, limit) in self.limits.iter().enumerate() {
-            limit.validate(&format!("limits[{i}]"), &self.ticket_types)?;
+            limit.validate(&format!("limits[{i}]"), &types)?;
         }
         Ok(())
     }
 }
 
 impl TicketTypeDefinition {
-    fn validate(&self, at: &str, quotas: &[QuotaDefinition]) -> Result<(), InvalidDefinition> {
+    fn validate(&self, at: &str, quotas: &BTreeSet<&Id>) -> Result<(), InvalidDefinition> {
         let bad =
             |field: &str, rule| Err(InvalidDefinition { field: format!("{at}.{field}"), rule });
         check_name(&format!("{at}.name"), &self.name)?;
@@ -250,7 +255,7 @@ impl TicketTypeDefinition {
         check_entries(&format!("{at}.quotas"), self.quotas.len(), 1, QUOTAS_PER_TYPE_MAX)?;
         check_unique(&format!("{at}.quotas"), self.quotas.iter().copied())?;
         for (i, id) in self.quotas.iter().enumerate() {
-            if !quotas.iter().any(|q| q.id == *id) {
+            if !quotas.contains(id) {
                 return bad(&format!("quotas[{i}]"), DefinitionRule::UnknownQuota { id: *id });
             }
         }
@@ -259,12 +264,12 @@ impl TicketTypeDefinition {
 }
 
 impl Limit {
-    fn validate(&self, at: &str, types: &[TicketTypeDefinition]) -> Result<(), InvalidDefinition> {
+    fn validate(&self, at: &str, types: &BTreeSet<&Id>) -> Result<(), InvalidDefinition> {
         let bad = |field: String, rule| Err(InvalidDefinition { field, rule });
         check_entries(&format!("{at}.ticket_types"), self.ticket_types.len(), 0, TICKET_TYPES_MAX)?;
         check_unique(&format!("{at}.ticket_types"), self.ticket_types.iter().copied())?;
         for (i, id) in self.ticket_types.iter().enumerate() {
-            if !types.iter().any(|t| t.id == *id) {
+            if !types.contains(id) {
                 let rule = DefinitionRule::UnknownTicketType { id: *id };
                 return bad(format!("{at}.ticket_types[{i}]"), rule);
             }
@@ -323,7 +328,7 @@ fn check_entries(field: &str, n: usize, min: usize, max: usize) -> Result<(), In
 }
 
 fn check_unique(field: &str, ids: impl Iterator<Item = Id>) -> Result<(), InvalidDefinition> {
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for (i, id) in ids.enumerate() {
         if !seen.insert(id) {
             let rule = DefinitionRule::DuplicateId { id };

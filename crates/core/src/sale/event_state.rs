@@ -78,6 +78,8 @@ pub(crate) struct Shape {
     pub limits: Vec<LimitState>,
     /// Slots of the types, sorted by id.
     types_by_id: Vec<u16>,
+    /// Slots of the quotas, sorted by id.
+    quotas_by_id: Vec<u16>,
 }
 
 /// One event.
@@ -128,13 +130,15 @@ impl EventEntry {
 
 impl Shape {
     pub(crate) fn type_slot(&self, id: &Id) -> Option<u16> {
-        let id_of = |slot: &u16| self.types[*slot as usize].id;
-        let at = self.types_by_id.binary_search_by(|slot| id_of(slot).cmp(id)).ok()?;
+        let order = |slot: &u16| self.types[*slot as usize].id.cmp(id);
+        let at = self.types_by_id.binary_search_by(order).ok()?;
         Some(self.types_by_id[at])
     }
 
     fn quota_slot(&self, id: &Id) -> Option<u16> {
-        self.quotas.iter().position(|quota| quota.id == *id).map(|slot| slot as u16)
+        let order = |slot: &u16| self.quotas[*slot as usize].id.cmp(id);
+        let at = self.quotas_by_id.binary_search_by(order).ok()?;
+        Some(self.quotas_by_id[at])
     }
 
     /// The shape that a valid definition gives, after this one.
@@ -211,7 +215,10 @@ impl Shape {
                     return Err(Refusal::TooManyEver { field: "quotas", max: QUOTAS_MAX });
                 }
                 None => {
-                    let (id, stock) = (quota.id, *stock);
+                    let (id, stock, slot) = (quota.id, *stock, self.quotas.len() as u16);
+                    let before = |other: &u16| self.quotas[*other as usize].id < id;
+                    let at = self.quotas_by_id.partition_point(before);
+                    self.quotas_by_id.insert(at, slot);
                     self.quotas.push(QuotaState { id, defined, stock, held: 0, sold: 0 });
                 }
             }

@@ -66,3 +66,25 @@ fn holds_that_come_and_go_do_not_let_tables_grow() {
     stage.sale.check().unwrap();
     assert_eq!(stage.sale.hash(), stage.shadow.hash());
 }
+
+/// The largest definition there may be, defined and redefined: no loop of all over all.
+#[test]
+fn a_definition_of_the_largest_size_is_no_burden() {
+    let n = crate::limits::TICKET_TYPES_MAX;
+    let types: Vec<String> = (0..n)
+        .map(|i| {
+            format!(
+                "q=q{i}:9 t=t{i}:1:{}",
+                (0..16).map(|k| format!("q{}", (i + k) % n)).collect::<Vec<_>>().join(",")
+            )
+        })
+        .collect();
+    let all: Vec<String> = (0..n).map(|i| format!("t{i}")).collect();
+    let limits = format!("limit={}:c9 ", all.join(",")).repeat(64);
+    let mut stage = Stage { thorough: false, ..Stage::default() };
+    stage.run(&format!("0 define {} {limits} => ok\n open => ok", types.join(" ")));
+    stage.run("0 hold h1 ann t0*2 t999*3 => ok");
+    stage.run(&format!("0 define name=New if=any {} {limits} => ok", types.join(" ")));
+    stage.sale.check().unwrap();
+    assert_eq!(stage.sale.hash(), stage.shadow.hash());
+}

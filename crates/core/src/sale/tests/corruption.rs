@@ -18,9 +18,10 @@ fn stage() -> Stage {
     )
 }
 
+type Break = fn(&mut Sale);
+
 #[test]
 fn whatever_is_broken_is_found() {
-    type Break = fn(&mut Sale);
     let breaks: [(&str, Break); 13] = [
         ("a quota's count", |sale| sale.events[0].shape.quotas[0].held += 1),
         ("a type's count", |sale| sale.events[0].shape.types[0].sold -= 1),
@@ -78,5 +79,31 @@ fn whatever_differs_shows_in_the_hash() {
         base.replace("hold h1 ann std*1", "hold h1 ann std*1 id=k1"),
     ] {
         assert_ne!(check_open(&other).sale.hash(), same, "{other}");
+    }
+}
+
+#[test]
+fn each_field_plays_a_part_in_the_hash() {
+    let changes: [(&str, Break); 14] = [
+        ("an extension", |sale| sale.holds[0].extended = true),
+        ("a deadline", |sale| sale.holds[0].expires_at.0 += 1),
+        ("a hold's position", |sale| sale.holds[0].position += 1),
+        ("a line's version", |sale| sale.holds[0].lines.first.version += 1),
+        ("a line's price", |sale| sale.holds[0].lines.first.unit_price += 1),
+        ("an order's generation", |sale| sale.orders.orders[0].generation += 1),
+        ("an order's position", |sale| sale.orders.orders[0].position += 1),
+        ("a payment's state", |sale| sale.orders.payments[0].state = PaymentState::RefundDue),
+        ("a refund's position", |sale| sale.orders.payments[0].refund_position = 9),
+        ("an epoch", |sale| sale.events[0].shape.quotas[0].stock.epoch += 1),
+        ("a version", |sale| sale.events[0].version += 1),
+        ("whether the currency is fixed", |sale| sale.events[0].used = false),
+        ("the generation", |sale| sale.shard.generation += 1),
+        ("the time", |sale| sale.time.0 += 1),
+    ];
+    let same = stage().sale.hash();
+    for (what, change) in changes {
+        let mut sale = stage().sale;
+        change(&mut sale);
+        assert_ne!(sale.hash(), same, "{what}");
     }
 }

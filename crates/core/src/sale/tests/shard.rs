@@ -180,6 +180,10 @@ fn lies(event: &Event) -> Vec<Event> {
             lie(&|fact| of(fact).order = KEY.order_code(3, 1, 2));
             lie(&|fact| of(fact).customer = crate::text::CustomerId::new("bob").unwrap());
             lie(&|fact| of(fact).payment_due = None);
+            lie(&|fact| {
+                of(fact).lines[0].stock = crate::event::Stock::Counted(4);
+                of(fact).lines[0].unit_price = 250;
+            });
             lie(&|fact| of(fact).lines[0].unit_price = 0);
             lie(&|fact| of(fact).hold = Some(crate::command::HoldId(2)));
         }

@@ -64,6 +64,21 @@ fn a_queue_with_a_new_duration_forgets_its_old_bound() {
 }
 
 #[test]
+fn a_queue_serves_one_duration_at_a_time() {
+    check_open(
+        "0 define hold=50 if=any => ok
+           hold h1 ann std*1 => ok
+           release h1 => ok
+           define hold=100 if=any => ok
+           hold h2 ann std*1 => ok                # takes over the empty queue
+         1 define hold=50 if=any => ok
+           hold h3 ann std*1 => ok                # must not queue behind h2
+         51 tick => expired h3
+         100 tick => expired h2",
+    );
+}
+
+#[test]
 fn many_events_wait_side_by_side() {
     let mut stage = check("");
     for n in 0..50 {
