@@ -1,8 +1,17 @@
 //! The little that the journal asks of a file system, so that a test can put a
-//! faulty disk beneath it.
+//! faulty disk beneath it, and the real one.
 
 use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use rustix::fs::FlockOperation;
+
+use crate::Error;
+
+/// Name of the file whose lock says that a folder is in use.
+pub const LOCK_NAME: &str = "LOCK";
 
 /// A flat folder of files.
 pub trait Storage: Send + Sync {
@@ -12,9 +21,12 @@ pub trait Storage: Send + Sync {
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>>;
     /// Makes a file that must not exist yet. It is there for good only after [`Storage::sync`].
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>>;
+    /// Gives a file another name, in one step, in place of a file that had it. It has
+    /// it for good only after [`Storage::sync`].
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Takes a file away. It is gone for good only after [`Storage::sync`].
     fn remove(&self, name: &str) -> io::Result<()>;
-    /// Makes creations and removals durable.
+    /// Makes creations, new names and removals durable.
     fn sync(&self) -> io::Result<()>;
 }
 
@@ -26,8 +38,170 @@ pub trait File: Send + Sync {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
     /// Writes all bytes at this offset, growing the file where it must.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Cuts the file to this length.
+    fn truncate(&self, length: u64) -> io::Result<()>;
     /// Makes what was written durable (`fdatasync`).
     fn sync_data(&self) -> io::Result<()>;
     /// Makes content and length durable (`fsync`).
     fn sync_all(&self) -> io::Result<()>;
 }
+
+/// A folder of real files, locked as long as this lives.
+pub struct FileStorage {
+    folder: PathBuf,
+    writable: bool,
+    _lock: Option<FolderLock>,
+}
+
+impl FileStorage {
+    /// Opens a folder, made where it doesn't exist, for one process alone.
+    ///
+    /// # Errors
+    /// `Locked` if another process (or another part of this one) has it; `Io`.
+    pub fn open(folder: impl Into<PathBuf>) -> Result<FileStorage, Error> {
+        let folder = folder.into();
+        make_folder(&folder)?;
+        let lock = lock_folder(&folder)?;
+        Ok(FileStorage { folder, writable: true, _lock: Some(lock) })
+    }
+
+    /// Opens a folder that nobody writes to, and changes nothing in it.
+    ///
+    /// # Errors
+    /// `Locked` if a writer has it; `Io`.
+    pub fn open_read_only(folder: impl Into<PathBuf>) -> Result<FileStorage, Error> {
+        let folder = folder.into();
+        let path = folder.join(LOCK_NAME);
+        let lock = match std::fs::File::open(&path) {
+            Ok(file) => Some(lock_file(file, &path, FlockOperation::NonBlockingLockShared)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(Error::io("open", &path.display().to_string())(error)),
+        };
+        Ok(FileStorage { folder, writable: false, _lock: lock })
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        if self.writable { Ok(()) } else { Err(io::ErrorKind::ReadOnlyFilesystem.into()) }
+    }
+}
+
+/// Makes a folder and the ones above it, and makes them durable.
+fn make_folder(folder: &Path) -> Result<(), Error> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let at = folder.display().to_string();
+    std::fs::create_dir_all(folder).map_err(Error::io("make", &at))?;
+    for parent in folder.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
+        // One that may not be read was not made here.
+        if let Ok(parent) = std::fs::File::open(parent) {
+            parent.sync_all().map_err(Error::io("sync the folder of", &at))?;
+        }
+    }
+    Ok(())
+}
+
+impl Storage for FileStorage {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.folder)? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        Ok(names)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        let mut options = std::fs::OpenOptions::new();
+        let file = options.read(true).write(self.writable).open(self.folder.join(name))?;
+        Ok(Arc::new(RealFile(file)))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        self.check_writable()?;
+        Ok(Arc::new(RealFile(std::fs::File::create_new(self.folder.join(name))?)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.check_writable()?;
+        std::fs::rename(self.folder.join(from), self.folder.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.check_writable()?;
+        std::fs::remove_file(self.folder.join(name))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.check_writable()?;
+        std::fs::File::open(&self.folder)?.sync_all()
+    }
+}
+
+struct RealFile(std::fs::File);
+
+impl File for RealFile {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        // A short write makes another try for the rest, which then says why; it is on
+        // other pages.
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.0.set_len(length)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+}
+
+/// A folder's lock. It is free again once this is dropped, or the process ends.
+#[derive(Debug)]
+pub struct FolderLock {
+    _file: std::fs::File,
+}
+
+/// Takes the lock of a folder that exists, for one process alone.
+///
+/// # Errors
+/// `Locked` if another process (or another part of this one) has it; `Io`.
+pub fn lock_folder(folder: &Path) -> Result<FolderLock, Error> {
+    let path = folder.join(LOCK_NAME);
+    let mut options = std::fs::OpenOptions::new();
+    let file = options
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(Error::io("open", &path.display().to_string()))?;
+    lock_file(file, &path, FlockOperation::NonBlockingLockExclusive)
+}
+
+fn lock_file(
+    file: std::fs::File,
+    path: &Path,
+    operation: FlockOperation,
+) -> Result<FolderLock, Error> {
+    match rustix::fs::flock(&file, operation) {
+        Ok(()) => Ok(FolderLock { _file: file }),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Error::Locked { path: path.display().to_string() })
+        }
+        Err(errno) => Err(Error::io("lock", &path.display().to_string())(errno.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests;
