@@ -14,8 +14,8 @@ use crate::model::Outcome;
 pub struct Coverage {
     /// Commands in all.
     pub commands: u64,
-    /// Commands that changed something, were repeated, or found all as wanted.
-    pub accepted: u64,
+    /// Commands that changed something.
+    pub changes: u64,
     /// By the answer's name: a refusal's, or a fact's.
     pub answers: BTreeMap<String, u64>,
 }
@@ -26,29 +26,27 @@ impl Coverage {
         self.commands += 1;
         match answer {
             Err(refusal) => self.add(name(refusal)),
-            Ok(outcome) => {
-                self.accepted += 1;
-                match outcome {
-                    Outcome::Change(events) => {
-                        if events.len() > 1 {
-                            self.add("HoldExpired for stock".into());
-                        }
-                        if events.len() > EXPIRED_PER_COMMAND_MAX {
-                            self.add("HoldExpired for stock, as many as may".into());
-                        }
-                        events.iter().for_each(|event| self.add(fact_name(&event.fact)));
+            Ok(outcome) => match outcome {
+                Outcome::Change(events) => {
+                    self.changes += 1;
+                    if events.len() > 1 {
+                        self.add("HoldExpired for stock".into());
                     }
-                    Outcome::Repeated { .. } => self.add("Repeated".into()),
-                    Outcome::Unchanged => self.add("Unchanged".into()),
+                    if events.len() > EXPIRED_PER_COMMAND_MAX {
+                        self.add("HoldExpired for stock, as many as may".into());
+                    }
+                    events.iter().for_each(|event| self.add(fact_name(&event.fact)));
                 }
-            }
+                Outcome::Repeated { .. } => self.add("Repeated".into()),
+                Outcome::Unchanged => self.add("Unchanged".into()),
+            },
         }
     }
 
     /// Adds the counts of another history.
     pub fn merge(&mut self, other: &Coverage) {
         self.commands += other.commands;
-        self.accepted += other.accepted;
+        self.changes += other.changes;
         for (answer, n) in &other.answers {
             *self.answers.entry(answer.clone()).or_default() += n;
         }

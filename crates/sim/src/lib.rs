@@ -5,3 +5,4 @@ pub mod coverage;
 pub mod generator;
 pub mod model;
 pub mod rng;
+pub mod side_by_side;

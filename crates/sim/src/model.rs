@@ -222,7 +222,7 @@ impl Model {
         if matches!(facts.last(), Some(Fact::OrderPlaced(_))) {
             self.sequence += 1;
         }
-        if command.stamp.chosen {
+        if command.stamp.chosen && !is_timers(&command.action) {
             let key = (command.organizer, command.event, command.stamp.id);
             self.remembered.insert(key, (self.position, now));
         }
@@ -291,6 +291,11 @@ impl Model {
             Action::ExpireOrder { order } => event.expire_order(&world, *order),
         }
     }
+}
+
+/// Whether only the engine's timer sends it.
+fn is_timers(action: &Action) -> bool {
+    matches!(action, Action::ExpireHold { .. } | Action::ExpireOrder { .. })
 }
 
 fn second(time: Time) -> i64 {

@@ -5,6 +5,7 @@ use onsale_core::command::{HoldId, Item};
 use onsale_core::event::{Fact, HoldPlaced, Lines, OrderPlaced};
 use onsale_core::refusal::Refusal;
 use onsale_core::text::CustomerId;
+use onsale_core::time::Time;
 use onsale_core::view::OrderState;
 
 use super::{Ended, EventModel, HoldModel, OrderModel, Step, World};
@@ -58,7 +59,7 @@ impl EventModel {
     }
 
     pub(super) fn extend_hold(&mut self, world: &World, id: HoldId) -> Result<Step, Refusal> {
-        let hold = self.live_hold(world, id)?;
+        let hold = self.live_hold(world.now, id)?;
         if self.state != EventState::Open {
             return Err(Refusal::NotOpen { state: self.state });
         }
@@ -74,7 +75,7 @@ impl EventModel {
     }
 
     pub(super) fn release_hold(&mut self, world: &World, id: HoldId) -> Result<Step, Refusal> {
-        self.live_hold(world, id)?;
+        self.live_hold(world.now, id)?;
         self.holds.remove(&id);
         self.ended.insert(id, Ended::Released(world.now));
         Ok(Step::Facts(vec![Fact::HoldReleased { hold: id }]))
@@ -86,7 +87,7 @@ impl EventModel {
         id: HoldId,
         customer: CustomerId,
     ) -> Result<Step, Refusal> {
-        if self.live_hold(world, id)?.customer != customer {
+        if self.live_hold(world.now, id)?.customer != customer {
             return Err(Refusal::HoldOfAnother);
         }
         let hold = self.holds.remove(&id).expect("it is live");
@@ -104,9 +105,9 @@ impl EventModel {
     }
 
     /// A hold that has not ended and whose deadline has not come.
-    fn live_hold(&self, world: &World, id: HoldId) -> Result<&HoldModel, Refusal> {
+    pub(super) fn live_hold(&self, now: Time, id: HoldId) -> Result<&HoldModel, Refusal> {
         match (self.holds.get(&id), self.ended.get(&id)) {
-            (Some(hold), _) if hold.expires_at <= world.now => {
+            (Some(hold), _) if hold.expires_at <= now => {
                 Err(Refusal::HoldExpired { at: hold.expires_at })
             }
             (Some(hold), _) => Ok(hold),

@@ -1,11 +1,14 @@
 //! What can be seen of the model, in the core's own views.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use onsale_core::code::{OrderCode, TicketParts};
-use onsale_core::command::HoldId;
-use onsale_core::event::Lines;
-use onsale_core::text::Id;
+use onsale_core::command::{Action, HoldId};
+use onsale_core::event::{Lines, Subject};
+use onsale_core::refusal::Refusal;
+use onsale_core::text::{CustomerId, Id};
+use onsale_core::time::Time;
 use onsale_core::view::{
     AvailabilityView, HoldView, LineView, OrderState, OrderView, PaymentView, QuotaView, TicketView,
 };
@@ -24,12 +27,20 @@ impl Model {
         })
     }
 
-    /// A live hold.
-    #[must_use]
-    pub fn hold(&self, organizer: Id, event: Id, hold: HoldId) -> Option<HoldView> {
-        let event = self.events.get(&(organizer, event))?;
-        let of = event.holds.get(&hold)?;
-        Some(HoldView {
+    /// A live hold at a time.
+    ///
+    /// # Errors
+    /// It is not known, or ended, or is due.
+    pub fn hold(
+        &self,
+        organizer: Id,
+        event: Id,
+        hold: HoldId,
+        now: Time,
+    ) -> Result<HoldView, Refusal> {
+        let event = self.events.get(&(organizer, event)).ok_or(Refusal::UnknownEvent)?;
+        let of = event.live_hold(now, hold)?;
+        Ok(HoldView {
             hold,
             position: of.position,
             expires_at: of.expires_at,
@@ -41,12 +52,14 @@ impl Model {
     }
 
     /// An order.
-    #[must_use]
-    pub fn order(&self, organizer: Id, event: Id, code: OrderCode) -> Option<OrderView> {
-        let event = self.events.get(&(organizer, event))?;
-        let order = event.order(code)?;
+    ///
+    /// # Errors
+    /// It is not known in this event, or the event is not.
+    pub fn order(&self, organizer: Id, event: Id, code: OrderCode) -> Result<OrderView, Refusal> {
+        let event = self.events.get(&(organizer, event)).ok_or(Refusal::UnknownEvent)?;
+        let order = event.order(code).ok_or(Refusal::UnknownOrder)?;
         let payments = event.payments.iter().filter(|p| p.order == code);
-        Some(OrderView {
+        Ok(OrderView {
             order: code,
             position: order.position,
             state: order.state,
@@ -59,6 +72,32 @@ impl Model {
                 .map(|p| PaymentView { position: p.position, amount: p.amount, state: p.state })
                 .collect(),
         })
+    }
+
+    /// Holds and orders that are due, as the commands that end them.
+    #[must_use]
+    pub fn due(&self, now: Time) -> Vec<(Subject, Action)> {
+        let mut due = Vec::new();
+        for event in self.events.values() {
+            let subject = Subject { organizer: event.organizer, event: event.event };
+            let holds = event.due_holds(now).into_iter();
+            due.extend(holds.map(|(hold, _)| (subject, Action::ExpireHold { hold })));
+            let orders = event.orders.iter().filter(|order| order.is_due(now));
+            due.extend(orders.map(|o| (subject, Action::ExpireOrder { order: o.code })));
+        }
+        due
+    }
+
+    /// When the first live hold or unpaid order is due.
+    #[must_use]
+    pub fn first_deadline(&self) -> Option<Time> {
+        let of_event = |event: &EventModel| {
+            let holds = event.holds.values().map(|hold| hold.expires_at);
+            let awaits = |order: &&OrderModel| order.state == OrderState::AwaitingPayment;
+            let orders = event.orders.iter().filter(awaits).filter_map(|o| o.payment_due);
+            holds.chain(orders).min()
+        };
+        self.events.values().filter_map(of_event).min()
     }
 
     /// One ticket for each seat of a confirmed order, in the order of its lines.
@@ -87,6 +126,14 @@ impl Model {
 }
 
 impl EventModel {
+    /// Those who hold or own something.
+    #[must_use]
+    pub fn customers(&self) -> BTreeSet<CustomerId> {
+        let holding = self.holds.values().map(|hold| hold.customer);
+        let owning = self.orders.iter().filter(|o| !o.is_cancelled()).map(|o| o.customer);
+        holding.chain(owning).collect()
+    }
+
     /// Counts of each quota, in the definition's order.
     #[must_use]
     pub fn quotas(&self) -> Vec<QuotaView> {

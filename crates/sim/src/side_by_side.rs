@@ -1,0 +1,263 @@
+//! Runs a history through the core and the model at once, and compares: every
+//! answer, what can be seen afterwards, the wire form, and a replay at the end.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use onsale_core::code::CodeKey;
+use onsale_core::command::{Action, Command, HoldId};
+use onsale_core::event::{Event, Fact, ShardStarted};
+use onsale_core::limits::GENERATIONS_MAX;
+use onsale_core::refusal::Refusal;
+use onsale_core::sale::{Decision, Sale};
+use onsale_core::text::Id;
+use onsale_core::time::Time;
+use onsale_core::{OrderCode, view};
+
+use crate::coverage::Coverage;
+use crate::generator::Generator;
+use crate::model::{Model, Outcome};
+use crate::rng::Rng;
+
+/// The secret of all simulated logs.
+pub const KEY: CodeKey = CodeKey(*b"not such secret!");
+/// Commands between two looks at everything that is counted.
+const CHECK_EVERY: usize = 50;
+/// Commands shown when the two differ.
+const SHOWN: usize = 20;
+
+type Answer = Result<Outcome, Refusal>;
+
+/// What a history came to.
+pub struct History {
+    /// All its events, by position from 1.
+    pub events: Vec<Event>,
+    /// Which answers it had.
+    pub coverage: Coverage,
+    /// The core's state at its end.
+    pub sale: Sale,
+}
+
+/// Runs the history of a seed.
+///
+/// # Errors
+/// Says what differs, at which step, and which commands led there.
+pub fn run(seed: u64, commands: usize) -> Result<History, String> {
+    let mut pair = Pair::start(seed)?;
+    for step in 0..commands {
+        pair.step().and_then(|()| pair.look_around(step)).map_err(|what| pair.report(&what))?;
+    }
+    pair.look_at_everything()
+        .and_then(|()| replay(&pair.events, pair.sale.hash()))
+        .map_err(|what| pair.report(&what))?;
+    Ok(History { events: pair.events, coverage: pair.coverage, sale: pair.sale })
+}
+
+/// The event that starts a shard of a simulated log.
+#[must_use]
+pub fn shard_started(at: Time) -> Event {
+    let (log, shard, shards, generation) = (7, 3, 4, 1);
+    let fact = Fact::ShardStarted(ShardStarted { log, shard, shards, key: KEY, generation });
+    Event { at, stamp: None, subject: None, fact }
+}
+
+/// The core and the model, side by side.
+struct Pair {
+    seed: u64,
+    sale: Sale,
+    model: Model,
+    generator: Generator,
+    rng: Rng,
+    now: Time,
+    events: Vec<Event>,
+    coverage: Coverage,
+    asked: Vec<(Command, Time, Answer)>,
+    wire: Vec<u8>,
+}
+
+impl Pair {
+    fn start(seed: u64) -> Result<Pair, String> {
+        let mut pair = Pair {
+            seed,
+            sale: Sale::new(),
+            model: Model::new(KEY, 3, 1),
+            generator: Generator::new(seed),
+            rng: Rng::new(!seed),
+            now: Time(0),
+            events: Vec::new(),
+            coverage: Coverage::default(),
+            asked: Vec::new(),
+            wire: Vec::new(),
+        };
+        pair.apply(shard_started(Time(0)))?;
+        Ok(pair)
+    }
+
+    fn step(&mut self) -> Result<(), String> {
+        if self.rng.once_in(2_000) && self.model.generation < GENERATIONS_MAX {
+            self.start_generation()?;
+        }
+        let (command, now) = self.generator.next(&self.model);
+        self.now = self.now.max(now);
+        let of_core = outcome(self.sale.decide(&command, now));
+        let of_model = self.model.execute(&command, now);
+        self.coverage.count(&of_model);
+        self.asked.push((command, now, of_model.clone()));
+        if of_core != of_model {
+            return Err(format!("the core answers {of_core:#?},\nthe model {of_model:#?}"));
+        }
+        if let Ok(Outcome::Change(events)) = of_model {
+            for event in events {
+                self.apply(event)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn start_generation(&mut self) -> Result<(), String> {
+        let generation = self.model.generation + 1;
+        self.model.start_generation(generation);
+        let fact = Fact::GenerationStarted { generation };
+        self.apply(Event { at: self.sale.time(), stamp: None, subject: None, fact })
+    }
+
+    fn apply(&mut self, event: Event) -> Result<(), String> {
+        self.sale.audit(&event).map_err(|what| format!("the core's audit: {what}"))?;
+        let position = self.sale.position() + 1;
+        self.sale.apply(position, &event).map_err(|e| format!("{event:?} does not apply: {e}"))?;
+        self.wire.clear();
+        onsale_codec::encode(&event, &mut self.wire);
+        let read = onsale_codec::decode(&self.wire);
+        if read.as_ref().ok() != Some(&event) {
+            return Err(format!("{event:?} comes back from its wire form as {read:?}"));
+        }
+        self.events.push(event);
+        Ok(())
+    }
+
+    /// Compares what the last command touched, and now and then all counts.
+    fn look_around(&mut self, step: usize) -> Result<(), String> {
+        let (command, ..) = self.asked.last().expect("a command was just asked");
+        let (organizer, event) = (command.organizer, command.event);
+        self.look_at_event(organizer, event)?;
+        let now = self.now.max(self.sale.time());
+        match command.action {
+            Action::PlaceHold { hold, .. }
+            | Action::ExtendHold { hold }
+            | Action::ReleaseHold { hold }
+            | Action::ClaimHold { hold, .. }
+            | Action::ExpireHold { hold } => self.look_at_hold(organizer, event, hold, now)?,
+            Action::RecordPayment { order, .. }
+            | Action::CancelOrder { order, .. }
+            | Action::ExpireOrder { order } => self.look_at_order(organizer, event, order)?,
+            _ => {}
+        }
+        if step.is_multiple_of(CHECK_EVERY) {
+            self.sale.check().map_err(|what| format!("the core's own check: {what}"))?;
+            self.look_at_what_is_due(now)?;
+        }
+        Ok(())
+    }
+
+    fn look_at_event(&self, organizer: Id, event: Id) -> Result<(), String> {
+        let core = self.sale.availability(&organizer, &event);
+        let model = self.model.availability(organizer, event);
+        let seen = |v: &view::AvailabilityView| (v.state, v.definition.clone(), v.quotas.clone());
+        same("availability", &core.as_ref().map(seen), &model.as_ref().map(seen))?;
+        let version = self.model.events.get(&(organizer, event)).map(|e| e.version);
+        same("version", &self.sale.event(&organizer, &event).map(|v| v.version), &version)
+    }
+
+    fn look_at_hold(&self, o: Id, event: Id, hold: HoldId, now: Time) -> Result<(), String> {
+        let core = self.sale.hold(&o, &event, hold, now);
+        same("hold", &core, &self.model.hold(o, event, hold, now))
+    }
+
+    fn look_at_order(&self, o: Id, event: Id, order: OrderCode) -> Result<(), String> {
+        same("order", &self.sale.order(&o, &event, order), &self.model.order(o, event, order))
+    }
+
+    fn look_at_what_is_due(&mut self, now: Time) -> Result<(), String> {
+        let mut due = Vec::new();
+        self.sale.due(now, usize::MAX / 2, &mut due);
+        let core: BTreeSet<String> = due.iter().map(|due| format!("{due:?}")).collect();
+        same("number of due holds and orders", &due.len(), &core.len())?;
+        let model = self.model.due(now);
+        let model: BTreeSet<String> = model.iter().map(|due| format!("{due:?}")).collect();
+        same("due holds and orders", &core, &model)?;
+        let (bound, first) = (self.sale.next_due(), self.model.first_deadline());
+        match (bound, first) {
+            (_, None) => Ok(()),
+            (Some(bound), Some(first)) if bound <= first => Ok(()),
+            _ => Err(format!("the core waits until {bound:?}, but {first:?} comes first")),
+        }
+    }
+
+    fn look_at_everything(&mut self) -> Result<(), String> {
+        self.sale.check().map_err(|what| format!("the core's own check: {what}"))?;
+        let now = self.now.max(self.sale.time());
+        self.look_at_what_is_due(now)?;
+        same("position", &self.sale.position(), &self.model.position)?;
+        for ((organizer, id), event) in &self.model.events {
+            self.look_at_event(*organizer, *id)?;
+            for hold in event.holds.keys().chain(event.ended.keys()) {
+                self.look_at_hold(*organizer, *id, *hold, now)?;
+            }
+            for order in &event.orders {
+                self.look_at_order(*organizer, *id, order.code)?;
+            }
+        }
+        let sum = |of: fn(&crate::model::EventModel) -> usize| -> usize {
+            self.model.events.values().map(of).sum()
+        };
+        let counts = self.sale.counts();
+        same("number of holds", &counts.holds, &sum(|e| e.holds.len()))?;
+        same("number of orders", &counts.orders, &sum(|e| e.orders.len()))?;
+        same("number of payments", &counts.payments, &sum(|e| e.payments.len()))?;
+        same("number of customers", &counts.customers, &sum(|e| e.customers().len()))
+    }
+
+    /// What went wrong, and the last commands for that event.
+    fn report(&self, what: &str) -> String {
+        let step = self.asked.len();
+        let mut text = format!("seed {} (ONSALE_SEED={}), command {step}:\n", self.seed, self.seed);
+        let Some((last, ..)) = self.asked.last() else { return text + what };
+        let of_event = |(command, ..): &&(Command, Time, Answer)| {
+            (command.organizer, command.event) == (last.organizer, last.event)
+        };
+        let shown: Vec<_> = self.asked.iter().rev().filter(of_event).take(SHOWN).collect();
+        for (command, now, answer) in shown.iter().rev() {
+            // Formatting into a String can't fail.
+            let _ = writeln!(text, "  at {}: {command:?}\n    {answer:?}", now.0);
+        }
+        if let Some(event) = self.model.events.get(&(last.organizer, last.event)) {
+            let _ = writeln!(text, "  definition: {:?}", event.definition);
+        }
+        text + what
+    }
+}
+
+/// Applies the events to a fresh state, which must come to the same hash.
+fn replay(events: &[Event], hash: u128) -> Result<(), String> {
+    let mut sale = Sale::new();
+    for (position, event) in (1..).zip(events) {
+        sale.apply(position, event).map_err(|e| format!("replay, position {position}: {e}"))?;
+    }
+    sale.check().map_err(|what| format!("replay: {what}"))?;
+    same("hash after a replay", &sale.hash(), &hash)
+}
+
+fn outcome(decision: Result<Decision, Refusal>) -> Answer {
+    Ok(match decision? {
+        Decision::Change(events) => Outcome::Change(events.into_vec()),
+        Decision::Repeated { position } => Outcome::Repeated { position },
+        Decision::Unchanged => Outcome::Unchanged,
+    })
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, core: &T, model: &T) -> Result<(), String> {
+    match core == model {
+        true => Ok(()),
+        false => Err(format!("{what}: the core says {core:#?},\nthe model {model:#?}")),
+    }
+}
