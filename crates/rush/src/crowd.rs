@@ -540,3 +540,6 @@ impl Crowd {
         *fate(&mut self.stats.fates) += 1;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -252,6 +252,14 @@ pub(crate) struct Run {
 }
 
 impl Report {
+    /// The server was there to the end, and kept what it said: nothing oversold, and, if
+    /// that was asked for, all that was acknowledged is there, once.
+    #[must_use]
+    pub fn ok(&self) -> bool {
+        let kept = self.verification.as_ref().is_none_or(Verification::is_ok);
+        self.ended != Ended::ServerGone && self.oversold == 0 && kept
+    }
+
     /// Sold out exactly, nothing oversold, and all that was acknowledged is there, once.
     #[must_use]
     pub fn is_clean_sell_out(&self) -> bool {

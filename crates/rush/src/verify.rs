@@ -271,3 +271,6 @@ fn compare(told: &Acknowledged, found: &OrderAnswer) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

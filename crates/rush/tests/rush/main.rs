@@ -1,6 +1,8 @@
 //! Rushes at a small shop: it sells out exactly, it lies and is caught, it is slow
 //! and that is seen, its connections break and nothing is lost by it.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod shop;
 
 use std::time::Duration;
