@@ -80,6 +80,8 @@ pub const RECORD_BYTES_MAX: usize = BATCH_BYTES_MAX - HEADER_BYTES - RECORD_OVER
 pub const SEGMENT_BYTES_MIN: u64 = 4 * BLOCK_BYTES as u64;
 /// Longest segment, in bytes.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 32;
+/// Sequence of a log's first segment.
+pub(crate) const FIRST_SEQUENCE: u64 = 1;
 /// The version that this code writes, and the highest that it reads.
 pub const VERSION: u16 = 1;
 
@@ -127,7 +129,7 @@ pub(crate) fn temporary_name(sequence: u64) -> String {
 /// What a file's name says.
 pub(crate) enum Named {
     Segment(u64),
-    Temporary,
+    Unfinished,
     Foreign,
 }
 
@@ -138,7 +140,7 @@ pub(crate) fn parse_name(name: &str) -> Named {
         (Ok(sequence), "seg") if digits && segment_name(sequence) == name && sequence > 0 => {
             Named::Segment(sequence)
         }
-        (Ok(sequence), "tmp") if digits && temporary_name(sequence) == name => Named::Temporary,
+        (Ok(sequence), "tmp") if digits && temporary_name(sequence) == name => Named::Unfinished,
         _ => Named::Foreign,
     }
 }

@@ -8,6 +8,7 @@
 
 mod error;
 pub mod format;
+mod plan;
 mod reader;
 mod recovery;
 mod scan;
@@ -19,8 +20,10 @@ mod writer;
 mod tests;
 
 pub use error::Error;
+pub use format::{BATCH_BYTES_MAX, RECORD_BYTES_MAX, RECORD_OVERHEAD_BYTES, batch_bytes_max};
+pub use plan::Replay;
 pub use reader::Reader;
-pub use recovery::{Opened, Options, open, open_read_only};
+pub use recovery::{Opened, Options, ReadOnly, open, open_read_only};
 pub use spare::{SpareDone, SpareJob};
 pub use storage::{FileStorage, FolderLock, lock_folder};
 pub use writer::{Room, WriteDone, WriteJob, Writer};

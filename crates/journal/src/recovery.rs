@@ -1,24 +1,32 @@
-//! Opens a log: finds what it holds, keeps what may have been acknowledged, and makes
-//! that durable again before anything new is written.
+//! Opens a log: keeps what may have been acknowledged, and makes that durable again
+//! before anything new is written.
+//!
+//! After a process was killed, the end of the log may be in the page cache only. So
+//! every start copies the tail, which is all above the highest position that is proven durable, to
+//! a new segment under a higher term, syncs, and only then writes a mark which says
+//! that it is durable. A crash in between leaves a new segment without that mark: it proves
+//! nothing, the older segments are still there, and the next start does the same again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::Error;
 use crate::format::{
-    BLOCK_BYTES, Named, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, parse_name, segment_name,
+    BLOCK_BYTES, FLAG_COPY, FLAG_MARK, HEADER_BYTES, Header, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+    segment_name,
 };
-use crate::reader::{Batch, Expected, Reader, Shared, read_batch};
-use crate::scan::{Found, Identity, Scanned, scan};
+use crate::plan::{Plan, Replay};
+use crate::reader::{Batch, Reader, Shared};
+use crate::scan::Identity;
 use crate::spare::{Segment, SpareJob};
 use crate::storage::Storage;
-use crate::writer::{Term, Writer};
+use crate::writer::{State, Term, Writer};
 
 /// What a log is opened with.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Length of new segments: a multiple of 4,096 from
-    /// [`SEGMENT_BYTES_MIN`] to [`SEGMENT_BYTES_MAX`].
+    /// [`SEGMENT_BYTES_MIN`] to [`SEGMENT_BYTES_MAX`]. May change from start to start.
     pub segment_bytes: u64,
     /// Id of the log.
     pub log: u128,
@@ -36,85 +44,78 @@ pub struct Opened {
     pub reader: Reader,
     /// The last position that it holds, all of them durable; 0 where it is new.
     pub last_position: u64,
+    /// Remarks for the log of the program: foreign files, what was cut and where.
+    pub notes: Vec<String>,
 }
 
-/// Takes a record; says what is wrong where it can't.
-pub type Replay<'a> = dyn FnMut(u64, &[u8]) -> Result<(), String> + 'a;
+/// A log that is only looked at.
+pub struct ReadOnly {
+    /// A reader of all that a start would keep.
+    pub reader: Reader,
+    /// Id of the log.
+    pub log: u128,
+    /// Which of its shards.
+    pub shard: u16,
+    /// Its generation.
+    pub generation: u32,
+    /// The last position that a start would keep.
+    pub last_position: u64,
+    /// The last position that is proven to have been durable; what is above may have been.
+    pub proven: u64,
+    /// Remarks: foreign files, what was cut and where.
+    pub notes: Vec<String>,
+}
 
 /// Opens the log in this folder, or makes it. Every record that is kept is handed to `replay`, in
-/// order. When it returns, all of them are durable, and the writer stands on a new segment
-/// under a higher term: old ones are never appended to.
+/// order. When this returns, all of them are durable, and the writer stands on a new segment
+/// under a higher term: old ones are never appended to. Nothing is written before the whole log is
+/// found right and replayed.
 ///
 /// # Errors
-/// `Damaged`, `Missing`, `Foreign`, `Version`: nothing was changed. `Replay`, with what the caller said. `Io`,
-/// `Spare`, `Write`: the disk refused something; a later try may find more.
+/// `Damaged`, `Missing`, `Foreign`, `Version`, `Generation`, `Options`: nothing was changed. `Replay`, with
+/// what the caller said: nothing was changed either. `Io`, `Spare`, `Write`: the disk refused something; another
+/// try loses nothing.
 pub fn open(
     storage: Arc<dyn Storage>,
     options: Options,
     replay: &mut Replay<'_>,
 ) -> Result<Opened, Error> {
     check(&options)?;
-    let mut identity = Identity { log: Some(options.log), shard: Some(options.shard) };
-    let found = Plan::read(&*storage, &mut identity)?;
-    if found.generation > options.generation {
-        let (found, expected) = (found.generation, options.generation);
+    let identity = Identity { log: Some(options.log), shard: Some(options.shard) };
+    let mut plan = Plan::read(&*storage, identity)?;
+    if plan.generation > options.generation {
+        let (found, expected) = (plan.generation, options.generation);
         return Err(Error::Generation { found, expected });
     }
-    let shared = Arc::new(Shared::new(Arc::clone(&storage), identity));
-    found.replay(&*storage, identity, replay)?;
-    let mut segments = found.spares(&*storage, options.segment_bytes)?;
-    let segment = match segments.pop_front() {
-        Some(segment) => segment,
-        None => SpareJob {
-            storage: Arc::clone(&storage),
-            sequence: found.next_sequence,
-            length: options.segment_bytes,
-        }
-        .make()?,
-    };
-    let term = Term {
-        log: options.log,
-        shard: options.shard,
-        generation: options.generation,
-        term: segment.sequence,
-        base: found.last(),
-        segment_bytes: options.segment_bytes,
-    };
-    let (kept, tail) = found.split();
-    for batch in kept {
-        shared.add(batch.segment, batch.found.offset, batch.found.first, None);
-    }
-    let proven = kept.last().map_or((0, 0), |batch| (batch.found.last(), batch.found.chain));
-    shared.set_durable(proven.0);
-    let mut writer =
-        Writer::new(Arc::clone(&shared), Arc::clone(&storage), term, segment, segments, proven);
-    let mut bytes = Batch::default();
-    for batch in tail {
-        let header = batch.load(&*storage, identity, &mut bytes)?;
-        let payload = header.payload(&bytes.bytes).expect("checked when it was loaded");
-        writer.copy(payload, header.first, header.count)?;
-    }
-    writer.resume(found.last());
-    Ok(Opened { writer, reader: Reader::new(shared), last_position: found.last() })
+    plan.replay(&*storage, replay)?;
+    let writer = begin_term(&storage, &options, &plan)?;
+    give_back_unwritten(&*storage, &mut plan);
+    let reader = Reader::new(Arc::clone(writer.shared()));
+    Ok(Opened { writer, reader, last_position: plan.last(), notes: plan.notes })
 }
 
-/// Reads the log in this folder without changing anything: what is kept is what a start would
-/// keep. Gives a reader, log id, shard, and the last position.
+/// Reads the log in this folder without changing anything: what it gives is what a start would
+/// keep. No writer may be at work on it.
 ///
 /// # Errors
-/// As [`open`]; `Empty` where there is no log.
-pub fn open_read_only(storage: Arc<dyn Storage>) -> Result<(Reader, u128, u16, u64), Error> {
-    let mut identity = Identity::default();
-    let found = Plan::read(&*storage, &mut identity)?;
-    let (Some(log), Some(shard)) = (identity.log, identity.shard) else {
+/// `Damaged`, `Missing`, `Foreign`, `Version`, `Io`; `Empty` where there is no log.
+pub fn open_read_only(storage: Arc<dyn Storage>) -> Result<ReadOnly, Error> {
+    let plan = Plan::read(&*storage, Identity::default())?;
+    let (Some(log), Some(shard)) = (plan.identity.log, plan.identity.shard) else {
         return Err(Error::Empty);
     };
-    let shared = Arc::new(Shared::new(storage, identity));
-    for batch in &found.batches {
-        shared.add(batch.segment, batch.found.offset, batch.found.first, None);
-    }
-    shared.set_durable(found.last());
-    Ok((Reader::new(shared), log, shard, found.last()))
+    let shared = Arc::new(Shared::new(storage, plan.identity));
+    plan.index(&plan.batches, &shared);
+    shared.set_durable(plan.last());
+    Ok(ReadOnly {
+        reader: Reader::new(shared),
+        log,
+        shard,
+        generation: plan.generation,
+        last_position: plan.last(),
+        proven: plan.proven,
+        notes: plan.notes,
+    })
 }
 
 fn check(options: &Options) -> Result<(), Error> {
@@ -132,222 +133,128 @@ fn check(options: &Options) -> Result<(), Error> {
     }
 }
 
-/// A batch that is part of the log.
-struct Kept {
-    segment: u64,
-    term: u64,
-    found: Found,
-}
-
-impl Kept {
-    fn load(
-        &self,
-        storage: &dyn Storage,
-        identity: Identity,
-        batch: &mut Batch,
-    ) -> Result<crate::format::Header, Error> {
-        let name = segment_name(self.segment);
-        let file = batch.open(storage, self.segment, &name, None)?;
-        let expected = Expected {
-            identity,
-            segment: self.segment,
-            offset: self.found.offset,
-            position: self.found.first,
-        };
-        let length = self.found.batch_bytes as usize;
-        read_batch(&*file, &name, length, &expected, &mut batch.bytes)
+/// Takes a blank segment, copies the tail to it, and makes it durable.
+fn begin_term(storage: &Arc<dyn Storage>, options: &Options, plan: &Plan) -> Result<Writer, Error> {
+    for name in &plan.unfinished {
+        storage.remove(name).map_err(Error::io("remove", name))?;
     }
-}
-
-/// What a folder holds, and what is to be done with it.
-struct Plan {
-    /// The log, from position 1.
-    batches: Vec<Kept>,
-    /// How far it is proven to have been durable.
-    proven: u64,
-    generation: u32,
-    /// Blank segments after all others, by sequence, with their lengths.
-    blank: Vec<(u64, u64)>,
-    /// Where the first segment after those that are not blank has its place.
-    next_sequence: u64,
-}
-
-impl Plan {
-    fn read(storage: &dyn Storage, identity: &mut Identity) -> Result<Plan, Error> {
-        let mut segments = Vec::new();
-        for (expected, sequence) in (1..).zip(sequences(storage)?) {
-            if sequence != expected {
-                return Err(Error::Missing { file: segment_name(expected) });
-            }
-            segments.push(scan(storage, sequence, segment_name(sequence), identity)?);
+    // Names that an earlier run gave may be in memory only.
+    storage.sync().map_err(Error::io("sync", "the folder"))?;
+    let (kept, tail) = plan.split();
+    let tail_bytes: u64 = tail.iter().map(|batch| u64::from(batch.found.batch_bytes)).sum();
+    let length = options.segment_bytes.max(tail_bytes + BLOCK_BYTES as u64);
+    let mut spares = take_spares(&**storage, plan, options.segment_bytes, length)?;
+    let segment = match spares.pop_front() {
+        Some(segment) => segment,
+        None => {
+            let (storage, sequence) = (Arc::clone(storage), plan.next_sequence());
+            SpareJob { storage, sequence, length }.make()?
         }
-        let used = segments.iter().rposition(|s| !s.is_blank()).map_or(0, |at| at + 1);
-        let blank = segments.split_off(used);
-        check_terms(&segments)?;
-        let proven = segments.iter().map(|s| s.durable_upto).max().unwrap_or(0);
-        let batches = run(&segments);
-        let last = batches.last().map_or(0, |batch| batch.found.last());
-        if last < proven {
-            return Err(damaged(&segments, batches.last(), last + 1, proven));
-        }
-        Ok(Plan {
-            batches,
-            proven,
-            generation: segments.iter().map(|s| s.generation).max().unwrap_or(0),
-            blank: blank.iter().map(|s| (s.sequence, s.length)).collect(),
-            next_sequence: used as u64 + 1,
-        })
-    }
-
-    fn last(&self) -> u64 {
-        self.batches.last().map_or(0, |batch| batch.found.last())
-    }
-
-    /// What is proven, and the tail that has to be made durable again.
-    fn split(&self) -> (&[Kept], &[Kept]) {
-        let proven = self.batches.partition_point(|batch| batch.found.last() <= self.proven);
-        self.batches.split_at(proven)
-    }
-
-    fn replay(
-        &self,
-        storage: &dyn Storage,
-        identity: Identity,
-        replay: &mut Replay<'_>,
-    ) -> Result<(), Error> {
-        let mut bytes = Batch::default();
-        for batch in &self.batches {
-            let header = batch.load(storage, identity, &mut bytes)?;
-            let payload = header.payload(&bytes.bytes).expect("checked when it was loaded");
-            for (position, record) in (header.first..).zip(crate::format::Records::new(payload)) {
-                replay(position, record).map_err(|detail| Error::Replay {
-                    position,
-                    file: segment_name(batch.segment),
-                    offset: batch.found.offset,
-                    detail,
-                })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Opens the blank segments that can be used, and takes away what is of no use: others, and
-    /// files that were being made.
-    fn spares(&self, storage: &dyn Storage, length: u64) -> Result<VecDeque<Segment>, Error> {
-        let usable = self.blank.iter().take_while(|(_, bytes)| *bytes == length).count();
-        for name in storage.list().map_err(Error::io("list", "the folder"))? {
-            let useless = match parse_name(&name) {
-                Named::Temporary => true,
-                Named::Segment(sequence) => {
-                    self.blank[usable..].iter().any(|(blank, _)| *blank == sequence)
-                }
-                Named::Foreign => false,
-            };
-            if useless {
-                storage.remove(&name).map_err(Error::io("remove", &name))?;
-            }
-        }
-        storage.sync().map_err(Error::io("sync", "the folder"))?;
-        let open = |(sequence, length): &(u64, u64)| {
-            let name = segment_name(*sequence);
-            let file = storage.open(&name).map_err(Error::io("open", &name))?;
-            Ok(Segment { sequence: *sequence, name, length: *length, file })
-        };
-        self.blank[..usable].iter().map(open).collect()
-    }
-}
-
-/// Sequences of the segments that are there, in order.
-fn sequences(storage: &dyn Storage) -> Result<Vec<u64>, Error> {
-    let names = storage.list().map_err(Error::io("list", "the folder"))?;
-    let mut sequences: Vec<u64> = names
-        .iter()
-        .filter_map(|name| match parse_name(name) {
-            Named::Segment(sequence) => Some(sequence),
-            Named::Temporary | Named::Foreign => None,
-        })
-        .collect();
-    sequences.sort_unstable();
-    Ok(sequences)
-}
-
-fn check_terms(segments: &[Scanned]) -> Result<(), Error> {
-    let mut highest = 0;
-    for segment in segments {
-        let Some((term, _)) = segment.term else { continue };
-        if term < highest {
-            return Err(Error::Damaged {
-                file: segment.name.clone(),
-                offset: 0,
-                position: segment.batches.first().map_or(0, |batch| batch.first),
-                detail: format!("its term {term} is below the term {highest} before it"),
-            });
-        }
-        highest = term;
-    }
-    Ok(())
-}
-
-/// The longest run of batches from position 1 that are whole, not void, of the
-/// highest term that has them, and chained.
-fn run(segments: &[Scanned]) -> Vec<Kept> {
-    let mut by_first: BTreeMap<u64, Kept> = BTreeMap::new();
-    // From the last segment back: what the terms above it have taken as their base voids
-    // all that goes beyond.
-    let (mut cut, mut cut_below, mut above) = (u64::MAX, u64::MAX, None);
-    for segment in segments.iter().rev() {
-        let Some((term, base)) = segment.term else { continue };
-        if above.is_some_and(|above| above != term) {
-            cut = cut.min(cut_below);
-        }
-        (above, cut_below) = (Some(term), base);
-        for found in segment.batches.iter().filter(|b| b.whole && b.last() <= cut) {
-            let kept = || Kept { segment: segment.sequence, term, found: *found };
-            let entry = by_first.entry(found.first).or_insert_with(kept);
-            if entry.term < term {
-                *entry = kept();
-            }
-        }
-    }
-    let (mut log, mut next, mut chain) = (Vec::new(), 1, 0);
-    while let Some(kept) = by_first.remove(&next) {
-        if kept.found.previous != chain {
-            break;
-        }
-        (next, chain) = (kept.found.last() + 1, kept.found.chain);
-        log.push(kept);
-    }
-    log
-}
-
-/// Says where what is missing at this position should be, as near as can be told.
-fn damaged(segments: &[Scanned], last: Option<&Kept>, position: u64, proven: u64) -> Error {
-    let lost = format!(
-        "positions {position} to {proven} were durable and can't be read; nothing was changed"
-    );
-    let error = |segment: &Scanned, offset| Error::Damaged {
-        file: segment.name.clone(),
-        offset,
-        position,
-        detail: lost.clone(),
     };
-    for segment in segments {
-        let broken = |b: &&Found| !b.whole && (b.first..=b.last()).contains(&position);
-        if let Some(found) = segment.batches.iter().find(broken) {
-            return error(segment, found.offset);
-        }
+    let term = Term {
+        log: options.log,
+        shard: options.shard,
+        generation: options.generation,
+        term: segment.sequence,
+        base: plan.last(),
+        segment_bytes: options.segment_bytes,
+    };
+    let shared = Arc::new(Shared::new(Arc::clone(storage), plan.identity));
+    plan.index(kept, &shared);
+    let offset = copy_tail(&**storage, plan, &term, &segment, &shared)?;
+    shared.set_durable(plan.last());
+    let state = State { segment, offset, spares, last: plan.last(), chain: plan.chain() };
+    Ok(Writer::new(shared, Arc::clone(storage), term, state))
+}
+
+/// Opens the spares that can be used. If one can't, it and those after it are taken
+/// away, from the last one on, so that never one is missing between two others.
+fn take_spares(
+    storage: &dyn Storage,
+    plan: &Plan,
+    segment_bytes: u64,
+    first_bytes: u64,
+) -> Result<VecDeque<Segment>, Error> {
+    let fits = |(_, length): &&(u64, u64)| *length == segment_bytes && first_bytes <= *length;
+    let usable = plan.spares.iter().take_while(fits).count();
+    for (sequence, _) in plan.spares[usable..].iter().rev() {
+        let name = segment_name(*sequence);
+        storage.remove(&name).map_err(Error::io("remove", &name))?;
+        storage.sync().map_err(Error::io("sync", "the folder"))?;
     }
-    // Its header is gone, too: damage after the last good batch, or else the place where it
-    // should have followed.
-    let (after, end) = last.map_or((1, 0), |kept| (kept.segment, kept.found.end()));
-    for segment in segments.iter().filter(|s| s.sequence >= after) {
-        let from = if segment.sequence == after { end } else { 0 };
-        if let Some(offset) = segment.damage.iter().find(|offset| **offset >= from) {
-            return error(segment, *offset);
-        }
+    let open = |(sequence, length): &(u64, u64)| {
+        let name = segment_name(*sequence);
+        let file = storage.open(&name).map_err(Error::io("open", &name))?;
+        Ok(Segment { sequence: *sequence, name, length: *length, file })
+    };
+    plan.spares[..usable].iter().map(open).collect()
+}
+
+/// Writes the tail to the new segment, syncs it, then a mark which says so, and syncs
+/// that. Gives back where the mark ends.
+fn copy_tail(
+    storage: &dyn Storage,
+    plan: &Plan,
+    term: &Term,
+    segment: &Segment,
+    shared: &Shared,
+) -> Result<u64, Error> {
+    let mut offset = 0;
+    let failed = |offset| {
+        let file = segment.name.clone();
+        move |source| Error::Write { file, offset, source }
+    };
+    let mut batch = Batch::default();
+    let (_, tail) = plan.split();
+    for kept in tail {
+        let found = plan.load(storage, kept, &mut batch)?;
+        let copy = Header {
+            flags: FLAG_COPY,
+            previous: found.previous,
+            first: found.first,
+            durable_upto: plan.proven,
+            count: found.count,
+            payload_bytes: found.payload_bytes,
+            payload_crc: found.payload_crc,
+            ..term.header(segment.sequence, offset)
+        };
+        // A header that a later minor form made longer is written as this version knows it.
+        let extra = usize::from(found.header_bytes) - HEADER_BYTES;
+        batch.bytes.drain(..extra);
+        batch.bytes.truncate(HEADER_BYTES + copy.payload_bytes as usize);
+        batch.bytes.resize(copy.batch_bytes(), 0);
+        copy.encode(&mut batch.bytes);
+        segment.file.write_at(&batch.bytes, offset).map_err(failed(offset))?;
+        shared.add(segment.sequence, offset, copy.first, Some(&segment.file));
+        offset += batch.bytes.len() as u64;
     }
-    match segments.iter().find(|s| s.sequence == after) {
-        Some(segment) => error(segment, end),
-        None => Error::Missing { file: segment_name(after) },
+    if offset > 0 {
+        segment.file.sync_data().map_err(failed(0))?;
+    }
+    let mark = Header {
+        flags: FLAG_MARK,
+        previous: plan.chain(),
+        first: plan.last() + 1,
+        durable_upto: plan.last(),
+        ..term.header(segment.sequence, offset)
+    };
+    let mut bytes = vec![0; BLOCK_BYTES];
+    mark.encode(&mut bytes);
+    segment.file.write_at(&bytes, offset).map_err(failed(offset))?;
+    segment.file.sync_data().map_err(failed(offset))?;
+    Ok(offset + BLOCK_BYTES as u64)
+}
+
+/// Cuts the zeros that a former run did not come to write on off its segments, which are never appended
+/// to: many starts would otherwise fill the disk. They say nothing, so nothing is lost.
+fn give_back_unwritten(storage: &dyn Storage, plan: &mut Plan) {
+    for segment in &plan.segments {
+        if segment.used_bytes == 0 || segment.used_bytes == segment.length {
+            continue;
+        }
+        let cut = storage.open(&segment.name).and_then(|file| file.truncate(segment.used_bytes));
+        if let Err(error) = cut {
+            plan.notes.push(format!("{}: unused room was not given back: {error}", segment.name));
+        }
     }
 }

@@ -2,8 +2,11 @@
 //!
 //! It does no I/O itself. [`Writer::seal`] closes the open batch and gives out a job that
 //! writes and syncs it, for a helper thread; [`Writer::finish`] takes the result back. The two
-//! buffers change places, so a record's bytes are written once into the buffer
+//! buffers change places, so a record's bytes are written once, into the buffer
 //! that goes to the disk.
+//!
+//! Segments are made by jobs, too, before they are needed. On a full disk the last one is
+//! kept for what must go through: see [`Room`].
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,22 +14,25 @@ use std::sync::Arc;
 
 use crate::Error;
 use crate::format::{
-    BLOCK_BYTES, FLAG_COPY, FLAG_MARK, HEADER_BYTES, Header, RECORD_OVERHEAD_BYTES,
-    batch_bytes_max, padded,
+    BLOCK_BYTES, FLAG_MARK, HEADER_BYTES, Header, RECORD_OVERHEAD_BYTES, batch_bytes_max, padded,
 };
 use crate::reader::Shared;
 use crate::spare::{Segment, SpareDone, SpareJob};
 use crate::storage::{File, Storage};
 
-/// Spare segments to keep ready.
-const SPARES: usize = 1;
+/// Spare segments to keep ready: one to go on in, and one in reserve.
+const SPARES: usize = 2;
 
 /// For what there is room on the disk.
+///
+/// The disk counts as full from a spare segment that could not be made until one can. While it
+/// is full, the last spare is kept for what must go through; and so is the rest of the segment in use, where there
+/// is no spare.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Room {
     /// For anything.
     All,
-    /// The disk is full, and what is left (a quarter of a segment) is kept for what must go through.
+    /// Only for what must go through: what gives stock back, what records money, marks.
     Essential,
     /// For nothing.
     None,
@@ -46,33 +52,60 @@ pub(crate) struct Term {
     pub segment_bytes: u64,
 }
 
+impl Term {
+    /// A header with what is the same in every batch, and the place.
+    pub(crate) fn header(&self, segment: u64, offset: u64) -> Header {
+        Header {
+            header_bytes: HEADER_BYTES as u16,
+            log: self.log,
+            shard: self.shard,
+            flags: 0,
+            generation: self.generation,
+            segment,
+            previous: 0,
+            offset,
+            term: self.term,
+            base: self.base,
+            first: 0,
+            durable_upto: 0,
+            count: 0,
+            payload_bytes: 0,
+            payload_crc: 0,
+        }
+    }
+}
+
+/// Where a writer begins.
+pub(crate) struct State {
+    pub segment: Segment,
+    /// Where in it the next batch goes.
+    pub offset: u64,
+    pub spares: VecDeque<Segment>,
+    /// The last position, durable, and the chain after it.
+    pub last: u64,
+    pub chain: u32,
+}
+
 /// The writer of a log. There is one at a time.
 pub struct Writer {
     shared: Arc<Shared>,
     storage: Arc<dyn Storage>,
     term: Term,
-    segment: Segment,
-    /// Where in the segment the next batch goes.
-    offset: u64,
-    spares: VecDeque<Segment>,
+    batch_max: usize,
+    /// The segment in use, where in it the next batch goes, the position of the last record
+    /// appended, and the chain after the last batch that was sealed.
+    state: State,
     preparing: bool,
-    open: Open,
+    /// Whether the last spare that was tried could not be made.
+    full: bool,
+    /// The open batch: room for the header, then the payload.
+    open: Vec<u8>,
+    count: u32,
     /// The other buffer, unless it is being written.
     idle: Option<Vec<u8>>,
-    /// Position of the last record appended.
-    last: u64,
-    /// Chain after the last batch that was sealed.
-    chain: u32,
-    /// Whether the log ends with a mark, or has nothing that one could speak for.
+    /// Whether a batch on the disk says that all that was sealed is durable.
     marked: bool,
     failed: Option<(String, u64)>,
-}
-
-/// The open batch.
-struct Open {
-    /// Room for the header, then the payload.
-    buffer: Vec<u8>,
-    count: u32,
 }
 
 /// A batch to be written and synced, on a helper thread.
@@ -104,85 +137,95 @@ impl WriteJob {
     pub fn bytes(&self) -> usize {
         self.buffer.len()
     }
+
+    /// Records that it makes durable.
+    #[must_use]
+    pub fn records(&self) -> u32 {
+        self.header.count
+    }
 }
 
 impl Writer {
-    /// A writer that goes on after position `last` at the beginning of an empty segment.
+    /// A writer that goes on from here; the log ends with a mark.
     pub(crate) fn new(
         shared: Arc<Shared>,
         storage: Arc<dyn Storage>,
         term: Term,
-        segment: Segment,
-        spares: VecDeque<Segment>,
-        (last, chain): (u64, u32),
+        state: State,
     ) -> Writer {
         Writer {
             shared,
             storage,
             term,
-            segment,
-            offset: 0,
-            spares,
+            batch_max: batch_bytes_max(term.segment_bytes),
+            state,
             preparing: false,
-            open: Open { buffer: vec![0; HEADER_BYTES], count: 0 },
+            full: false,
+            open: vec![0; HEADER_BYTES],
+            count: 0,
             idle: Some(Vec::new()),
-            last,
-            chain,
             marked: true,
             failed: None,
         }
     }
 
-    /// Appends one record to the open batch, in the bytes that `write` adds, and gives its position.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Appends one record to the open batch, in the bytes that `write` adds to the end, and gives
+    /// its position.
     ///
     /// # Panics
-    /// If the caller did not ask [`Writer::fits`] before.
+    /// If the caller did not ask [`Writer::fits`] before, or `write` took bytes away.
     pub fn append(&mut self, write: &mut dyn FnMut(&mut Vec<u8>)) -> u64 {
-        let buffer = &mut self.open.buffer;
-        let start = buffer.len();
-        buffer.extend_from_slice(&[0; RECORD_OVERHEAD_BYTES]);
-        write(buffer);
-        let length = (buffer.len() - start - RECORD_OVERHEAD_BYTES) as u32;
-        buffer[start..start + RECORD_OVERHEAD_BYTES].copy_from_slice(&length.to_le_bytes());
-        assert!(padded(buffer.len()) <= self.batch_max(), "the batch has no room for this record");
-        self.open.count += 1;
-        self.last += 1;
-        self.last
+        let start = self.open.len();
+        self.open.extend_from_slice(&[0; RECORD_OVERHEAD_BYTES]);
+        let record = self.open.len();
+        write(&mut self.open);
+        let fine = self.open.len() >= record && self.fits(0);
+        assert!(fine, "the open batch has no room for a record: `fits` was not asked");
+        let length = (self.open.len() - record) as u32;
+        self.open[start..record].copy_from_slice(&length.to_le_bytes());
+        self.count += 1;
+        self.state.last += 1;
+        self.state.last
     }
 
     /// Whether records of so many bytes in all, with [`RECORD_OVERHEAD_BYTES`] for each, go into
-    /// the open batch, and the batch onto the disk.
+    /// the open batch, and the batch has its place on the disk. Where it does not though the open batch
+    /// is empty and there is [`Room`], they go into no batch.
     #[must_use]
     pub fn fits(&self, bytes: usize) -> bool {
-        let batch = padded(self.open.buffer.len().saturating_add(bytes));
-        self.failed.is_none() && batch <= self.batch_max() && self.has_place(batch)
+        let batch = self.open.len().saturating_add(bytes);
+        self.failed.is_none() && batch <= self.batch_max && self.has_place()
     }
 
-    /// For what there is room. Where it is not `None`, a batch of any length that
-    /// [`Writer::fits`] allows has its place.
+    /// For what there is room. Where it is not `None`, the open batch has its place, however long
+    /// it becomes.
     #[must_use]
     pub fn room(&self) -> Room {
-        let left = self.segment.length - self.offset;
-        let (batch, reserve) = (self.batch_max() as u64, self.segment.length / 4);
-        match (self.failed.is_some(), self.spares.is_empty()) {
-            (true, _) => Room::None,
-            (false, false) => Room::All,
-            (false, true) if left >= batch + reserve => Room::All,
-            (false, true) if left >= batch => Room::Essential,
-            (false, true) => Room::None,
+        if self.failed.is_some() || !self.has_place() {
+            return Room::None;
         }
+        let beside_reserve = match self.state.spares.len() {
+            0 => false,
+            1 => self.left() >= self.batch_max as u64,
+            _ => true,
+        };
+        if beside_reserve || !self.full { Room::All } else { Room::Essential }
     }
 
     /// Whether nothing was appended since the last batch was sealed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.open.count == 0
+        self.count == 0
     }
 
     /// The last position appended, durable or not.
     #[must_use]
     pub fn last_position(&self) -> u64 {
-        self.last
+        self.state.last
     }
 
     /// The last position that is durable.
@@ -194,34 +237,35 @@ impl Writer {
     /// Closes the open batch and gives out the job that makes it durable; none while another is
     /// under way, where nothing is open, or after a failure.
     pub fn seal(&mut self) -> Option<WriteJob> {
-        if self.open.count == 0 || self.failed.is_some() {
+        if self.count == 0 || self.failed.is_some() {
             return None;
         }
-        let idle = self.idle.take()?;
-        let count = std::mem::take(&mut self.open.count);
-        let buffer = std::mem::replace(&mut self.open.buffer, idle);
-        self.open.buffer.clear();
-        self.open.buffer.resize(HEADER_BYTES, 0);
+        let other = self.idle.take()?;
+        let buffer = std::mem::replace(&mut self.open, other);
+        self.open.clear();
+        self.open.resize(HEADER_BYTES, 0);
+        let count = std::mem::take(&mut self.count);
         self.marked = false;
-        let first = self.last + 1 - u64::from(count);
+        let first = self.state.last + 1 - u64::from(count);
         Some(self.job(buffer, first, count, 0))
     }
 
     /// A batch without records that says how far the log is durable, to be written when nothing
     /// else is; none where the log ends with one already, or has no place for it.
     pub fn mark(&mut self) -> Option<WriteJob> {
-        let wanted = !self.marked && self.open.count == 0 && self.failed.is_none();
-        if !wanted || !self.has_place(BLOCK_BYTES) {
+        let has_place = self.left() >= BLOCK_BYTES as u64 || !self.state.spares.is_empty();
+        if self.marked || self.count > 0 || self.failed.is_some() || !has_place {
             return None;
         }
         let mut buffer = self.idle.take()?;
         buffer.clear();
         buffer.resize(HEADER_BYTES, 0);
         self.marked = true;
-        Some(self.job(buffer, self.last + 1, 0, FLAG_MARK))
+        Some(self.job(buffer, self.state.last + 1, 0, FLAG_MARK))
     }
 
-    /// Takes the result of a job. After an error the writer takes nothing more.
+    /// Takes the result of a job. After an error the writer takes nothing more: what was written
+    /// may or may not be there after a start.
     ///
     /// # Errors
     /// `Write`, with file and offset; `Failed` if it had failed before.
@@ -242,104 +286,68 @@ impl Writer {
         Ok(())
     }
 
-    /// A spare segment to make; none while one is being made, or enough are there.
+    /// A spare segment to be made; none while one is being made, or enough are there. After a failure it
+    /// is given out again at once: the caller paces its tries.
     pub fn prepare(&mut self) -> Option<SpareJob> {
-        if self.preparing || self.failed.is_some() || self.spares.len() >= SPARES {
+        if self.preparing || self.failed.is_some() || self.state.spares.len() >= SPARES {
             return None;
         }
         self.preparing = true;
+        let State { segment, spares, .. } = &self.state;
         Some(SpareJob {
             storage: Arc::clone(&self.storage),
-            sequence: self.segment.sequence + self.spares.len() as u64 + 1,
+            sequence: segment.sequence + spares.len() as u64 + 1,
             length: self.term.segment_bytes,
         })
     }
 
-    /// Takes the result. After an error [`Writer::prepare`] gives the job out again.
+    /// Takes the result of a spare segment.
     ///
     /// # Errors
     /// `Spare`: most likely the disk is full.
     pub fn prepared(&mut self, done: SpareDone) -> Result<(), Error> {
         self.preparing = false;
-        self.spares.push_back(done.result?);
+        self.full = done.result.is_err();
+        self.state.spares.push_back(done.result?);
         Ok(())
     }
 
-    /// Writes a batch of an earlier term again, payload byte for byte, and syncs it.
-    pub(crate) fn copy(&mut self, payload: &[u8], first: u64, count: u32) -> Result<(), Error> {
-        let mut buffer = self.idle.take().expect("nothing is being written during recovery");
-        buffer.clear();
-        buffer.resize(HEADER_BYTES, 0);
-        buffer.extend_from_slice(payload);
-        self.make_place(padded(buffer.len()) as u64)?;
-        self.marked = false;
-        let job = self.job(buffer, first, count, FLAG_COPY);
-        self.finish(job.run())
+    /// Bytes left in the segment in use.
+    fn left(&self) -> u64 {
+        self.state.segment.length - self.state.offset
     }
 
-    /// Sees that a batch of so many bytes has a place. It may be longer than the segments that
-    /// are made now: then it gets one of its own length.
-    fn make_place(&mut self, bytes: u64) -> Result<(), Error> {
-        if self.offset + bytes <= self.segment.length {
-            return Ok(());
-        }
-        let next = self.segment.sequence + self.spares.len() as u64 + 1;
-        self.spares.retain(|spare| spare.length >= bytes);
-        if self.spares.is_empty() {
-            let storage = Arc::clone(&self.storage);
-            let length = self.term.segment_bytes.max(bytes);
-            self.spares.push_back(SpareJob { storage, sequence: next, length }.make()?);
-        }
-        Ok(())
+    /// Whether a batch of any length has its place in this segment or the next.
+    fn has_place(&self) -> bool {
+        self.left() >= self.batch_max as u64 || !self.state.spares.is_empty()
     }
 
-    /// Goes on after this position, once all that was kept is copied.
-    pub(crate) fn resume(&mut self, last: u64) {
-        self.last = last;
-        debug_assert_eq!(self.durable(), last, "all that is kept is durable");
-    }
-
-    fn batch_max(&self) -> usize {
-        batch_bytes_max(self.segment.length.min(self.term.segment_bytes))
-    }
-
-    /// Whether a batch of so many bytes has a place in this segment or the next.
-    fn has_place(&self, bytes: usize) -> bool {
-        let bytes = bytes as u64;
-        self.offset + bytes <= self.segment.length
-            || self.spares.front().is_some_and(|spare| bytes <= spare.length)
-    }
-
-    /// Gives the batch its place, its padding and its header.
+    /// Gives a batch its place, its padding and its header.
     fn job(&mut self, mut buffer: Vec<u8>, first: u64, count: u32, flags: u16) -> WriteJob {
-        let payload_bytes = buffer.len() - HEADER_BYTES;
-        buffer.resize(padded(buffer.len()), 0);
-        if self.offset + buffer.len() as u64 > self.segment.length {
-            self.segment = self.spares.pop_front().expect("a place was found before");
-            self.offset = 0;
+        let end = buffer.len();
+        buffer.resize(padded(end), 0);
+        if buffer.len() as u64 > self.left() {
+            self.state.segment = self.state.spares.pop_front().expect("it was asked for before");
+            self.state.offset = 0;
         }
-        let Term { log, shard, generation, term, base, .. } = self.term;
+        let State { segment, offset, chain, .. } = &mut self.state;
         let header = Header {
-            header_bytes: HEADER_BYTES as u16,
-            log,
-            shard,
             flags,
-            generation,
-            segment: self.segment.sequence,
-            previous: self.chain,
-            offset: self.offset,
-            term,
-            base,
+            previous: *chain,
             first,
-            durable_upto: self.shared.durable().min(first - 1),
+            durable_upto: self.shared.durable(),
             count,
-            payload_bytes: payload_bytes as u32,
-            payload_crc: crc32c::crc32c(&buffer[HEADER_BYTES..HEADER_BYTES + payload_bytes]),
+            payload_bytes: (end - HEADER_BYTES) as u32,
+            payload_crc: crc32c::crc32c(&buffer[HEADER_BYTES..end]),
+            ..self.term.header(segment.sequence, *offset)
         };
         header.encode(&mut buffer);
-        self.chain = header.chain();
-        self.offset += buffer.len() as u64;
-        let (file, name) = (Arc::clone(&self.segment.file), self.segment.name.clone());
+        *chain = header.chain();
+        *offset += buffer.len() as u64;
+        let (file, name) = (Arc::clone(&segment.file), segment.name.clone());
         WriteJob { file, name, buffer, header }
     }
 }
+
+#[cfg(test)]
+mod tests;
