@@ -1,83 +1,48 @@
-//! Skeleton: the API that the server builds on. The real text follows.
-#![allow(
-    missing_docs,
-    unused_variables,
-    clippy::all,
-    clippy::unimplemented,
-    clippy::allow_attributes
-)]
-pub use onsale_core as core;
-use onsale_core::view::{AvailabilityView, EventView, HoldView, OrderView};
-use onsale_core::{Command, Event, HoldId, Id, OrderCode, Refusal, Time};
+//! The selling engine: one writer per shard.
+//!
+//! A [`Shard`] takes commands and queries, decides them with the core, writes
+//! what happened to its journal in batches, and lets an answer go only once
+//! everything it was based on is durable. It does no I/O of its own accord, has no
+//! clock and no threads: its driver hands it the time, runs the jobs that it
+//! gives out, and hands their results back. So the server, the simulator and the
+//! benchmarks run the same loop.
 
-/// What a shard is asked.
-#[derive(Clone, Debug)]
-pub enum Request {
-    Command(Box<Command>),
-    Query(Query),
-}
+pub mod audit;
+pub mod clock;
+pub mod folder;
+pub mod shard;
 
-#[derive(Clone, Debug)]
-pub enum Query {
-    Event { organizer: Id, event: Id },
-    Availability { organizer: Id, event: Id },
-    Hold { organizer: Id, event: Id, hold: HoldId },
-    Order { organizer: Id, event: Id, order: OrderCode },
-}
+pub use clock::Clock;
+pub use folder::{Folder, Seeds};
+pub use shard::{
+    Answer, Durability, Query, Reply, Request, Shard, ShardFigures, ShardInfo, Unavailable, View,
+};
 
-#[derive(Clone, Debug)]
-pub enum View {
-    Event(EventView),
-    Availability(AvailabilityView),
-    Hold(HoldView),
-    Order(OrderView),
-}
-
-/// An answer; it leaves the shard only once `position` is durable.
-#[derive(Clone, Debug)]
-pub struct Reply {
-    /// Highest position applied when the answer was made.
-    pub position: u64,
-    pub answer: Answer,
-}
-
-#[derive(Clone, Debug)]
-pub enum Answer {
-    /// The command's fact, as recorded at `position` of the reply.
-    Done(Box<Event>),
-    /// The command was carried out before; its fact is the record at this position (read it with the
-    /// Reader, compare stamp.body: another body is Refusal::IdReused).
-    Repeated {
-        position: u64,
+/// What can go wrong when a data folder is opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The journal of a shard can't be opened or read.
+    #[error("shard {shard}: {source}")]
+    Journal {
+        /// Which shard.
+        shard: u16,
+        /// What the journal says; names file and offset.
+        source: onsale_journal::Error,
     },
-    /// The state was as wanted already; the event's version.
-    Unchanged {
-        version: u32,
+    /// The folder's own file can't be read or written.
+    #[error("{path}: {detail}")]
+    Folder {
+        /// Which file or folder.
+        path: String,
+        /// What is wrong.
+        detail: String,
     },
-    Refused(Refusal),
-    View(Box<View>),
-    /// Nothing was decided, or it is not known whether it became durable.
-    Unavailable(Unavailable),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unavailable {
-    /// No room on the disk: refused, nothing changed.
-    StorageFull,
-    /// The shard has stopped after a fault: refused, nothing changed.
-    Stopped,
-    /// A fault struck while the answer waited for its sync: unknown.
-    Unknown,
-    /// The queue is full: refused, nothing changed.
-    Busy,
-}
-
-/// What everybody may know of a shard without asking its writer.
-#[derive(Clone)]
-pub struct ShardInfo {
-    pub shard: u16,
-    pub shards: u16,
-    pub log: u128,
-    pub key: onsale_core::CodeKey,
-    pub reader: onsale_journal::Reader,
+    /// A record contradicts the folder: another shard's, or another secret.
+    #[error("shard {shard}: its first record {detail}")]
+    FirstRecord {
+        /// Which shard.
+        shard: u16,
+        /// What is wrong.
+        detail: String,
+    },
 }

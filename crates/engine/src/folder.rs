@@ -1,0 +1,201 @@
+//! The data folder: its own file, one journal per shard, and how all of them are
+//! opened and brought back to life.
+//!
+//! ```text
+//! DATA/LOCK          held while a process writes
+//! DATA/onsale.log    log id and number of shards, written once
+//! DATA/shard-00/     the journal of shard 0
+//! ```
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use onsale_codec as codec;
+use onsale_core::event::ShardStarted;
+use onsale_core::{CodeKey, Sale, Time, limits};
+use onsale_journal::storage::Storage;
+use onsale_journal::{FileStorage, Options};
+
+use crate::{Error, Shard};
+
+/// What the folder's own file begins with.
+const FIRST_LINE: &str = "onsale data folder, format 1";
+/// Name of the folder's own file.
+const FILE: &str = "onsale.log";
+/// The generation that a new log begins with.
+const FIRST_GENERATION: u32 = 1;
+
+/// Randomness for a new folder, made outside. It is used only where there is none yet.
+#[derive(Clone, Copy)]
+pub struct Seeds {
+    /// Id of the new log.
+    pub log: u128,
+    /// The secret behind its codes and digests.
+    pub key: CodeKey,
+}
+
+/// What is fixed for a folder when it is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// Id of the log.
+    pub log: u128,
+    /// Number of shards.
+    pub shards: u16,
+}
+
+/// An open data folder. It is locked against other writers until dropped.
+pub struct Folder {
+    path: PathBuf,
+    identity: Identity,
+    _lock: onsale_journal::FolderLock,
+}
+
+impl Folder {
+    /// Opens a data folder, or makes it with this many shards.
+    ///
+    /// # Errors
+    /// It can't be read or written, is locked by another process, or is not one of ours.
+    pub fn open(path: &Path, shards: u16, seeds: &Seeds) -> Result<Folder, Error> {
+        if shards == 0 || shards > limits::SHARDS_MAX {
+            let detail = format!("shards: must be 1 to {}", limits::SHARDS_MAX);
+            return Err(Error::Folder { path: path.display().to_string(), detail });
+        }
+        fs::create_dir_all(path).map_err(|e| failed(path, &e))?;
+        let lock = onsale_journal::lock_folder(path).map_err(|e| failed(path, &e))?;
+        let identity = match Folder::identity(path)? {
+            Some(identity) => identity,
+            None => make(path, Identity { log: seeds.log, shards })?,
+        };
+        Ok(Folder { path: path.to_owned(), identity, _lock: lock })
+    }
+
+    /// Reads what is fixed for a folder, without locking it; none where it was never made.
+    ///
+    /// # Errors
+    /// The file can't be read or has another form.
+    pub fn identity(path: &Path) -> Result<Option<Identity>, Error> {
+        let file = path.join(FILE);
+        match fs::read_to_string(&file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(&file, &error)),
+            Ok(text) => match parse(&text) {
+                Some(identity) => Ok(Some(identity)),
+                None => Err(failed(&file, &"is not the file of an Onsale data folder, format 1")),
+            },
+        }
+    }
+
+    /// Opens all shards. Each has replayed its journal, and its kept tail is durable.
+    ///
+    /// # Errors
+    /// A journal is damaged or can't be opened; names shard, file and offset.
+    pub fn shards<T>(
+        &self,
+        segment_bytes: u64,
+        seeds: &Seeds,
+        wall: Time,
+    ) -> Result<Vec<Shard<T>>, Error> {
+        let storage = |shard| {
+            let path = Folder::shard_path(&self.path, shard);
+            let storage = FileStorage::open(&path).map_err(|e| failed(&path, &e))?;
+            Ok(Arc::new(storage) as Arc<dyn Storage>)
+        };
+        open_shards(self.identity, segment_bytes, seeds.key, wall, storage)
+    }
+
+    /// The folder of a shard's journal.
+    #[must_use]
+    pub fn shard_path(data: &Path, shard: u16) -> PathBuf {
+        data.join(format!("shard-{shard:02}"))
+    }
+
+    /// What is fixed for this folder.
+    #[must_use]
+    pub fn fixed(&self) -> Identity {
+        self.identity
+    }
+}
+
+/// Opens all shards of a log over any storage. A shard that is empty gets its first
+/// record, with the secret that the others have.
+///
+/// # Errors
+/// A journal is damaged or can't be opened.
+pub fn open_shards<T>(
+    identity: Identity,
+    segment_bytes: u64,
+    key: CodeKey,
+    wall: Time,
+    storage: impl Fn(u16) -> Result<Arc<dyn Storage>, Error>,
+) -> Result<Vec<Shard<T>>, Error> {
+    let mut shards = Vec::new();
+    for shard in 0..identity.shards {
+        shards.push(open_shard(identity, segment_bytes, shard, storage(shard)?)?);
+    }
+    let known = shards.iter().find(|s: &&Shard<T>| s.sale().position() > 0);
+    let key = known.map_or(key, |s| s.sale().key());
+    for (number, shard) in (0..).zip(&mut shards) {
+        if shard.sale().position() == 0 {
+            let Identity { log, shards } = identity;
+            let generation = FIRST_GENERATION;
+            let started = ShardStarted { log, shard: number, shards, key, generation };
+            shard
+                .start(wall, started)
+                .map_err(|source| Error::Journal { shard: number, source })?;
+        }
+        let sale = shard.sale();
+        let found = (sale.log(), sale.shard(), sale.shards(), sale.key());
+        if found != (identity.log, number, identity.shards, key) {
+            let detail = "is another shard's, or has another secret than its siblings".to_owned();
+            return Err(Error::FirstRecord { shard: number, detail });
+        }
+    }
+    Ok(shards)
+}
+
+fn open_shard<T>(
+    identity: Identity,
+    segment_bytes: u64,
+    shard: u16,
+    storage: Arc<dyn Storage>,
+) -> Result<Shard<T>, Error> {
+    let mut sale = Sale::default();
+    let options = Options { segment_bytes, log: identity.log, shard, generation: FIRST_GENERATION };
+    let opened = onsale_journal::open(storage, options, &mut |position, record| {
+        let event = codec::decode(record).map_err(|e| e.to_string())?;
+        sale.apply(position, &event).map_err(|e| e.to_string())
+    })
+    .map_err(|source| Error::Journal { shard, source })?;
+    Ok(Shard::new(sale, opened.writer, opened.reader))
+}
+
+fn failed(path: &Path, detail: &dyn std::fmt::Display) -> Error {
+    Error::Folder { path: path.display().to_string(), detail: detail.to_string() }
+}
+
+fn make(path: &Path, identity: Identity) -> Result<Identity, Error> {
+    let text = format!("{FIRST_LINE}\nlog {:032x}\nshards {}\n", identity.log, identity.shards);
+    let (fresh, file) = (path.join("onsale.log.new"), path.join(FILE));
+    let write = || -> std::io::Result<()> {
+        let mut new = fs::File::create(&fresh)?;
+        new.write_all(text.as_bytes())?;
+        new.sync_all()?;
+        fs::rename(&fresh, &file)?;
+        fs::File::open(path)?.sync_all()
+    };
+    write().map_err(|error| failed(&file, &error))?;
+    Ok(identity)
+}
+
+fn parse(text: &str) -> Option<Identity> {
+    let mut lines = text.lines();
+    if lines.next()? != FIRST_LINE {
+        return None;
+    }
+    let log = u128::from_str_radix(lines.next()?.strip_prefix("log ")?, 16).ok()?;
+    let shards = lines.next()?.strip_prefix("shards ")?.parse().ok()?;
+    (lines.next().is_none() && (1..=limits::SHARDS_MAX).contains(&shards))
+        .then_some(Identity { log, shards })
+}

@@ -1,0 +1,536 @@
+//! One shard: the only writer of its sale groups.
+//!
+//! There is one state. An answer, a refusal or a view carries the highest position
+//! that was applied when it was made, and waits in a queue until that position is
+//! durable: nothing that could still be lost is ever seen. At most one batch is
+//! being synced and one is open.
+
+use std::collections::VecDeque;
+
+use onsale_codec as codec;
+use onsale_core::event::{Events, ShardStarted, Subject};
+use onsale_core::view::{AvailabilityView, EventView, HoldView, OrderView};
+use onsale_core::{
+    Action, CodeKey, Command, CommandStamp, Decision, Event, Fact, HoldId, Id, OrderCode, Refusal,
+    Sale, Time,
+};
+use onsale_journal::{Reader, Room, SpareDone, SpareJob, WriteDone, WriteJob, Writer};
+
+/// What a record costs in a batch beside its own bytes, at most.
+const RECORD_OVERHEAD_BYTES: usize = 8;
+/// Holds and orders that one slice of the timer ends at most: far less than a
+/// millisecond's work.
+pub const DUE_PER_SLICE_MAX: usize = 256;
+
+/// What a shard is asked.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// To change something.
+    Command(Box<Command>),
+    /// To show something.
+    Query(Query),
+}
+
+/// What a shard can show.
+#[derive(Clone, Copy, Debug)]
+pub enum Query {
+    /// An event and its definition.
+    Event {
+        /// Whose.
+        organizer: Id,
+        /// Which.
+        event: Id,
+    },
+    /// What is left of an event.
+    Availability {
+        /// Whose.
+        organizer: Id,
+        /// Which.
+        event: Id,
+    },
+    /// A live hold.
+    Hold {
+        /// Whose.
+        organizer: Id,
+        /// Of which event.
+        event: Id,
+        /// Which.
+        hold: HoldId,
+    },
+    /// An order.
+    Order {
+        /// Whose.
+        organizer: Id,
+        /// Of which event.
+        event: Id,
+        /// Which.
+        order: OrderCode,
+    },
+}
+
+impl Query {
+    /// Whose and which event it is about.
+    #[must_use]
+    pub fn subject(&self) -> (&Id, &Id) {
+        match self {
+            Query::Event { organizer, event }
+            | Query::Availability { organizer, event }
+            | Query::Hold { organizer, event, .. }
+            | Query::Order { organizer, event, .. } => (organizer, event),
+        }
+    }
+}
+
+/// What was shown.
+#[derive(Clone, Debug)]
+pub enum View {
+    /// An event and its definition.
+    Event(EventView),
+    /// What is left of an event.
+    Availability(AvailabilityView),
+    /// A live hold.
+    Hold(HoldView),
+    /// An order.
+    Order(OrderView),
+}
+
+/// An answer. It leaves the shard only once `position` is durable.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The highest position that was applied when the answer was made.
+    pub position: u64,
+    /// What is said.
+    pub answer: Answer,
+}
+
+/// What is said.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// The command was carried out: its fact, the record at the reply's position.
+    Done(Box<Event>),
+    /// The command, or its payment, was there before: its fact is the record at this
+    /// position. Whether it said the same is for the caller to compare.
+    Repeated {
+        /// Position of the fact.
+        position: u64,
+    },
+    /// All was as wanted already.
+    Unchanged,
+    /// A rule forbids it; nothing changed.
+    Refused(Refusal),
+    /// What was asked for.
+    View(Box<View>),
+    /// No decision, or none that can be told.
+    Unavailable(Unavailable),
+}
+
+/// Why there is no decision.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Unavailable {
+    /// The disk is full; nothing changed.
+    #[error("no room on the disk: nothing was changed")]
+    StorageFull,
+    /// The shard has stopped after a fault; nothing changed.
+    #[error("the shard has stopped after a fault: nothing was changed")]
+    Stopped,
+    /// A fault struck while the answer waited for its sync: it may or may not have
+    /// become durable. Ask again, with the same id, after a restart.
+    #[error("a fault struck before the change was durable: its outcome is not known")]
+    Unknown,
+    /// Too many are waiting; nothing changed.
+    #[error("too many requests are waiting: nothing was changed")]
+    Busy,
+    /// The command's events are larger than a batch can be; nothing changed.
+    #[error("the command is larger than a batch can be: nothing was changed")]
+    TooLarge,
+}
+
+/// How durable an answer's position is when it leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durability {
+    /// Written and synced to the disk.
+    Synced,
+}
+
+impl Durability {
+    /// Its name in a receipt.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Durability::Synced => "synced",
+        }
+    }
+}
+
+/// What anybody may know of a shard without asking its writer.
+#[derive(Clone)]
+pub struct ShardInfo {
+    /// Which, from 0.
+    pub shard: u16,
+    /// Of how many.
+    pub shards: u16,
+    /// Id of the log.
+    pub log: u128,
+    /// The secret behind codes and digests.
+    pub key: CodeKey,
+    /// How durable its answers are.
+    pub durability: Durability,
+    /// Reads its durable records.
+    pub reader: Reader,
+}
+
+/// Figures of a shard, for metrics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ShardFigures {
+    /// Highest position applied.
+    pub position: u64,
+    /// Highest position durable.
+    pub durable: u64,
+    /// Answers that wait for their position.
+    pub waiting: usize,
+    /// Whether a fault stopped it.
+    pub stopped: bool,
+    /// Whether only releases, payments and cancellations find room on the disk.
+    pub storage_full: bool,
+    /// Events of organizers.
+    pub events: usize,
+    /// Live holds.
+    pub holds: usize,
+    /// Orders, of any state.
+    pub orders: usize,
+    /// Bytes held by the state's tables.
+    pub state_bytes: usize,
+}
+
+/// One shard. `T` is where an answer goes; the shard only hands it back.
+pub struct Shard<T> {
+    sale: Sale,
+    writer: Writer,
+    reader: Reader,
+    waiting: VecDeque<(T, Reply)>,
+    /// A command whose events do not fit into the open batch: it goes first into the next.
+    deferred: Option<(Box<Command>, T)>,
+    encoded: Vec<u8>,
+    lengths: Vec<usize>,
+    due: Vec<(Subject, Action)>,
+    stopped: Option<String>,
+}
+
+impl<T> Shard<T> {
+    /// A shard over a state and the journal that it was replayed from.
+    pub(crate) fn new(sale: Sale, writer: Writer, reader: Reader) -> Shard<T> {
+        Shard {
+            sale,
+            writer,
+            reader,
+            waiting: VecDeque::new(),
+            deferred: None,
+            encoded: Vec::new(),
+            lengths: Vec::new(),
+            due: Vec::new(),
+            stopped: None,
+        }
+    }
+
+    /// Writes the first record of a new shard and waits until it is durable.
+    pub(crate) fn start(
+        &mut self,
+        at: Time,
+        started: ShardStarted,
+    ) -> Result<(), onsale_journal::Error> {
+        let fact = Fact::ShardStarted(started);
+        self.record(std::iter::once(Event { at, stamp: None, subject: None, fact }).collect())
+            .expect("an empty batch has room for one small record");
+        let job = self.writer.seal().expect("a record is open and no job is under way");
+        self.writer.finish(job.run())
+    }
+
+    /// What anybody may know of it.
+    #[must_use]
+    pub fn info(&self) -> ShardInfo {
+        ShardInfo {
+            shard: self.sale.shard(),
+            shards: self.sale.shards(),
+            log: self.sale.log(),
+            key: self.sale.key(),
+            durability: Durability::Synced,
+            reader: self.reader.clone(),
+        }
+    }
+
+    /// The state, for checks and listings. It may hold what is not durable yet.
+    #[must_use]
+    pub fn sale(&self) -> &Sale {
+        &self.sale
+    }
+
+    /// Figures for metrics.
+    #[must_use]
+    pub fn figures(&self) -> ShardFigures {
+        let counts = self.sale.counts();
+        ShardFigures {
+            position: self.writer.last_position(),
+            durable: self.writer.durable(),
+            waiting: self.waiting.len(),
+            stopped: self.stopped.is_some(),
+            storage_full: self.writer.room() != Room::All,
+            events: counts.events,
+            holds: counts.holds,
+            orders: counts.orders,
+            state_bytes: self.sale.memory_bytes(),
+        }
+    }
+
+    /// Whether it takes requests now; if not, it will after the next [`Shard::seal`].
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.deferred.is_none()
+    }
+
+    /// Takes a request. Its answer comes out of [`Shard::release`].
+    pub fn submit(&mut self, now: Time, request: Request, ticket: T) {
+        debug_assert!(self.ready(), "asked while a command waits for the next batch");
+        let answer = match request {
+            Request::Query(query) if self.stopped.is_none() => self.query(now, &query),
+            Request::Query(_) => Answer::Unavailable(Unavailable::Stopped),
+            Request::Command(command) => match self.command(now, &command) {
+                Some(answer) => answer,
+                None => {
+                    self.deferred = Some((command, ticket));
+                    return;
+                }
+            },
+        };
+        self.answer(ticket, answer);
+    }
+
+    fn answer(&mut self, ticket: T, answer: Answer) {
+        // A stopped shard says nothing of its state, so nothing has to be durable first.
+        let position = match self.stopped {
+            None => self.writer.last_position(),
+            Some(_) => self.writer.durable(),
+        };
+        self.waiting.push_back((ticket, Reply { position, answer }));
+    }
+
+    /// Decides, records and applies; none where the open batch has no room for it.
+    fn command(&mut self, now: Time, command: &Command) -> Option<Answer> {
+        if self.stopped.is_some() {
+            return Some(Answer::Unavailable(Unavailable::Stopped));
+        }
+        match self.writer.room() {
+            Room::All => {}
+            Room::Essential if is_essential(&command.action) => {}
+            Room::Essential | Room::None => {
+                return Some(Answer::Unavailable(Unavailable::StorageFull));
+            }
+        }
+        let now = now.max(self.sale.time());
+        match self.sale.decide(command, now) {
+            Err(refusal) => Some(Answer::Refused(refusal)),
+            Ok(Decision::Unchanged) => Some(Answer::Unchanged),
+            Ok(Decision::Repeated { position }) => Some(Answer::Repeated { position }),
+            Ok(Decision::Change(events)) => match self.record(events) {
+                Ok(fact) => Some(Answer::Done(Box::new(fact))),
+                Err(NoRoom::UntilNextBatch) => None,
+                Err(NoRoom::Ever) => Some(Answer::Unavailable(Unavailable::TooLarge)),
+            },
+        }
+    }
+
+    /// Puts a command's events into the open batch, all or none, and applies them.
+    /// Gives back the last one, the command's own fact.
+    fn record(&mut self, events: Events) -> Result<Event, NoRoom> {
+        self.encoded.clear();
+        self.lengths.clear();
+        for event in &events {
+            let start = self.encoded.len();
+            codec::encode(event, &mut self.encoded);
+            self.lengths.push(self.encoded.len() - start);
+        }
+        let bytes = self.encoded.len() + events.len() * RECORD_OVERHEAD_BYTES;
+        if !self.writer.fits(bytes) {
+            let empty = self.writer.is_empty();
+            return Err(if empty && self.writer.room() == Room::All {
+                NoRoom::Ever
+            } else {
+                NoRoom::UntilNextBatch
+            });
+        }
+        let mut rest = self.encoded.as_slice();
+        for (event, length) in events.iter().zip(&self.lengths) {
+            let (record, after) = rest.split_at(*length);
+            rest = after;
+            let position = self.writer.append(&mut |buffer| buffer.extend_from_slice(record));
+            // The batch holds what was decided: if the state can't follow, going on
+            // would sell on a state that no replay can reach.
+            if let Err(error) = self.sale.apply(position, event) {
+                panic!("position {position} was decided but can't be applied: {error}");
+            }
+        }
+        Ok(events.into_iter().next_back().expect("a change has at least one event"))
+    }
+
+    fn query(&self, now: Time, query: &Query) -> Answer {
+        let now = now.max(self.sale.time());
+        let view = match query {
+            Query::Event { organizer, event } => {
+                self.sale.event(organizer, event).map(View::Event).ok_or(Refusal::UnknownEvent)
+            }
+            Query::Availability { organizer, event } => self
+                .sale
+                .availability(organizer, event)
+                .map(View::Availability)
+                .ok_or(Refusal::UnknownEvent),
+            Query::Hold { organizer, event, hold } => {
+                self.sale.hold(organizer, event, *hold, now).map(View::Hold)
+            }
+            Query::Order { organizer, event, order } => {
+                self.sale.order(organizer, event, *order).map(View::Order)
+            }
+        };
+        match view {
+            Ok(view) => Answer::View(Box::new(view)),
+            Err(refusal) => Answer::Refused(refusal),
+        }
+    }
+
+    /// When the timer has to run next, if at all.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Time> {
+        match self.stopped {
+            None => self.sale.next_due(),
+            Some(_) => None,
+        }
+    }
+
+    /// Ends up to [`DUE_PER_SLICE_MAX`] holds and orders whose time is over. Returns
+    /// whether more may be due.
+    pub fn expire(&mut self, now: Time) -> bool {
+        if self.stopped.is_some() || self.deferred.is_some() || self.writer.room() == Room::None {
+            return false;
+        }
+        let now = now.max(self.sale.time());
+        let mut due = std::mem::take(&mut self.due);
+        self.sale.due(now, DUE_PER_SLICE_MAX, &mut due);
+        let more = due.len() == DUE_PER_SLICE_MAX;
+        for (subject, action) in due.drain(..) {
+            let Subject { organizer, event } = subject;
+            let command = Command { stamp: UNSENT, organizer, event, action };
+            // A refusal says that it is not due after all; no room, that the next slice takes it.
+            if let Ok(Decision::Change(events)) = self.sale.decide(&command, now)
+                && self.record(events).is_err()
+            {
+                break;
+            }
+        }
+        self.due = due;
+        more
+    }
+
+    /// The next batch to write, for a helper thread; none while one is under way, or
+    /// where nothing is open. A command that waited for room goes into the batch after it.
+    pub fn seal(&mut self, now: Time) -> Option<WriteJob> {
+        let job = self.writer.seal()?;
+        if let Some((command, ticket)) = self.deferred.take() {
+            self.submit(now, Request::Command(command), ticket);
+        }
+        Some(job)
+    }
+
+    /// A mark that says how far the log is durable, to be written when the shard falls idle.
+    pub fn mark(&mut self) -> Option<WriteJob> {
+        match self.stopped {
+            None => self.writer.mark(),
+            Some(_) => None,
+        }
+    }
+
+    /// Takes the result of a batch. After an error the shard has stopped: what waited
+    /// is answered with [`Unavailable::Unknown`], what comes with [`Unavailable::Stopped`].
+    ///
+    /// # Errors
+    /// What the journal says, for the log.
+    pub fn finish(&mut self, done: WriteDone) -> Result<(), onsale_journal::Error> {
+        let result = self.writer.finish(done);
+        if let Err(error) = &result {
+            self.stop(error.to_string());
+        }
+        result
+    }
+
+    /// Stops for good. What waits for a sync that will not come is answered as unknown:
+    /// its bytes may be on the disk or not.
+    fn stop(&mut self, reason: String) {
+        self.stopped = Some(reason);
+        let durable = self.writer.durable();
+        for (_, reply) in &mut self.waiting {
+            if reply.position > durable {
+                let answer = Answer::Unavailable(Unavailable::Unknown);
+                *reply = Reply { position: durable, answer };
+            }
+        }
+        if let Some((_, ticket)) = self.deferred.take() {
+            self.answer(ticket, Answer::Unavailable(Unavailable::Stopped));
+        }
+    }
+
+    /// A spare segment to make, for another helper thread.
+    pub fn prepare(&mut self) -> Option<SpareJob> {
+        self.writer.prepare()
+    }
+
+    /// Takes the result of a spare segment.
+    ///
+    /// # Errors
+    /// Why there is none (the disk is full, most likely), for the log.
+    pub fn prepared(&mut self, done: SpareDone) -> Result<(), onsale_journal::Error> {
+        self.writer.prepared(done)
+    }
+
+    /// Why it has stopped, if it has.
+    #[must_use]
+    pub fn stopped(&self) -> Option<&str> {
+        self.stopped.as_deref()
+    }
+
+    /// The next answer whose position is durable.
+    pub fn release(&mut self) -> Option<(T, Reply)> {
+        let durable = self.writer.durable();
+        match self.waiting.front() {
+            Some((_, reply)) if reply.position <= durable => self.waiting.pop_front(),
+            _ => None,
+        }
+    }
+}
+
+/// The stamp of a command that nobody sent: the timer's.
+const UNSENT: CommandStamp = CommandStamp { id: 0, body: 0, chosen: false, made_at: None };
+
+/// Why events did not go into the open batch.
+#[derive(Debug)]
+enum NoRoom {
+    /// They will go into the next.
+    UntilNextBatch,
+    /// They are larger than any batch.
+    Ever,
+}
+
+/// Whether a command must go through on a full disk: it gives stock back or
+/// records money.
+fn is_essential(action: &Action) -> bool {
+    match action {
+        Action::ReleaseHold { .. }
+        | Action::RecordPayment { .. }
+        | Action::RecordRefund { .. }
+        | Action::CancelOrder { .. }
+        | Action::ExpireHold { .. }
+        | Action::ExpireOrder { .. } => true,
+        Action::DefineEvent { .. }
+        | Action::SetState { .. }
+        | Action::PlaceHold { .. }
+        | Action::ExtendHold { .. }
+        | Action::ClaimHold { .. }
+        | Action::Buy { .. } => false,
+    }
+}

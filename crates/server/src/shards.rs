@@ -1,0 +1,277 @@
+//! The shards at work: which event is whose, one task and two helper threads per
+//! shard, and the way from a request to its answer.
+//!
+//! A request goes through the [`Directory`] to its shard's queue. The shard's task
+//! takes what has queued up, decides all of it, gives the batch to a helper thread
+//! to write and sync, and sends the answers whose position is durable.
+
+mod directory;
+mod driver;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use onsale_core::{Action, Command, Id, Refusal, Time};
+use onsale_engine::{
+    Answer, Folder, Query, Reply, Request, Seeds, ShardFigures, ShardInfo, Unavailable,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use directory::Directory;
+pub use driver::Driver;
+
+/// Requests that may wait for one shard.
+const QUEUE_MAX: usize = 65_536;
+
+/// A request on its way, and where its answer goes.
+struct Queued {
+    request: Request,
+    ticket: oneshot::Sender<Reply>,
+}
+
+/// An answer with what its receipt says.
+#[derive(Debug)]
+pub struct Replied {
+    /// The shard that answered.
+    pub shard: u16,
+    /// The highest position the answer is based on; durable by now.
+    pub position: u64,
+    /// How durable.
+    pub durability: &'static str,
+    /// What is said.
+    pub answer: Answer,
+}
+
+/// What a driver and everybody else share of a shard.
+struct Shared {
+    info: ShardInfo,
+    queue: mpsc::Sender<Queued>,
+    /// The durable position, for readers that wait for more.
+    durable: watch::Receiver<u64>,
+    figures: Arc<Mutex<Figures>>,
+}
+
+/// Figures of a shard and its batches, for metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    /// What the shard says of itself.
+    pub shard: ShardFigures,
+    /// Batches written.
+    pub batches: u64,
+    /// Seconds spent writing and syncing them.
+    pub sync_seconds: f64,
+    /// The longest of them, in seconds, since the start.
+    pub sync_seconds_max: f64,
+    /// How far the engine's clock is from the wall, in microseconds, where that is an alarm.
+    pub clock_alarm_us: Option<i64>,
+    /// Why it stopped, if it did.
+    pub stopped: Option<String>,
+}
+
+/// All shards of a data folder. Cheap to clone.
+#[derive(Clone)]
+pub struct Shards {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shards: Vec<Shared>,
+    directory: Directory,
+    /// One event is made at a time, so that its place is decided once.
+    making: Arc<tokio::sync::Mutex<()>>,
+    closing: watch::Sender<bool>,
+    closed: watch::Receiver<usize>,
+    _folder: Folder,
+}
+
+impl Shards {
+    /// Opens a data folder, or makes it with this many shards, and gives the drivers
+    /// that must run for anything to be answered: each on one runtime, all as long as it serves.
+    ///
+    /// # Errors
+    /// The folder or a journal can't be opened; names file and offset.
+    pub fn open(
+        data: &Path,
+        shards: u16,
+        segment_bytes: u64,
+    ) -> Result<(Shards, Vec<Driver>), onsale_engine::Error> {
+        let key = onsale_core::CodeKey(*uuid::Uuid::new_v4().as_bytes());
+        let seeds = Seeds { log: uuid::Uuid::new_v4().as_u128(), key };
+        let folder = Folder::open(data, shards, &seeds)?;
+        let opened = folder.shards(segment_bytes, &seeds, wall_time())?;
+        let directory = Directory::default();
+        let (closing, closing_seen) = watch::channel(false);
+        let (closed_count, closed) = watch::channel(0);
+        let started = Instant::now();
+        let (mut shared, mut drivers) = (Vec::new(), Vec::new());
+        for shard in opened {
+            directory.add(shard.info().shard, shard.sale());
+            let (queue, requests) = mpsc::channel(QUEUE_MAX);
+            let (durable, durable_seen) = watch::channel(shard.info().reader.durable());
+            let figures = Arc::new(Mutex::new(Figures::default()));
+            shared.push(Shared {
+                info: shard.info(),
+                queue,
+                durable: durable_seen,
+                figures: figures.clone(),
+            });
+            drivers.push(Driver::new(driver::Parts {
+                shard,
+                requests,
+                durable,
+                figures,
+                closing: closing_seen.clone(),
+                closed: closed_count.clone(),
+                started,
+            }));
+        }
+        let making = Arc::default();
+        let inner = Inner { shards: shared, directory, making, closing, closed, _folder: folder };
+        Ok((Shards { inner: Arc::new(inner) }, drivers))
+    }
+
+    /// Carries out a command. A definition of an event that is not there yet is given
+    /// to the shard of its sale group, for good.
+    ///
+    /// # Errors
+    /// There is no decision, or none that can be told.
+    pub async fn command(&self, command: Command) -> Result<Replied, Unavailable> {
+        match self.inner.directory.event(&command.organizer, &command.event) {
+            Some(shard) => self.ask(shard, Request::Command(Box::new(command))).await,
+            None if matches!(command.action, Action::DefineEvent { .. }) => {
+                // In a task of its own: a caller that goes away must not leave an event
+                // that is made but not listed.
+                let shards = self.clone();
+                let made = tokio::spawn(async move { shards.make(command).await });
+                made.await.unwrap_or(Err(Unavailable::Unknown))
+            }
+            None => Ok(self.unknown_event()),
+        }
+    }
+
+    async fn make(&self, command: Command) -> Result<Replied, Unavailable> {
+        let _one_at_a_time = self.inner.making.lock().await;
+        let (organizer, event) = (command.organizer, command.event);
+        let Action::DefineEvent { definition, .. } = &command.action else {
+            return Ok(self.unknown_event());
+        };
+        let group = definition.sale_group;
+        let shard = match self.inner.directory.event(&organizer, &event) {
+            Some(shard) => shard,
+            None => self.inner.directory.place(&organizer, &group, self.count()),
+        };
+        let replied = self.ask(shard, Request::Command(Box::new(command))).await?;
+        if let Answer::Done(_) = replied.answer {
+            self.inner.directory.insert(shard, &[(organizer, event)], &[(organizer, group)]);
+        }
+        Ok(replied)
+    }
+
+    /// Shows something. An unknown event is refused with [`Refusal::UnknownEvent`].
+    ///
+    /// # Errors
+    /// There is no answer, or none that can be told.
+    pub async fn query(&self, query: Query) -> Result<Replied, Unavailable> {
+        let (organizer, event) = query.subject();
+        match self.inner.directory.event(organizer, event) {
+            Some(shard) => self.ask(shard, Request::Query(query)).await,
+            None => Ok(self.unknown_event()),
+        }
+    }
+
+    async fn ask(&self, shard: u16, request: Request) -> Result<Replied, Unavailable> {
+        let shared = &self.inner.shards[usize::from(shard)];
+        let (ticket, reply) = oneshot::channel();
+        shared.queue.try_send(Queued { request, ticket }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Unavailable::Busy,
+            mpsc::error::TrySendError::Closed(_) => Unavailable::Stopped,
+        })?;
+        let reply = reply.await.map_err(|_| Unavailable::Unknown)?;
+        match reply.answer {
+            Answer::Unavailable(unavailable) => Err(unavailable),
+            answer => {
+                let durability = shared.info.durability.as_str();
+                Ok(Replied { shard, position: reply.position, durability, answer })
+            }
+        }
+    }
+
+    /// The directory says it all: no shard knows the event.
+    fn unknown_event(&self) -> Replied {
+        let info = &self.inner.shards[0].info;
+        Replied {
+            shard: info.shard,
+            position: info.reader.durable(),
+            durability: info.durability.as_str(),
+            answer: Answer::Refused(Refusal::UnknownEvent),
+        }
+    }
+
+    /// Up to `limit` events of an organizer with ids above `after`, sorted by id.
+    #[must_use]
+    pub fn events(&self, organizer: &Id, after: Option<&Id>, limit: usize) -> Vec<Id> {
+        self.inner.directory.events(organizer, after, limit)
+    }
+
+    /// Number of shards.
+    #[must_use]
+    pub fn count(&self) -> u16 {
+        self.inner.shards.len() as u16
+    }
+
+    /// What anybody may know of a shard.
+    #[must_use]
+    pub fn info(&self, shard: u16) -> Option<&ShardInfo> {
+        self.inner.shards.get(usize::from(shard)).map(|shared| &shared.info)
+    }
+
+    /// The durable position of a shard, to be waited on.
+    #[must_use]
+    pub fn durable(&self, shard: u16) -> Option<watch::Receiver<u64>> {
+        self.inner.shards.get(usize::from(shard)).map(|shared| shared.durable.clone())
+    }
+
+    /// Figures of every shard.
+    #[must_use]
+    pub fn figures(&self) -> Vec<Figures> {
+        let figures =
+            |shared: &Shared| shared.figures.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.inner.shards.iter().map(figures).collect()
+    }
+
+    /// Whether every shard takes commands.
+    ///
+    /// # Errors
+    /// Which one does not, and why.
+    pub fn ready(&self) -> Result<(), String> {
+        if *self.inner.closing.borrow() {
+            return Err("the server is closing".to_owned());
+        }
+        for (shard, figures) in self.figures().iter().enumerate() {
+            if let Some(reason) = &figures.stopped {
+                return Err(format!("shard {shard} has stopped: {reason}"));
+            }
+            if figures.shard.storage_full {
+                return Err(format!("shard {shard} has no room on the disk for sales"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the drivers answer what has come, make it durable and end; waits for them.
+    pub async fn close(&self) {
+        self.inner.closing.send_replace(true);
+        let all = self.inner.shards.len();
+        let mut closed = self.inner.closed.clone();
+        // An error means that every driver is gone, which is what is waited for.
+        let _ = closed.wait_for(|n| *n == all).await;
+    }
+}
+
+/// The wall's time.
+#[must_use]
+pub fn wall_time() -> Time {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Time(since.map_or(0, |d| i64::try_from(d.as_micros()).unwrap_or(i64::MAX)))
+}

@@ -1,0 +1,244 @@
+//! The task that drives one shard, and its two helper threads: one writes and syncs
+//! batches, one makes spare segments. The shard itself never blocks.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use onsale_core::Time;
+use onsale_engine::{Clock, Reply, Shard};
+use onsale_journal::{SpareDone, SpareJob, WriteDone, WriteJob};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{Figures, Queued, wall_time};
+
+/// Requests taken from the queue at a time.
+const REQUESTS_PER_TURN_MAX: usize = 4_096;
+/// How long a shard must be idle before it writes a mark.
+const IDLE: Duration = Duration::from_millis(50);
+/// How long to wait before a spare segment is tried again after a failure.
+const SPARE_RETRY: Duration = Duration::from_secs(1);
+
+/// What a driver is made of.
+pub(super) struct Parts {
+    pub shard: Shard<oneshot::Sender<Reply>>,
+    pub requests: mpsc::Receiver<Queued>,
+    pub durable: watch::Sender<u64>,
+    pub figures: Arc<Mutex<Figures>>,
+    pub closing: watch::Receiver<bool>,
+    pub closed: watch::Sender<usize>,
+    pub started: Instant,
+}
+
+/// Drives one shard until the server closes.
+pub struct Driver {
+    parts: Parts,
+    clock: Clock,
+    writer: Helper<WriteJob, (WriteDone, Duration)>,
+    spares: Helper<SpareJob, SpareDone>,
+    /// Requests taken from the queue that the shard has not taken yet.
+    taken: std::collections::VecDeque<Queued>,
+    writing: bool,
+    preparing: bool,
+    prepare_at: Instant,
+    last_write: Instant,
+    /// Whether the log ends with a mark, or has nothing to mark.
+    marked: bool,
+    alarmed: bool,
+}
+
+impl Driver {
+    pub(super) fn new(parts: Parts) -> Driver {
+        let number = parts.shard.info().shard;
+        let clock =
+            Clock::start(wall_time(), monotonic_us(parts.started), parts.shard.sale().time());
+        let now = Instant::now();
+        Driver {
+            parts,
+            clock,
+            writer: Helper::start(format!("write-{number}"), |job: WriteJob| {
+                let began = Instant::now();
+                (job.run(), began.elapsed())
+            }),
+            spares: Helper::start(format!("spare-{number}"), SpareJob::run),
+            taken: std::collections::VecDeque::new(),
+            writing: false,
+            preparing: false,
+            prepare_at: now,
+            last_write: now,
+            marked: false,
+            alarmed: false,
+        }
+    }
+
+    /// Runs until [`super::Shards::close`], and until all that came before is answered.
+    pub async fn run(mut self) {
+        self.turn();
+        while !self.ended() {
+            self.wait().await;
+            self.turn();
+        }
+        self.parts.closed.send_modify(|n| *n += 1);
+    }
+
+    fn ended(&self) -> bool {
+        *self.parts.closing.borrow()
+            && self.taken.is_empty()
+            && !self.writing
+            && !self.preparing
+            && self.marked
+            && self.parts.requests.is_empty()
+    }
+
+    /// Waits for something to do, and takes it.
+    async fn wait(&mut self) {
+        let wake_at = tokio::time::Instant::from_std(self.wake_at());
+        let closing = *self.parts.closing.borrow();
+        let mut requests = Vec::new();
+        tokio::select! {
+            biased;
+            Some((done, took)) = self.writer.done.recv() => self.written(done, took),
+            Some(done) = self.spares.done.recv() => self.prepared(done),
+            n = self.parts.requests.recv_many(&mut requests, REQUESTS_PER_TURN_MAX),
+                if self.taken.is_empty() && self.parts.shard.ready() =>
+            {
+                debug_assert!(n > 0, "the queue closes only after its driver");
+                self.taken.extend(requests);
+            }
+            _ = self.parts.closing.changed(), if !closing => {}
+            () = tokio::time::sleep_until(wake_at) => {}
+        }
+    }
+
+    /// When there is something to do even if nothing comes.
+    fn wake_at(&mut self) -> Instant {
+        let now = Instant::now();
+        let mut at = now + Duration::from_secs(1);
+        if let Some(due) = self.parts.shard.next_due() {
+            let wait_us = (due.0 - self.now().0).max(0) as u64;
+            at = at.min(now + Duration::from_micros(wait_us).max(Duration::from_millis(1)));
+        }
+        if !self.writing && !self.marked {
+            at = at.min((self.last_write + IDLE).max(now + Duration::from_millis(1)));
+        }
+        at
+    }
+
+    /// One turn: decide what was taken, end what is due, write, answer.
+    fn turn(&mut self) {
+        let now = self.now();
+        let mut more = self.parts.shard.expire(now);
+        while self.parts.shard.ready()
+            && let Some(Queued { request, ticket }) = self.taken.pop_front()
+        {
+            self.parts.shard.submit(now, request, ticket);
+        }
+        // Nobody waits: go on with what is due, batch by batch.
+        while more && self.parts.requests.is_empty() && !self.writing {
+            more = self.parts.shard.expire(now);
+        }
+        self.write(now);
+        while let Some((ticket, reply)) = self.parts.shard.release() {
+            // A caller that went away needs no answer.
+            let _ = ticket.send(reply);
+        }
+        self.prepare();
+    }
+
+    fn write(&mut self, now: Time) {
+        if self.writing {
+            return;
+        }
+        let mut job = self.parts.shard.seal(now);
+        let idle = *self.parts.closing.borrow() || self.last_write.elapsed() >= IDLE;
+        if job.is_some() {
+            self.marked = false;
+        } else if idle && !self.marked {
+            job = self.parts.shard.mark();
+            self.marked = true;
+        }
+        if let Some(job) = job {
+            self.writing = true;
+            self.writer.give(job);
+        }
+    }
+
+    fn written(&mut self, done: WriteDone, took: Duration) {
+        self.writing = false;
+        self.last_write = Instant::now();
+        if let Err(error) = self.parts.shard.finish(done) {
+            tracing::error!(shard = self.parts.shard.info().shard, %error, "the shard has stopped");
+        }
+        let shard = self.parts.shard.figures();
+        self.parts.durable.send_replace(shard.durable);
+        let mut figures = self.parts.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        figures.shard = shard;
+        figures.batches += 1;
+        figures.sync_seconds += took.as_secs_f64();
+        figures.sync_seconds_max = figures.sync_seconds_max.max(took.as_secs_f64());
+        figures.clock_alarm_us = self.clock.alarm_us();
+        figures.stopped = self.parts.shard.stopped().map(str::to_owned);
+    }
+
+    fn prepare(&mut self) {
+        if self.preparing || self.prepare_at > Instant::now() {
+            return;
+        }
+        if let Some(job) = self.parts.shard.prepare() {
+            self.preparing = true;
+            self.spares.give(job);
+        }
+    }
+
+    fn prepared(&mut self, done: SpareDone) {
+        self.preparing = false;
+        if let Err(error) = self.parts.shard.prepared(done) {
+            self.prepare_at = Instant::now() + SPARE_RETRY;
+            let shard = self.parts.shard.info().shard;
+            tracing::warn!(shard, %error, "no spare segment: without room, sales will be refused");
+        }
+        let figures = self.parts.shard.figures();
+        self.parts.figures.lock().unwrap_or_else(PoisonError::into_inner).shard = figures;
+    }
+
+    fn now(&mut self) -> Time {
+        let now = self.clock.now(wall_time(), monotonic_us(self.parts.started));
+        let alarm = self.clock.alarm_us();
+        if alarm.is_some() != self.alarmed {
+            self.alarmed = alarm.is_some();
+            let (shard, off_us) = (self.parts.shard.info().shard, alarm.unwrap_or(0));
+            tracing::warn!(shard, off_us, "the engine's clock and the wall's differ");
+        }
+        now
+    }
+}
+
+fn monotonic_us(started: Instant) -> i64 {
+    i64::try_from(started.elapsed().as_micros()).unwrap_or(i64::MAX)
+}
+
+/// A thread that carries out jobs one after the other. It ends when it is dropped.
+struct Helper<Job, Done> {
+    jobs: std::sync::mpsc::Sender<Job>,
+    done: mpsc::UnboundedReceiver<Done>,
+}
+
+impl<Job: Send + 'static, Done: Send + 'static> Helper<Job, Done> {
+    fn start(name: String, run: impl Fn(Job) -> Done + Send + 'static) -> Helper<Job, Done> {
+        let (jobs, todo) = std::sync::mpsc::channel();
+        // At most one job is under way, so at most one result waits.
+        let (results, done) = mpsc::unbounded_channel();
+        let work = move || {
+            for job in todo {
+                if results.send(run(job)).is_err() {
+                    break;
+                }
+            }
+        };
+        std::thread::Builder::new().name(name).spawn(work).expect("the machine has a thread left");
+        Helper { jobs, done }
+    }
+
+    fn give(&self, job: Job) {
+        self.jobs.send(job).expect("the helper ends only after its driver");
+    }
+}
