@@ -88,10 +88,10 @@ fn put_definition(out: &mut Vec<u8>, definition: &EventDefinition) {
     }
     put_unsigned(out, 6, definition.hold_seconds.into());
     put_unsigned(out, 7, definition.payment_seconds.into());
-    put_bytes(out, 8, definition.sale_group.as_str().as_bytes());
+    put_bytes(out, 8, definition.sale_group.as_bytes());
     for quota in &definition.quotas {
         put_message(out, 9, |out| {
-            put_bytes(out, 1, quota.id.as_str().as_bytes());
+            put_bytes(out, 1, quota.id.as_bytes());
             put_option(out, 2, quota.capacity);
         });
     }
@@ -162,7 +162,7 @@ fn take_window(fields: Fields<'_>) -> Result<Window, Error> {
 
 fn put_limit(out: &mut Vec<u8>, limit: &Limit) {
     for ticket_type in &limit.ticket_types {
-        put_bytes_present(out, 1, ticket_type.as_str().as_bytes());
+        put_bytes_present(out, 1, ticket_type.as_bytes());
     }
     put_option(out, 2, limit.per_order);
     put_option(out, 3, limit.per_customer);
@@ -199,12 +199,12 @@ fn take_quota(fields: Fields<'_>) -> Result<QuotaDefinition, Error> {
 }
 
 fn put_ticket_type(out: &mut Vec<u8>, ticket_type: &TicketTypeDefinition) {
-    put_bytes(out, 1, ticket_type.id.as_str().as_bytes());
+    put_bytes(out, 1, ticket_type.id.as_bytes());
     put_bytes(out, 2, ticket_type.name.as_bytes());
     put_signed(out, 3, ticket_type.price);
     put_unsigned(out, 4, ticket_type.free_price.into());
     for quota in &ticket_type.quotas {
-        put_bytes_present(out, 5, quota.as_str().as_bytes());
+        put_bytes_present(out, 5, quota.as_bytes());
     }
     put_window(out, 6, &ticket_type.sale);
 }

@@ -38,7 +38,7 @@ pub(crate) fn put(fact: &Fact, out: &mut Vec<u8>) {
             put_message(out, 17, |out| put_unsigned(out, 1, (*generation).into()));
         }
         Fact::GroupPlaced { sale_group } => {
-            put_message(out, 18, |out| put_bytes(out, 1, sale_group.as_str().as_bytes()));
+            put_message(out, 18, |out| put_bytes(out, 1, sale_group.as_bytes()));
         }
         Fact::EventDefined(defined) => put_message(out, 24, |out| put_event_defined(out, defined)),
         Fact::StateSet { version, state } => put_message(out, 25, |out| {
@@ -62,7 +62,7 @@ pub(crate) fn put(fact: &Fact, out: &mut Vec<u8>) {
         }
         Fact::PaymentRefunded { order, reference } => put_message(out, 49, |out| {
             put_bytes(out, 1, &order.0);
-            put_bytes(out, 2, reference.as_str().as_bytes());
+            put_bytes(out, 2, reference.as_bytes());
         }),
     }
 }

@@ -19,8 +19,8 @@ pub(crate) fn put(event: &Event, out: &mut Vec<u8>) {
         put_unsigned(out, 4, stamp.chosen.into());
     }
     if let Some(subject) = &event.subject {
-        put_bytes(out, 5, subject.organizer.as_str().as_bytes());
-        put_bytes(out, 6, subject.event.as_str().as_bytes());
+        put_bytes(out, 5, subject.organizer.as_bytes());
+        put_bytes(out, 6, subject.event.as_bytes());
     }
     fact::put(&event.fact, out);
 }

@@ -50,7 +50,7 @@ const OUTCOMES: &[(u64, Outcome)] =
 
 pub(crate) fn put_hold_placed(out: &mut Vec<u8>, placed: &HoldPlaced) {
     put_bytes(out, 1, &placed.hold.0.to_be_bytes());
-    put_bytes(out, 2, placed.customer.as_str().as_bytes());
+    put_bytes(out, 2, placed.customer.as_bytes());
     put_signed(out, 3, placed.expires_at.0);
     for line in &placed.lines {
         put_message(out, 4, |out| put_line(out, line));
@@ -90,7 +90,7 @@ pub(crate) fn put_order_placed(out: &mut Vec<u8>, placed: &OrderPlaced) {
     if let Some(hold) = placed.hold {
         put_bytes(out, 3, &hold.0.to_be_bytes());
     }
-    put_bytes(out, 4, placed.customer.as_str().as_bytes());
+    put_bytes(out, 4, placed.customer.as_bytes());
     for line in &placed.lines {
         put_message(out, 5, |out| put_line(out, line));
     }
@@ -131,21 +131,21 @@ pub(crate) fn take_order_placed(fields: Fields<'_>) -> Result<OrderPlaced, Error
 
 fn put_line(out: &mut Vec<u8>, line: &Line) {
     if let Some(event) = &line.event {
-        put_bytes(out, 1, event.as_str().as_bytes());
+        put_bytes(out, 1, event.as_bytes());
     }
-    put_bytes(out, 2, line.ticket_type.as_str().as_bytes());
+    put_bytes(out, 2, line.ticket_type.as_bytes());
     match &line.stock {
         Stock::Counted(quantity) => put_present(out, 3, (*quantity).into()),
         Stock::Places(places) => put_message(out, 4, |out| {
             for place in places {
-                put_bytes_present(out, 1, place.as_str().as_bytes());
+                put_bytes_present(out, 1, place.as_bytes());
             }
         }),
     }
     put_signed(out, 5, line.unit_price);
     put_unsigned(out, 6, line.version.into());
     if let Some(channel) = &line.channel {
-        put_bytes(out, 7, channel.as_str().as_bytes());
+        put_bytes(out, 7, channel.as_bytes());
     }
     for component in &line.components {
         put_message(out, 8, |out| put_component(out, component));
@@ -206,7 +206,7 @@ fn put_component(out: &mut Vec<u8>, component: &Component) {
         ComponentKind::Discount => 3,
     };
     put_unsigned(out, 1, kind);
-    put_bytes(out, 2, component.id.as_str().as_bytes());
+    put_bytes(out, 2, component.id.as_bytes());
     put_zigzag(out, 3, component.amount);
 }
 
@@ -229,7 +229,7 @@ pub(crate) fn put_payment_recorded(out: &mut Vec<u8>, payment: &PaymentRecorded)
     match payment.provider {
         Provider::External => put_unsigned(out, 2, 1),
     }
-    put_bytes(out, 3, payment.reference.as_str().as_bytes());
+    put_bytes(out, 3, payment.reference.as_bytes());
     put_signed(out, 4, payment.amount);
     put_bytes(out, 5, payment.currency.as_str().as_bytes());
     put_signed(out, 6, payment.paid_at.0);

@@ -14,25 +14,37 @@ const BYTES: u8 = 2;
 const FIXED32: u8 = 5;
 const FIELD_NUMBER_MAX: u64 = (1 << 29) - 1;
 
+/// Goes through a buffer of its own, so that the caller's is checked for room once.
+#[inline]
 fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
+    if value < 0x80 {
+        return out.push(value as u8);
     }
-    out.push(value as u8);
+    let mut bytes = [0; 10];
+    let mut length = 0;
+    while value >= 0x80 {
+        bytes[length] = value as u8 | 0x80;
+        value >>= 7;
+        length += 1;
+    }
+    bytes[length] = value as u8;
+    out.extend_from_slice(&bytes[..=length]);
 }
 
+#[inline]
 fn put_tag(out: &mut Vec<u8>, number: u32, wire_type: u8) {
     put_varint(out, (u64::from(number) << 3) | u64::from(wire_type));
 }
 
 /// A number that is there, zero or not: optional fields and members of a oneof.
+#[inline]
 pub(crate) fn put_present(out: &mut Vec<u8>, number: u32, value: u64) {
     put_tag(out, number, VARINT);
     put_varint(out, value);
 }
 
 /// `uint32`, `uint64`, `bool` and enums.
+#[inline]
 pub(crate) fn put_unsigned(out: &mut Vec<u8>, number: u32, value: u64) {
     if value != 0 {
         put_present(out, number, value);
@@ -64,6 +76,7 @@ pub(crate) fn put_option(out: &mut Vec<u8>, number: u32, value: Option<u32>) {
 }
 
 /// `string` and `bytes` that are there, empty or not: members of a list.
+#[inline]
 pub(crate) fn put_bytes_present(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
     put_tag(out, number, BYTES);
     put_varint(out, bytes.len() as u64);
@@ -71,6 +84,7 @@ pub(crate) fn put_bytes_present(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
 }
 
 /// `string` and `bytes`.
+#[inline]
 pub(crate) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
     if !bytes.is_empty() {
         put_bytes_present(out, number, bytes);
@@ -80,6 +94,7 @@ pub(crate) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
 /// A message that is there, empty or not. Its length is written when it is known:
 /// one byte is set aside for it, and only a message of 128 bytes or more is moved
 /// to make room.
+#[inline]
 pub(crate) fn put_message(out: &mut Vec<u8>, number: u32, body: impl FnOnce(&mut Vec<u8>)) {
     put_tag(out, number, BYTES);
     out.push(0);
@@ -121,7 +136,19 @@ impl<'a> Fields<'a> {
         Self { rest: bytes }
     }
 
+    #[inline]
     fn varint(&mut self) -> Result<u64, Problem> {
+        match self.rest {
+            // Most are short.
+            [byte, rest @ ..] if *byte < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Problem> {
         let mut value = 0;
         for shift in (0..70).step_by(7) {
             let (&byte, rest) = self.rest.split_first().ok_or(Problem::Truncated)?;
@@ -138,6 +165,7 @@ impl<'a> Fields<'a> {
         Err(Problem::Varint)
     }
 
+    #[inline]
     fn bytes(&mut self, length: u64) -> Result<&'a [u8], Problem> {
         let length = usize::try_from(length).map_err(|_| Problem::Truncated)?;
         let (bytes, rest) = self.rest.split_at_checked(length).ok_or(Problem::Truncated)?;
@@ -145,6 +173,7 @@ impl<'a> Fields<'a> {
         Ok(bytes)
     }
 
+    #[inline]
     fn field(&mut self) -> Result<Field<'a>, Problem> {
         let tag = self.varint()?;
         let number = tag >> 3;
@@ -168,6 +197,7 @@ impl<'a> Fields<'a> {
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<Field<'a>, Error>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         match self.rest.is_empty() {
             true => None,
@@ -178,6 +208,7 @@ impl<'a> Iterator for Fields<'a> {
 
 impl<'a> Field<'a> {
     /// Reads a singular field into its place.
+    #[inline]
     pub(crate) fn set<T>(
         &self,
         name: &'static str,
