@@ -8,18 +8,20 @@
 
 mod hot;
 mod reply;
+mod wire;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use hyper::StatusCode;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use hyper_util::server::graceful::GracefulShutdown;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,6 +29,7 @@ use tokio::sync::watch;
 
 use crate::api::Api;
 use crate::problem::{Problem, kind};
+use wire::Wire;
 
 /// Connections that may wait to be taken.
 const BACKLOG: i32 = 4_096;
@@ -130,22 +133,33 @@ impl Listener {
         let _ = stream.set_nodelay(true);
         let guard = OpenConnection::new(open.clone(), self.api.clone());
         let (api, router) = (self.api.clone(), self.router.clone());
+        // Whether a request was refused before its body was read.
+        let unread = Arc::new(AtomicBool::new(false));
+        let seen = unread.clone();
         let service = service_fn(move |request| {
-            let (api, router) = (api.clone(), router.clone());
-            async move { Ok::<_, Infallible>(hot::answer(api, router, request).await) }
+            let (api, router, unread) = (api.clone(), router.clone(), unread.clone());
+            async move {
+                let answer = hot::answer(api, router, request).await;
+                if leaves_body_unread(answer.status()) {
+                    unread.store(true, Relaxed);
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
+        let (wire, comes_back) = Wire::lend(stream);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.api.limits.header_time)
             .max_header_size(self.api.limits.header_bytes)
             .max_buf_size(READ_AHEAD_BYTES.max(self.api.limits.header_bytes))
             .pipeline_flush(true)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(wire, service);
         let connection = graceful.watch(connection);
-        tokio::task::spawn(async move {
+        tokio::spawn(async move {
             let _guard = guard;
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended");
+            let result = connection.await;
+            if let Ok(socket) = comes_back.await {
+                end(socket, result, seen.load(Relaxed)).await;
             }
         });
     }
@@ -170,6 +184,32 @@ impl Listener {
     }
 }
 
+/// Whether such an answer may have been made before the request's body was read.
+fn leaves_body_unread(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::UNAUTHORIZED | StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE
+    )
+}
+
+/// Ends a connection: tells what was wrong with a head that can't be read, and makes
+/// sure that the last answer is heard.
+async fn end(socket: TcpStream, result: hyper::Result<()>, unread: bool) {
+    let problem = match result {
+        Err(error) if error.is_parse_too_large() => {
+            Problem::new(&kind::HEAD_TOO_LARGE, "the head of the request is too large")
+        }
+        Err(error) if error.is_parse() => Problem::new(&kind::MALFORMED_HEAD, error.to_string()),
+        Err(error) => {
+            tracing::debug!(%error, "a connection ended");
+            return;
+        }
+        Ok(()) if unread => return wire::part(socket, &[]).await,
+        Ok(()) => return,
+    };
+    wire::part(socket, &wire::last_answer(&problem)).await;
+}
+
 async fn stopped(draining: &mut watch::Receiver<bool>) {
     // An error means that nobody is left to tell: that is a stop, too.
     let _ = draining.wait_for(|stop| *stop).await;
@@ -190,15 +230,7 @@ async fn none_open(open: &AtomicUsize) {
 /// so the few bytes fit; if not, closing says enough.
 fn turn_away(stream: &TcpStream) {
     let problem = Problem::new(&kind::BUSY, "too many connections are open");
-    let body = problem.render().body;
-    let head = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: {}\r\nretry-after: 1\r\n\
-         connection: close\r\ncontent-length: {}\r\n\r\n",
-        crate::problem::MEDIA_TYPE,
-        body.len()
-    );
-    let answer = [head.as_bytes(), &body].concat();
-    let _ = stream.try_write(&answer);
+    let _ = stream.try_write(&wire::last_answer(&problem));
 }
 
 /// Counts a connection as long as it is open.

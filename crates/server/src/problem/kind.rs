@@ -82,6 +82,8 @@ kinds! {
         "The path is not valid UTF-8 once decoded.");
     INVALID_BODY = Kind::new(400, "invalid-body", "The body could not be read",
         "The connection broke, or the framing of the body is wrong.");
+    MALFORMED_HEAD = Kind::new(400, "malformed-head", "Malformed head",
+        "The request's line or headers are not HTTP/1.1.");
     INVALID_CONDITION = Kind::new(400, "invalid-condition", "Invalid condition",
         "If-Match takes * or one ETag as it was given; If-None-Match takes *; never both.");
     INVALID_IDEMPOTENCY_KEY = Kind::new(400, "invalid-idempotency-key", "Invalid idempotency key",
@@ -235,6 +237,8 @@ kinds! {
         "What the request asks for does not fit into the journal as one record.");
     CONTENT_TYPE = Kind::new(415, "content-type", "Content-Type not supported",
         "Bodies are JSON: send Content-Type: application/json.");
+    HEAD_TOO_LARGE = Kind::new(431, "head-too-large", "Head too large",
+        "The request's line and headers are too many or too large.");
     STORAGE_FULL = Kind::new(503, "storage-full", "No room on the disk",
         "Nothing was changed. Payments, releases and cancellations still work; sales go on once there is room.")
         .again(10);

@@ -1,0 +1,174 @@
+//! Limits of a connection, and the way to stop.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::{KEY, Site, cart, concert, open, path, raw, read, used};
+
+fn connect(site: &Site) -> TcpStream {
+    let stream = TcpStream::connect(site.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
+}
+
+fn hold_request(customer: &str, more: &str) -> String {
+    let body = cart(customer, "free", 1).to_string();
+    format!(
+        "POST {} HTTP/1.1\r\nhost: t\r\nauthorization: Bearer {KEY}\r\n{more}\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        path("concert", "/holds"),
+        body.len()
+    )
+}
+
+#[test]
+fn a_body_too_large_is_refused() {
+    let site = Site::with(|config| config.limits.body_bytes = 2_000);
+    open(&site, "concert", &concert());
+    let client = site.client();
+    let large = format!("{{\"customer\":\"{}\"}}", "x".repeat(2_000));
+    for route in ["/holds", "/orders", "/orders/E234567892/payments"] {
+        let answer = client.send("POST", &path("concert", route), Some(&large)).expect(413);
+        assert_eq!(answer.problem(), "body-too-large", "{route}");
+        assert_eq!(answer.json()["max"], 2_000);
+    }
+    // The answer is heard, also where the server does not read all that is sent.
+    let huge = "x".repeat(4_000_000);
+    let answer = client.send("POST", &path("concert", "/holds"), Some(&huge)).expect(413);
+    assert_eq!(answer.problem(), "body-too-large");
+    // Without a length it is refused once it is too large.
+    let chunk = "x".repeat(1_500);
+    let chunk = format!("{:x}\r\n{chunk}\r\n", chunk.len());
+    let chunked = format!(
+        "POST {} HTTP/1.1\r\nhost: t\r\nauthorization: Bearer {KEY}\r\nconnection: close\r\n\
+         transfer-encoding: chunked\r\n\r\n{chunk}{chunk}0\r\n\r\n",
+        path("concert", "/holds")
+    );
+    assert_eq!(raw(site.address, chunked.as_bytes()).expect(413).problem(), "body-too-large");
+    // A definition may be larger than other bodies.
+    let mut definition = concert();
+    definition["ticket_types"] = (0..100)
+        .map(|i| json!({"id": format!("t-{i}"), "name": "T", "price": 0, "quotas": ["hall", "programme"]}))
+        .collect();
+    client.put(&path("large", ""), &definition).expect(201);
+}
+
+#[test]
+fn a_head_too_large_is_refused() {
+    let site = Site::with(|config| config.limits.header_bytes = 4_096);
+    for bytes in [4_200, 100_000] {
+        let large = format!("GET /healthz HTTP/1.1\r\nhost: t\r\nx: {}\r\n\r\n", "x".repeat(bytes));
+        let answer = raw(site.address, large.as_bytes()).expect(431);
+        assert_eq!(answer.problem(), "head-too-large");
+    }
+    let many = "x: y\r\n".repeat(120);
+    let many = format!("GET /healthz HTTP/1.1\r\nhost: t\r\n{many}\r\n");
+    assert_eq!(raw(site.address, many.as_bytes()).expect(431).problem(), "head-too-large");
+    let malformed = raw(site.address, b"SELL ME A TICKET\r\n\r\n").expect(400);
+    assert_eq!(malformed.problem(), "malformed-head");
+}
+
+#[test]
+fn a_head_too_slow_is_cut() {
+    let site = Site::with(|config| config.limits.header_time = Duration::from_millis(100));
+    let mut stream = connect(&site);
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost:").unwrap();
+    let answer = read(&mut stream);
+    assert!(answer.status == 0 || answer.status == 408, "{answer:?}");
+}
+
+#[test]
+fn a_body_too_slow_is_refused() {
+    let site = Site::with(|config| config.limits.body_time = Duration::from_millis(100));
+    open(&site, "concert", &concert());
+    let mut stream = connect(&site);
+    let request = hold_request("c-1", "connection: close\r\n");
+    stream.write_all(&request.as_bytes()[..request.len() - 1]).unwrap();
+    assert_eq!(read(&mut stream).expect(408).problem(), "request-timeout");
+    assert_eq!(used(&site, "concert", "hall"), (0, 0));
+}
+
+#[test]
+fn one_connection_too_many_is_told_to_come_back() {
+    let site = Site::with(|config| config.limits.connections = 2);
+    let mut first = connect(&site);
+    let _second = connect(&site);
+    first.write_all(b"GET /healthz HTTP/1.1\r\nhost: t\r\n\r\n").unwrap();
+    // Once the first has its answer, both were taken, or the second will be before a third.
+    let mut piece = [0; 1_024];
+    assert!(first.read(&mut piece).unwrap() > 0);
+    let answer = read(&mut connect(&site));
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.problem(), "busy");
+    assert_eq!(answer.header("retry-after"), Some("1"));
+}
+
+#[test]
+fn requests_come_one_after_the_other_and_many_at_once_on_a_connection() {
+    let site = Site::new();
+    open(&site, "concert", &concert());
+    let mut stream = connect(&site);
+    let requests: String = (0..5).map(|i| hold_request(&format!("c-{i}"), "")).collect();
+    stream.write_all(requests.as_bytes()).unwrap();
+    stream.write_all(hold_request("c-5", "connection: close\r\n").as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert_eq!(text.matches("HTTP/1.1 201 Created").count(), 6, "{text}");
+    assert_eq!(used(&site, "concert", "hall"), (6, 0));
+}
+
+#[test]
+fn the_figures_count_requests_by_route_and_status() {
+    let site = Site::new();
+    open(&site, "concert", &concert());
+    let client = site.client();
+    client.post(&path("concert", "/holds"), &cart("c-1", "free", 1)).expect(201);
+    client.post(&path("concert", "/holds"), &cart("c-1", "vip", 1)).expect(422);
+    client.get("/nothing").expect(404);
+    let text = client.get("/metrics").expect(200).text;
+    let holds = "method=\"POST\",route=\"/v1/organizers/{organizer}/events/{event}/holds\"";
+    for line in [
+        format!("onsale_http_requests_total{{{holds},status=\"201\"}} 1"),
+        format!("onsale_http_requests_total{{{holds},status=\"422\"}} 1"),
+        format!("onsale_http_request_seconds_count{{{holds}}} 2"),
+        "onsale_http_requests_total{method=\"\",route=\"\",status=\"404\"} 1".to_owned(),
+        "onsale_connections 1".to_owned(),
+    ] {
+        assert!(text.lines().any(|l| l == line), "no line {line:?} in\n{text}");
+    }
+}
+
+#[test]
+fn a_server_that_stops_answers_what_is_under_way() {
+    let mut site = Site::new();
+    open(&site, "concert", &concert());
+    let address = site.address;
+    let mut half = connect(&site);
+    let request = hold_request("c-1", "");
+    let (begin, rest) = request.as_bytes().split_at(request.len() - 5);
+    half.write_all(begin).unwrap();
+    let mut idle = connect(&site);
+    idle.write_all(hold_request("c-2", "").as_bytes()).unwrap();
+    let mut piece = [0; 4_096];
+    let n = idle.read(&mut piece).unwrap();
+    assert!(String::from_utf8_lossy(&piece[..n]).starts_with("HTTP/1.1 201"));
+
+    let stopping = std::thread::spawn(move || {
+        site.stop();
+        site
+    });
+    // The port is closed first; what is under way goes on.
+    let begin = std::time::Instant::now();
+    while TcpStream::connect(address).is_ok() {
+        assert!(begin.elapsed() < Duration::from_secs(10), "the port stays open");
+        std::thread::yield_now();
+    }
+    half.write_all(rest).unwrap();
+    let answer = read(&mut half).expect(201);
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert_eq!(read(&mut idle).status, 0, "an idle connection is closed");
+    stopping.join().unwrap();
+}
