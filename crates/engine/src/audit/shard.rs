@@ -26,12 +26,12 @@ pub(super) struct ShardBook {
     commands: Commands,
 }
 
-/// Chosen ids of commands within the window, by `organizer/event` and id.
+/// Chosen ids of commands within the window, by id and `organizer/event`.
 #[derive(Default)]
 struct Commands {
     seen: u64,
-    latest: BTreeMap<(String, u128), Command>,
-    by_age: VecDeque<((String, u128), Time)>,
+    latest: BTreeMap<(u128, String), Command>,
+    by_age: VecDeque<((u128, String), Time)>,
 }
 
 #[derive(Clone, Copy)]
@@ -145,7 +145,7 @@ impl ShardBook {
         }
         *seen += 1;
         let command = Command { at, number: *seen, position: context.position };
-        let key = (event.to_string(), id);
+        let key = (id, event.to_string());
         by_age.push_back((key.clone(), at));
         if let Some(before) = latest.insert(key, command) {
             let remembered = *seen - before.number < COMMANDS_REMEMBERED_MAX as u64;
