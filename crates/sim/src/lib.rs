@@ -4,5 +4,6 @@
 pub mod coverage;
 pub mod generator;
 pub mod model;
+pub mod mutation;
 pub mod rng;
 pub mod side_by_side;

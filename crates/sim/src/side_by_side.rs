@@ -21,6 +21,10 @@ use crate::rng::Rng;
 
 /// The secret of all simulated logs.
 pub const KEY: CodeKey = CodeKey(*b"not such secret!");
+/// Shards of a simulated log.
+pub const SHARDS: u16 = 4;
+/// The one that histories are of.
+pub const SHARD: u16 = 3;
 /// Commands between two looks at everything that is counted.
 const CHECK_EVERY: usize = 50;
 /// Commands shown when the two differ.
@@ -55,10 +59,10 @@ pub fn run(seed: u64, commands: usize) -> Result<History, String> {
 
 /// The event that starts a shard of a simulated log.
 #[must_use]
-pub fn shard_started(at: Time) -> Event {
-    let (log, shard, shards, generation) = (7, 3, 4, 1);
-    let fact = Fact::ShardStarted(ShardStarted { log, shard, shards, key: KEY, generation });
-    Event { at, stamp: None, subject: None, fact }
+pub fn shard_started(shard: u16) -> Event {
+    let (log, shards, key, generation) = (7, SHARDS, KEY, 1);
+    let fact = Fact::ShardStarted(ShardStarted { log, shard, shards, key, generation });
+    Event { at: Time(0), stamp: None, subject: None, fact }
 }
 
 /// The core and the model, side by side.
@@ -80,7 +84,7 @@ impl Pair {
         let mut pair = Pair {
             seed,
             sale: Sale::new(),
-            model: Model::new(KEY, 3, 1),
+            model: Model::new(KEY, SHARD, 1),
             generator: Generator::new(seed),
             rng: Rng::new(!seed),
             now: Time(0),
@@ -89,7 +93,7 @@ impl Pair {
             asked: Vec::new(),
             wire: Vec::new(),
         };
-        pair.apply(shard_started(Time(0)))?;
+        pair.apply(shard_started(SHARD))?;
         Ok(pair)
     }
 

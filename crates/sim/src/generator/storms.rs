@@ -17,6 +17,7 @@ use crate::model::Model;
 #[derive(Clone, Copy)]
 pub(super) enum Storm {
     Holds,
+    Ties,
     Payments,
     Types,
 }
@@ -24,7 +25,8 @@ pub(super) enum Storm {
 /// Neighbouring seeds have different storms, so that a few histories have them all.
 pub(super) fn of_seed(seed: u64) -> Storm {
     match seed % 5 {
-        0 | 1 => Storm::Holds,
+        0 => Storm::Holds,
+        1 => Storm::Ties,
         2 | 3 => Storm::Payments,
         _ => Storm::Types,
     }
@@ -40,6 +42,7 @@ impl Generator {
         }
         match storm {
             Storm::Holds => self.storm_of_holds(),
+            Storm::Ties => self.storm_of_ties(),
             Storm::Payments => self.storm_of_payments(model),
             Storm::Types => self.storm_of_types(),
         }
@@ -69,6 +72,38 @@ impl Generator {
         for _ in 0..6 {
             let most = EXPIRED_PER_COMMAND_MAX as u32 + free;
             let items = one_line(*self.rng.pick(&[1, 10, 30, most, most + 1]));
+            let (hold, customer) = (self.new_hold(), self.customer());
+            self.plan(subject, Action::PlaceHold { hold, customer, items });
+        }
+    }
+
+    /// Holds of several durations fall due at the same instant, extended ones among them.
+    fn storm_of_ties(&mut self) {
+        let subject = (id("south"), id("ties"));
+        let mut definition = plain_definition();
+        definition.quotas[0].capacity = Some(9);
+        let mut first = None;
+        for hold_seconds in [20, 10, 5] {
+            definition.hold_seconds = hold_seconds;
+            let (definition, new) = (Box::new(definition.clone()), first.is_none());
+            let expects = if new { Expects::Unsaid } else { Expects::Any };
+            self.plan(subject, Action::DefineEvent { definition, expects });
+            let (state, expects) = (EventState::Open, Expects::Any);
+            self.plan(subject, Action::SetState { state, expects });
+            for n in 0..2 {
+                let (hold, items) = (self.new_hold(), one_line(1 + n));
+                self.plan(subject, Action::PlaceHold { hold, customer: customer(0), items });
+                let hold = *first.get_or_insert(hold);
+                if hold_seconds == 5 && n == 0 {
+                    self.plan(subject, Action::ExtendHold { hold });
+                }
+            }
+            self.script.push_back(Scripted::Wait(i64::from(hold_seconds.div_ceil(2)) * SECOND));
+        }
+        self.script.push_back(Scripted::TimersLate(true));
+        self.script.push_back(Scripted::Wait(2 * SECOND));
+        for _ in 0..4 {
+            let items = one_line(1 + self.rng.below(3) as u32);
             let (hold, customer) = (self.new_hold(), self.customer());
             self.plan(subject, Action::PlaceHold { hold, customer, items });
         }

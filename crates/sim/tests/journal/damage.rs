@@ -1,0 +1,1 @@
+//! Bits flipped at rest, and batches whose write was cut short anywhere.

@@ -1,0 +1,1 @@
+//! Calls that fail, one after the other, and a disk without room.
