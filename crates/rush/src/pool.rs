@@ -180,7 +180,9 @@ async fn rush(config: Config, progress: &mut dyn FnMut(&Live)) -> Result<Report>
         let orders = &run.crowd.orders;
         run.verification = Some(verify::check(&target, orders, config.give_up, progress).await);
     }
-    run.quotas_after = target.quotas().await.ok();
+    if ended != Ended::ServerGone {
+        run.quotas_after = target.quotas(config.give_up).await;
+    }
     Ok(Report::new(&config, run))
 }
 

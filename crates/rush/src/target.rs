@@ -2,7 +2,7 @@
 //! and the stock once more when it is over.
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::Deserialize;
@@ -15,6 +15,8 @@ use crate::wire::Problem;
 /// A catalogue is larger than any other answer.
 const CATALOGUE_BYTES_MAX: usize = 16 << 20;
 
+/// Wait before the stock is asked for again.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Ticket types of one rush, at most.
 const TICKET_TYPES_MAX: usize = 10_000;
 
@@ -95,9 +97,18 @@ impl Target {
         Offer::new(event, availability, wanted)
     }
 
-    /// The stock as it stands.
-    pub(crate) async fn quotas(&self) -> Result<Vec<Quota>> {
-        Ok(self.read::<AvailabilityAnswer>("/availability").await?.quotas)
+    /// The stock as it stands; none: the server did not say it for as long as `give_up`.
+    pub(crate) async fn quotas(&self, give_up: Duration) -> Option<Vec<Quota>> {
+        let began = Instant::now();
+        loop {
+            if let Ok(availability) = self.read::<AvailabilityAnswer>("/availability").await {
+                return Some(availability.quotas);
+            }
+            if began.elapsed() > give_up {
+                return None;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 }
 

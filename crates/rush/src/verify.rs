@@ -137,17 +137,18 @@ async fn ask(shared: Rc<Shared>) {
         let Some(code) = shared.codes.get(index) else { return };
         shared.next.set(index + 1);
         let request = shared.target.get(&format!("/orders/{code}"));
+        let mut why = "the server has stopped to answer".to_owned();
         let found = loop {
-            let why = match exchange(&shared.target, &mut connection, &request).await {
+            if shared.last_answer.get().elapsed() > shared.give_up {
+                break Found::Unknown(why);
+            }
+            why = match exchange(&shared.target, &mut connection, &request).await {
                 Ok(found) => {
                     shared.last_answer.set(Instant::now());
                     break found;
                 }
                 Err(why) => why,
             };
-            if shared.last_answer.get().elapsed() > shared.give_up {
-                break Found::Unknown(why);
-            }
             tokio::time::sleep(PAUSE).await;
         };
         shared.found.borrow_mut()[index] = Some(found);

@@ -73,8 +73,8 @@ fn abandoned_holds_come_back_and_are_sold_again() {
 
 #[test]
 fn holds_that_run_out_while_buyers_think_are_asked_for_anew() {
-    let shop = Shop::open(Script { hold: Duration::from_millis(40), ..script() });
-    let report = rush(Config { think_ms: 10..=60, ..config(&shop) });
+    let shop = Shop::open(Script { hold: Duration::from_millis(100), ..script() });
+    let report = rush(Config { think_ms: 20..=150, ..config(&shop) });
     assert_clean(&report);
     assert!(report.refusals["hold-expired"] > 0, "{report}");
 }
@@ -122,6 +122,9 @@ fn a_shop_that_lies_is_caught() {
     let report = lies(Script { same_ticket: true, ..script() });
     assert_eq!(report.verification.as_ref().unwrap().duplicate_tickets, 199, "{report}");
 
+    let report = lies(Script { hide: 1, ..script() });
+    assert_eq!((report.tickets, report.oversold, report.sold_out), (200, 0, false), "{report}");
+
     let report = lies(Script { oversell: 3, ..script() });
     assert_eq!(report.oversold, 3, "{report}");
     assert!(!report.sold_out && !report.is_clean_sell_out(), "{report}");
@@ -145,7 +148,6 @@ fn a_stall_is_seen_by_all_who_wanted_something_meanwhile() {
     assert!(hold.max >= 400.0, "{report}");
     // 400 of 1,000 buyers arrived in the stall and waited 200 ms each on average.
     assert!(hold.p99 >= 380.0, "{report}");
-    assert!(hold.p50 < 200.0, "{report}");
 }
 
 #[test]
@@ -172,8 +174,10 @@ fn broken_connections_lose_nothing() {
 
 #[test]
 fn a_server_that_dies_ends_the_rush_with_a_report() {
-    let shop = Shop::open(Script { die_after: Some(150), ..script() });
-    let config = Config { give_up: Duration::from_millis(300), ..config(&shop) };
+    // Sixty holds and at least twenty claims: some orders were acknowledged.
+    let shop = Shop::open(Script { die_after: Some(100), ..script() });
+    let give_up = Duration::from_millis(300);
+    let config = Config { give_up, buyers: 60, ..config(&shop) };
     let report = rush(config.clone());
     assert_eq!(report.ended, Ended::ServerGone, "{report}");
     assert!(!report.acknowledged.is_empty() && !report.is_clean_sell_out(), "{report}");

@@ -29,6 +29,8 @@ pub struct Script {
     pub same_ticket: bool,
     /// Every n-th order is another's total when it is looked at.
     pub change_every: Option<u64>,
+    /// Says that it sold so many fewer than it did.
+    pub hide: u64,
     /// Writes its answers in pieces of so many bytes.
     pub piece: Option<usize>,
     /// Says `Connection: close` with every n-th answer.
@@ -222,7 +224,7 @@ impl State {
                 {"id": "free", "name": "Free", "price": 0, "quotas": ["site"]}]}),
             ),
             "/availability" => {
-                let (held, sold) = (self.held(), self.sold);
+                let (held, sold) = (self.held(), self.sold.saturating_sub(self.script.hide));
                 let free = tickets.saturating_sub(held + sold);
                 (
                     200,
