@@ -21,6 +21,7 @@ use serde::Serialize;
 pub use crate::catalogue::CatalogueEvent;
 use crate::catalogue::read_catalogue;
 pub use shift::shift_to_now;
+pub use upload::upload;
 
 /// Largest catalogue file, in bytes.
 const CATALOGUE_BYTES_MAX: u64 = 16 << 20;

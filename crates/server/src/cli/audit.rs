@@ -4,18 +4,18 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{FAILED, complain};
+use super::{FAILED, OK, USAGE, complain, say};
 
 /// Proves the books from the journal alone.
 ///
 /// Recomputes everything from the records and checks per quota that free + held +
 /// sold = allotment, the limits, that codes are unique, and the money. It shares no
 /// code with the engine's own counting. What is wrong is told with file, offset
-/// and event.
+/// and event. No server may be working on the folder.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Exit codes:\n  \
     0  nothing is wrong\n  \
-    1  something is wrong, or the journal is damaged\n  \
+    1  something is wrong, or the journal is damaged or in use\n  \
     2  the arguments make no sense")]
 pub struct AuditArgs {
     /// The data folder.
@@ -27,6 +27,17 @@ pub struct AuditArgs {
 }
 
 /// Audits; returns the exit code.
-pub fn run(_args: &AuditArgs) -> u8 {
-    complain(&anyhow::anyhow!("not there yet"), FAILED)
+pub fn run(args: &AuditArgs) -> u8 {
+    if !args.data.is_dir() {
+        return complain(&anyhow::anyhow!("{} is no folder", args.data.display()), USAGE);
+    }
+    let audit = match crate::audit::audit(&args.data) {
+        Ok(audit) => audit,
+        Err(error) => return complain(&error, FAILED),
+    };
+    match args.json {
+        true => say(&audit.to_json().to_string()),
+        false => say(&audit.to_text()),
+    }
+    if audit.report.ok { OK } else { FAILED }
 }
