@@ -70,7 +70,6 @@ pub struct Api {
 
 impl Api {
     /// Puts together what the handlers share, and the router that they are behind.
-    #[must_use]
     pub fn new(shards: Shards, keys: KeyStore, limits: Limits) -> (Arc<Api>, axum::Router) {
         let (router, mut document) = routes();
         let paths = document.paths.paths.iter_mut();

@@ -167,7 +167,7 @@ mod tests {
                 "missing-field",
                 Some("items[1].quantity"),
                 1,
-                43,
+                42,
             ),
             (
                 "{\"customer\":\"c\",\"items\":[{\"quantity\":1.5}]}",

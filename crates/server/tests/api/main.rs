@@ -1,5 +1,7 @@
 //! The API as a client sees it, against a real server on a real socket.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
 mod bad_input;
 mod buying;
 mod catalogue;

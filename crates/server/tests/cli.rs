@@ -1,0 +1,187 @@
+//! The binary as it is used: output, exit codes, signals.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+const EVENT: &str = r#"{"name":"Small","currency":"EUR","quotas":[{"id":"q","capacity":5}],
+    "ticket_types":[{"id":"t","name":"T","price":0,"quotas":["q"]}]}"#;
+
+fn onsale(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onsale"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ONSALE_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A server as a process of its own.
+struct Server {
+    child: Child,
+    address: String,
+    key: Option<String>,
+    out: BufReader<std::process::ChildStdout>,
+}
+
+/// Starts on a free port below those that the system gives to clients.
+fn serve(data: &Path, more: &[&str]) -> Server {
+    let first = 25_000 + (std::process::id() % 3_000) as u16;
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let port = (first..32_000).step_by(11).find(free).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_onsale"))
+        .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--segment-mib", "1"])
+        .args(["--data", data.to_str().unwrap()])
+        .args(more)
+        .env_remove("ONSALE_KEY")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let (mut key, mut address) = (None, None);
+    while address.is_none() {
+        let mut line = String::new();
+        assert!(out.read_line(&mut line).unwrap() > 0, "it ended before it listened");
+        key = key.or(line.strip_prefix("key: ").map(|key| key.trim().to_owned()));
+        address = line.strip_prefix("listening on http://").map(|a| a.trim().to_owned());
+    }
+    Server { child, address: address.unwrap(), key, out }
+}
+
+impl Server {
+    fn send(&self, key: &str, method: &str, path: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: t\r\nauthorization: Bearer {key}\r\nif-match: *\r\n\
+             content-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let request =
+            if method == "PUT" { request.replace("if-match: *\r\n", "") } else { request };
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// Sends a signal and waits for the end; the exit code and what was still printed.
+    fn stop(mut self, signal: &str) -> (Option<i32>, String) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        let mut rest = String::new();
+        self.out.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code(), rest)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Only a test that failed has left it running.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_first_start_prints_a_key_and_a_stop_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    let server = serve(data, &["--shards", "2"]);
+    let key = server.key.clone().expect("the first start prints a key");
+    let event = "/v1/organizers/o/events/e";
+    let made = server.send(&key, "PUT", event, EVENT);
+    assert!(made.starts_with("HTTP/1.1 201"), "{made}");
+    let opened = server.send(&key, "PATCH", event, r#"{"state":"open"}"#);
+    assert!(opened.starts_with("HTTP/1.1 200"), "{opened}");
+    let cart = r#"{"customer":"c","items":[{"ticket_type":"t","quantity":2}]}"#;
+    let order = server.send(&key, "POST", &format!("{event}/orders"), cart);
+    assert!(order.starts_with("HTTP/1.1 201"), "{order}");
+    let body = order.split("\r\n\r\n").nth(1).unwrap();
+    let order: serde_json::Value = serde_json::from_str(body).unwrap();
+
+    let data_text = data.to_str().unwrap();
+    let busy = onsale(&["journal", "audit", "--data", data_text]);
+    assert_eq!(busy.status.code(), Some(1), "a server has the folder");
+    let second = onsale(&["serve", "--data", data_text, "--listen", "127.0.0.1:0"]);
+    assert_eq!(second.status.code(), Some(1), "a second server may not have it, too");
+    assert_eq!(server.stop("-TERM").0, Some(0));
+
+    let audit = onsale(&["journal", "audit", "--data", data_text, "--json"]);
+    assert_eq!(audit.status.code(), Some(0), "{}", text(&audit.stderr));
+    let audit: serde_json::Value = serde_json::from_slice(&audit.stdout).unwrap();
+    assert_eq!((&audit["ok"], &audit["orders"]["tickets"]), (&true.into(), &2.into()));
+
+    // The key is printed once, and works on.
+    let server = serve(data, &[]);
+    assert_eq!(server.key, None);
+    let path = format!("{event}/orders/{}", order["code"].as_str().unwrap());
+    let shown = server.send(&key, "GET", &path, "");
+    assert!(shown.contains(order["tickets"][0]["code"].as_str().unwrap()), "{shown}");
+    assert_eq!(server.stop("-INT"), (Some(0), String::new()));
+}
+
+#[test]
+fn a_configuration_that_makes_no_sense_is_told_as_a_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("onsale.toml");
+    std::fs::write(&file, "shards = 0\nlisten = \"nowhere\"\n").unwrap();
+    let output = onsale(&["serve", "--config", file.to_str().unwrap(), "--cores", "0"]);
+    assert_eq!(output.status.code(), Some(2));
+    let error = text(&output.stderr);
+    for part in ["shards (", "listen (", "cores (--cores)"] {
+        assert!(error.contains(part), "no {part:?} in {error}");
+    }
+    let missing = onsale(&["serve", "--config", "/nowhere/onsale.toml"]);
+    assert_eq!(missing.status.code(), Some(2));
+}
+
+#[test]
+fn the_default_configuration_can_be_printed_and_used() {
+    let printed = onsale(&["serve", "--print-config"]);
+    assert_eq!(printed.status.code(), Some(0));
+    let defaults: toml::Table = text(&printed.stdout).parse().unwrap();
+    assert_eq!(defaults["listen"].as_str(), Some("127.0.0.1:7070"));
+}
+
+#[test]
+fn exit_codes_are_what_help_says() {
+    let rows: &[(&[&str], i32)] = &[
+        (&["--help"], 0),
+        (&["serve", "--help"], 0),
+        (&["--version"], 0),
+        (&[], 2),
+        (&["sell"], 2),
+        (&["journal", "audit"], 2),
+        (&["journal", "audit", "--data", "/nowhere"], 2),
+        (
+            &[
+                "rush",
+                "--url",
+                "x",
+                "--key",
+                "k",
+                "--organizer",
+                "o",
+                "--event",
+                "e",
+                "--abandon",
+                "2",
+            ],
+            2,
+        ),
+        (&["keys", "list", "--data", "/nowhere"], 1),
+    ];
+    for (arguments, code) in rows {
+        let output = onsale(arguments);
+        assert_eq!(output.status.code(), Some(*code), "{arguments:?}: {}", text(&output.stderr));
+    }
+}
