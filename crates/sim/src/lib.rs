@@ -2,6 +2,7 @@
 //! of command histories, and a disk that fails.
 
 pub mod coverage;
+pub mod disk;
 pub mod generator;
 pub mod model;
 pub mod mutation;

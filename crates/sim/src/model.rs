@@ -38,6 +38,7 @@ pub enum Outcome {
 }
 
 /// The state of one shard, the slow way.
+#[derive(Clone, Debug)]
 pub struct Model {
     /// Of its codes.
     pub key: CodeKey,

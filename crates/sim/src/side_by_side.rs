@@ -16,7 +16,7 @@ use onsale_core::{OrderCode, view};
 
 use crate::coverage::Coverage;
 use crate::generator::Generator;
-use crate::model::{Model, Outcome};
+use crate::model::{EventModel, Model, Outcome};
 use crate::rng::Rng;
 
 /// The secret of all simulated logs.
@@ -143,17 +143,18 @@ impl Pair {
     fn look_around(&mut self, step: usize) -> Result<(), String> {
         let (command, ..) = self.asked.last().expect("a command was just asked");
         let (organizer, event) = (command.organizer, command.event);
-        self.look_at_event(organizer, event)?;
+        let (sale, model, subject) = (&self.sale, &self.model, (organizer, event));
+        look_at_event(sale, model, organizer, event)?;
         let now = self.now.max(self.sale.time());
         match command.action {
             Action::PlaceHold { hold, .. }
             | Action::ExtendHold { hold }
             | Action::ReleaseHold { hold }
             | Action::ClaimHold { hold, .. }
-            | Action::ExpireHold { hold } => self.look_at_hold(organizer, event, hold, now)?,
+            | Action::ExpireHold { hold } => look_at_hold(sale, model, subject, hold, now)?,
             Action::RecordPayment { order, .. }
             | Action::CancelOrder { order, .. }
-            | Action::ExpireOrder { order } => self.look_at_order(organizer, event, order)?,
+            | Action::ExpireOrder { order } => look_at_order(sale, model, subject, order)?,
             _ => {}
         }
         if step.is_multiple_of(CHECK_EVERY) {
@@ -161,24 +162,6 @@ impl Pair {
             self.look_at_what_is_due(now)?;
         }
         Ok(())
-    }
-
-    fn look_at_event(&self, organizer: Id, event: Id) -> Result<(), String> {
-        let core = self.sale.availability(&organizer, &event);
-        let model = self.model.availability(organizer, event);
-        let seen = |v: &view::AvailabilityView| (v.state, v.definition.clone(), v.quotas.clone());
-        same("availability", &core.as_ref().map(seen), &model.as_ref().map(seen))?;
-        let version = self.model.events.get(&(organizer, event)).map(|e| e.version);
-        same("version", &self.sale.event(&organizer, &event).map(|v| v.version), &version)
-    }
-
-    fn look_at_hold(&self, o: Id, event: Id, hold: HoldId, now: Time) -> Result<(), String> {
-        let core = self.sale.hold(&o, &event, hold, now);
-        same("hold", &core, &self.model.hold(o, event, hold, now))
-    }
-
-    fn look_at_order(&self, o: Id, event: Id, order: OrderCode) -> Result<(), String> {
-        same("order", &self.sale.order(&o, &event, order), &self.model.order(o, event, order))
     }
 
     fn look_at_what_is_due(&mut self, now: Time) -> Result<(), String> {
@@ -198,27 +181,9 @@ impl Pair {
     }
 
     fn look_at_everything(&mut self) -> Result<(), String> {
-        self.sale.check().map_err(|what| format!("the core's own check: {what}"))?;
         let now = self.now.max(self.sale.time());
         self.look_at_what_is_due(now)?;
-        same("position", &self.sale.position(), &self.model.position)?;
-        for ((organizer, id), event) in &self.model.events {
-            self.look_at_event(*organizer, *id)?;
-            for hold in event.holds.keys().chain(event.ended.keys()) {
-                self.look_at_hold(*organizer, *id, *hold, now)?;
-            }
-            for order in &event.orders {
-                self.look_at_order(*organizer, *id, order.code)?;
-            }
-        }
-        let sum = |of: fn(&crate::model::EventModel) -> usize| -> usize {
-            self.model.events.values().map(of).sum()
-        };
-        let counts = self.sale.counts();
-        same("number of holds", &counts.holds, &sum(|e| e.holds.len()))?;
-        same("number of orders", &counts.orders, &sum(|e| e.orders.len()))?;
-        same("number of payments", &counts.payments, &sum(|e| e.payments.len()))?;
-        same("number of customers", &counts.customers, &sum(|e| e.customers().len()))
+        compare(&self.sale, &self.model, now)
     }
 
     /// What went wrong, and the last commands for that event.
@@ -241,8 +206,66 @@ impl Pair {
     }
 }
 
+/// Compares all that can be seen of the core's state with the model.
+///
+/// # Errors
+/// Says what differs.
+pub fn compare(sale: &Sale, model: &Model, now: Time) -> Result<(), String> {
+    sale.check().map_err(|what| format!("the core's own check: {what}"))?;
+    same("position", &sale.position(), &model.position)?;
+    for ((organizer, id), event) in &model.events {
+        look_at_event(sale, model, *organizer, *id)?;
+        for hold in event.holds.keys().chain(event.ended.keys()) {
+            look_at_hold(sale, model, (*organizer, *id), *hold, now)?;
+        }
+        for order in &event.orders {
+            look_at_order(sale, model, (*organizer, *id), order.code)?;
+        }
+    }
+    let sum = |of: fn(&EventModel) -> usize| -> usize { model.events.values().map(of).sum() };
+    let counts = sale.counts();
+    same("number of events", &counts.events, &model.events.len())?;
+    same("number of holds", &counts.holds, &sum(|e| e.holds.len()))?;
+    same("number of orders", &counts.orders, &sum(|e| e.orders.len()))?;
+    same("number of payments", &counts.payments, &sum(|e| e.payments.len()))?;
+    same("number of customers", &counts.customers, &sum(|e| e.customers().len()))
+}
+
+fn look_at_event(sale: &Sale, model: &Model, organizer: Id, event: Id) -> Result<(), String> {
+    let core = sale.availability(&organizer, &event);
+    let expected = model.availability(organizer, event);
+    let seen = |v: &view::AvailabilityView| (v.state, v.definition.clone(), v.quotas.clone());
+    same("availability", &core.as_ref().map(seen), &expected.as_ref().map(seen))?;
+    let version = model.events.get(&(organizer, event)).map(|e| e.version);
+    same("version", &sale.event(&organizer, &event).map(|v| v.version), &version)
+}
+
+fn look_at_hold(
+    sale: &Sale,
+    model: &Model,
+    (organizer, event): (Id, Id),
+    hold: HoldId,
+    now: Time,
+) -> Result<(), String> {
+    let core = sale.hold(&organizer, &event, hold, now);
+    same("hold", &core, &model.hold(organizer, event, hold, now))
+}
+
+fn look_at_order(
+    sale: &Sale,
+    model: &Model,
+    (organizer, event): (Id, Id),
+    order: OrderCode,
+) -> Result<(), String> {
+    let core = sale.order(&organizer, &event, order);
+    same("order", &core, &model.order(organizer, event, order))
+}
+
 /// Applies the events to a fresh state, which must come to the same hash.
-fn replay(events: &[Event], hash: u128) -> Result<(), String> {
+///
+/// # Errors
+/// An event does not apply, or the hash is another.
+pub fn replay(events: &[Event], hash: u128) -> Result<(), String> {
     let mut sale = Sale::new();
     for (position, event) in (1..).zip(events) {
         sale.apply(position, event).map_err(|e| format!("replay, position {position}: {e}"))?;

@@ -1,4 +1,4 @@
-//! The core against the reference model, over a million commands.
+//! The core against the reference model and the auditor, over a million commands.
 //!
 //! `ONSALE_SEED=n` runs the history of one seed alone.
 
@@ -6,8 +6,10 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Mutex;
 
+use onsale_core::Event;
+use onsale_engine::audit::Auditor;
 use onsale_sim::coverage::{ANSWERS, Coverage};
-use onsale_sim::side_by_side;
+use onsale_sim::side_by_side::{self, SHARD, SHARDS};
 
 /// Commands in one history: short enough for the naive model.
 const COMMANDS: usize = 2_000;
@@ -22,6 +24,7 @@ fn the_core_answers_as_the_model_does() {
         let seed = seed.parse().expect("ONSALE_SEED is a number");
         let history = side_by_side::run(seed, COMMANDS).unwrap_or_else(|what| panic!("{what}"));
         println!("{:#?}", history.coverage);
+        audit(seed, &history.events);
         return;
     }
     let random = RandomState::new().build_hasher().finish() >> 16;
@@ -49,9 +52,23 @@ fn run_group(first: u64) {
     for seed in first..first + GROUP {
         let history = side_by_side::run(seed, COMMANDS).unwrap_or_else(|what| panic!("{what}"));
         coverage.merge(&history.coverage);
+        audit(seed, &history.events);
     }
     let missing = coverage.missing(ANSWERS);
     assert!(missing.is_empty(), "seeds from {first} never had {missing:?}: {coverage:#?}");
     let share = coverage.changes * 100 / coverage.commands;
     assert!(share >= 40, "seeds from {first}: only {share} % of the commands change something");
+}
+
+/// The auditor of journals keeps books of its own: a third reading of the rules.
+fn audit(seed: u64, events: &[Event]) {
+    let mut auditor = Auditor::new();
+    for idle in (0..SHARDS).filter(|shard| *shard != SHARD) {
+        auditor.record(idle, 1, &side_by_side::shard_started(idle));
+    }
+    for (position, event) in (1..).zip(events) {
+        auditor.record(SHARD, position, event);
+    }
+    let report = auditor.finish();
+    assert!(report.ok, "ONSALE_SEED={seed}: the audit finds {:#?}", report.findings);
 }

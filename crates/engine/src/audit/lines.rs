@@ -127,7 +127,8 @@ impl EventBook {
     }
 
     /// The first limit per customer that is broken when the customer has `more` times
-    /// these lines on top: its index, its number, what the customer would have.
+    /// these lines on top: its index, its number, what the customer would have. Limits
+    /// are over ticket types of the definition: lines of others do not count.
     pub(super) fn limit_broken(
         &self,
         customer: &str,
@@ -136,7 +137,10 @@ impl EventBook {
     ) -> Option<(usize, u32, i64)> {
         self.definition.limits.iter().enumerate().find_map(|(index, limit)| {
             let max = limit.per_customer?;
-            let covered = |line: &&Line| covers(&limit.ticket_types, &line.ticket_type);
+            let covered = |line: &&Line| {
+                covers(&limit.ticket_types, &line.ticket_type)
+                    && find_type(&self.definition, &line.ticket_type).is_some()
+            };
             let asked: i64 = lines.iter().filter(covered).map(|line| line.quantity).sum();
             let has = self.tickets_of(customer, &limit.ticket_types) + more * asked;
             (asked > 0 && has > i64::from(max)).then_some((index, max, has))
