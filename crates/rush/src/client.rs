@@ -101,6 +101,18 @@ impl Connection {
         Ok(Self { stream, input: vec![0; INPUT_BYTES], head: None, filled: 0 })
     }
 
+    /// Whether the server has spoken, or hung up, though nothing was asked. Costs
+    /// nothing as long as it has not.
+    pub(crate) fn is_ended(&self) -> bool {
+        let read = self.stream.try_read(&mut [0; 1]);
+        !matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Whether it has never had an answer.
+    pub(crate) fn is_new(&self) -> bool {
+        self.head.is_none()
+    }
+
     /// Sends one request and reads its answer of at most `max` bytes; [`Self::answer`]
     /// then has it. After an error the connection is of no more use.
     pub(crate) async fn exchange(&mut self, request: &[u8], max: usize) -> Result<(), Error> {

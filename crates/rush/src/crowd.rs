@@ -172,6 +172,12 @@ impl Crowd {
         }
     }
 
+    /// The buyer was not served after all, and is next.
+    pub(crate) fn give_back(&mut self, index: u32) {
+        self.buyers[index as usize].in_flight = false;
+        self.ready.push_front(index);
+    }
+
     /// Nobody begins anything new; who has a hold or an order finishes.
     pub(crate) fn close(&mut self) {
         self.closing = true;

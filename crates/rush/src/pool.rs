@@ -75,6 +75,8 @@ struct Shared {
     origin: Cell<Instant>,
     opened: Cell<usize>,
     failed: Cell<usize>,
+    /// Opened, and then closed by the server since it has enough.
+    turned_away: Cell<usize>,
     first_failure: RefCell<Option<Error>>,
     /// What the clock waits for, and what tells it that something is due before.
     armed_us: Cell<u64>,
@@ -93,6 +95,25 @@ impl Shared {
         let mut idle = self.idle.borrow_mut();
         let due = due.min(idle.len());
         idle.drain(..due).for_each(Waker::wake);
+    }
+
+    /// Takes a connection that the server does not want out of the pool; false: it is
+    /// the last one and stays.
+    fn retire(&self) -> bool {
+        let turned_away = self.turned_away.get() + 1;
+        let others = self.opened.get() > turned_away;
+        if others {
+            self.turned_away.set(turned_away);
+        }
+        others
+    }
+
+    /// The buyer goes to another connection.
+    fn pass_on(&self, buyer: u32) {
+        self.crowd.borrow_mut().give_back(buyer);
+        if let Some(idle) = self.idle.borrow_mut().pop_front() {
+            idle.wake();
+        }
     }
 
     /// The next buyer for a connection that has become free.
@@ -143,6 +164,7 @@ async fn rush(config: Config, progress: &mut dyn FnMut(&Live)) -> Result<Report>
         origin: Cell::new(Instant::now()),
         opened: Cell::new(0),
         failed: Cell::new(0),
+        turned_away: Cell::new(0),
         first_failure: RefCell::new(None),
         armed_us: Cell::new(u64::MAX),
         earlier: Notify::new(),
@@ -165,14 +187,14 @@ async fn rush(config: Config, progress: &mut dyn FnMut(&Live)) -> Result<Report>
     tasks.shutdown().await;
 
     let Ok(shared) = Rc::try_unwrap(shared) else { bail!("a task outlived the run") };
-    let Shared { target, crowd, opened, failed, .. } = shared;
+    let Shared { target, crowd, opened, failed, turned_away, .. } = shared;
     let mut run = Run {
         crowd: crowd.into_inner(),
         ended,
         wall,
         cpu,
-        sockets: opened.get(),
-        sockets_failed: failed.get(),
+        sockets: opened.get() - turned_away.get(),
+        sockets_failed: failed.get() + turned_away.get(),
         quotas_after: None,
         verification: None,
     };
@@ -223,14 +245,21 @@ async fn serve(shared: Rc<Shared>, gate: Rc<Semaphore>) {
     let mut request = Vec::with_capacity(512);
     loop {
         let buyer = shared.next().await;
+        let unwanted = connection.as_ref().is_some_and(|open| open.is_new() && open.is_ended());
+        if unwanted && shared.retire() {
+            return shared.pass_on(buyer);
+        }
         shared.crowd.borrow_mut().write_request(buyer, &mut request);
+        let was_new = connection.as_ref().is_none_or(Connection::is_new);
         let result = exchange(&shared, &mut connection, &request).await;
         let now_us = shared.now_us();
+        let mut turned_away = false;
         match (result, &connection) {
             (Ok(()), Some(open)) => {
                 let answer = open.answer();
                 shared.crowd.borrow_mut().answered(buyer, &answer, now_us);
                 if !answer.keep {
+                    turned_away = was_new && answer.status == 503;
                     connection = None;
                 }
             }
@@ -241,6 +270,9 @@ async fn serve(shared: Rc<Shared>, gate: Rc<Semaphore>) {
             }
         }
         shared.settle(now_us);
+        if turned_away && shared.retire() {
+            return;
+        }
     }
 }
 
@@ -252,12 +284,13 @@ async fn exchange(
     request: &[u8],
 ) -> Result<(), Error> {
     if let Some(open) = connection {
-        match try_once(&shared.target, open, request).await {
-            Err(error) if error.may_be_stale() => {
-                shared.crowd.borrow_mut().stats.reconnects += 1;
+        if !open.is_ended() {
+            match try_once(&shared.target, open, request).await {
+                Err(error) if error.may_be_stale() => {}
+                result => return result,
             }
-            result => return result,
         }
+        shared.crowd.borrow_mut().stats.reconnects += 1;
     }
     let new = connection.insert(open(&shared.target).await?);
     try_once(&shared.target, new, request).await

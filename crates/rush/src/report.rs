@@ -186,9 +186,9 @@ pub struct Report {
     pub buyers_arrived: u64,
     /// What became of them.
     pub fates: Fates,
-    /// Connections that were open at once.
+    /// Connections that were open at once and served.
     pub sockets: usize,
-    /// Connections that could not be opened at the start.
+    /// Connections that could not be opened, or that the server turned away.
     pub sockets_failed: usize,
     /// Requests repeated since the server had closed an idle connection.
     pub reconnects: u64,
@@ -400,7 +400,7 @@ fn warnings(run: &Run, config: &Config, cpu_percent: f64) -> Vec<String> {
         ));
     }
     if run.sockets_failed > 0 {
-        warnings.push(format!("{} connections could not be opened", run.sockets_failed));
+        warnings.push(format!("the server did not take {} more connections", run.sockets_failed));
     }
     if run.ended == Ended::ServerGone {
         warnings.push(format!(

@@ -23,6 +23,12 @@ pub(super) fn write(report: &Report, f: &mut fmt::Formatter<'_>) -> fmt::Result 
     write_latencies(report, f)?;
     write_counts(f, "refused", report.refusals.iter().map(|(k, v)| (k.as_str(), *v)))?;
     write_counts(f, "errors", report.errors.iter().map(|(k, v)| (*k, *v)))?;
+    if report.put_off > 0 {
+        row(f, "put off", &format!("{} answers said \"later\"", group(report.put_off)))?;
+    }
+    if report.reconnects > 0 {
+        row(f, "reconnects", &group(report.reconnects))?;
+    }
     let problems = report.verification.iter().flat_map(|v| &v.problems);
     for problem in problems {
         row(f, "wrong", problem)?;

@@ -173,6 +173,17 @@ fn broken_connections_lose_nothing() {
 }
 
 #[test]
+fn connections_that_the_server_does_not_want_leave_the_pool() {
+    let shop = Shop::open(Script { connections_max: Some(5), ..script() });
+    let report = rush(config(&shop));
+    assert_clean(&report);
+    // One may have been taken by the question what is for sale, which is closed by then.
+    assert!((4..=5).contains(&report.sockets), "{report}");
+    assert_eq!(report.sockets + report.sockets_failed, 20, "{report}");
+    assert!(report.errors.is_empty(), "{report}");
+}
+
+#[test]
 fn a_server_that_dies_ends_the_rush_with_a_report() {
     // Sixty holds and at least twenty claims: some orders were acknowledged.
     let shop = Shop::open(Script { die_after: Some(100), ..script() });

@@ -41,6 +41,8 @@ pub struct Script {
     pub cut_every: Option<u64>,
     /// Answers every n-th POST with 503.
     pub busy_every: Option<u64>,
+    /// Turns away connections beyond so many.
+    pub connections_max: Option<usize>,
     /// At the n-th POST the whole shop stands still for so long.
     pub stall: Option<(u64, Duration)>,
     /// Is gone after so many POSTs.
@@ -64,6 +66,7 @@ struct Order {
 #[derive(Default)]
 struct State {
     script: Script,
+    connections: usize,
     posts: u64,
     answers: u64,
     holds: HashMap<String, (Instant, u64, i64)>,
@@ -146,6 +149,19 @@ async fn read_request(stream: &mut TcpStream, input: &mut Vec<u8>) -> Option<Req
 }
 
 async fn serve(mut stream: TcpStream, state: Rc<RefCell<State>>, death: Rc<Notify>) {
+    let most = state.borrow().script.connections_max;
+    if most.is_some_and(|most| state.borrow().connections >= most) {
+        let no =
+            b"HTTP/1.1 503 x\r\nRetry-After: 0\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+        let _ = stream.write_all(no).await;
+        return;
+    }
+    state.borrow_mut().connections += 1;
+    answer_all(stream, &state, &death).await;
+    state.borrow_mut().connections -= 1;
+}
+
+async fn answer_all(mut stream: TcpStream, state: &RefCell<State>, death: &Notify) {
     let mut input = Vec::new();
     while let Some(request) = read_request(&mut stream, &mut input).await {
         let (script, answers, (status, body)) = {
