@@ -141,7 +141,7 @@ fn begin_term(storage: &Arc<dyn Storage>, options: &Options, plan: &Plan) -> Res
     // Names that an earlier run gave may be in memory only.
     storage.sync().map_err(Error::io("sync", "the folder"))?;
     let (kept, tail) = plan.split();
-    let tail_bytes: u64 = tail.iter().map(|batch| u64::from(batch.found.batch_bytes)).sum();
+    let tail_bytes: u64 = tail.iter().map(|batch| batch.found.batch_bytes).sum();
     let length = options.segment_bytes.max(tail_bytes + BLOCK_BYTES as u64);
     let mut spares = take_spares(&**storage, plan, options.segment_bytes, length)?;
     let segment = match spares.pop_front() {

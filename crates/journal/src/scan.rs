@@ -23,7 +23,7 @@ pub(crate) struct Found {
     pub offset: u64,
     pub first: u64,
     pub count: u32,
-    pub batch_bytes: u32,
+    pub batch_bytes: u64,
     /// Chain before and after it.
     pub previous: u32,
     pub chain: u32,
@@ -37,7 +37,7 @@ impl Found {
     }
 
     pub(crate) fn end(&self) -> u64 {
-        self.offset + u64::from(self.batch_bytes)
+        self.offset + self.batch_bytes
     }
 }
 
@@ -143,7 +143,7 @@ fn scan_block(
             offset,
             first: header.first,
             count: header.count,
-            batch_bytes: header.batch_bytes() as u32,
+            batch_bytes: header.batch_bytes() as u64,
             previous: header.previous,
             chain: header.chain(),
             whole: header.is_whole(batch),

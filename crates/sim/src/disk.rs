@@ -149,21 +149,19 @@ impl FaultyDisk {
     }
 
     /// The disk after the process was killed: all that was seen is still seen, and what is not
-    /// safe still is not. This one can't be used any more.
+    /// safe still is not. It has nothing to do any more with this one, which goes on.
     #[must_use]
     pub fn restart(&self) -> FaultyDisk {
-        let mut state = self.state();
-        let mut next = state.clone();
-        state.stopped = true;
+        let mut next = self.state().clone();
         (next.calls, next.fault, next.stopped) = (0, None, false);
         FaultyDisk::from(next)
     }
 
-    /// The disk after the power went. This one can't be used any more.
+    /// A disk as it may be after the power went now: another one with each call. It has
+    /// nothing to do any more with this one, which goes on.
     #[must_use]
     pub fn power_loss(&self) -> FaultyDisk {
         let mut state = self.state();
-        state.stopped = true;
         let State { rng, safe_names, changes, .. } = &mut *state;
         let mut names = safe_names.clone();
         let mood = Mood::any(rng);
@@ -456,8 +454,8 @@ impl File for FaultyFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.disk.state();
         let call = state.call();
-        let grows = (offset + bytes.len() as u64)
-            .saturating_sub(state.contents[self.id].seen.len() as u64);
+        let grows =
+            (offset + bytes.len() as u64).saturating_sub(state.contents[self.id].seen.len() as u64);
         if state.used_bytes().saturating_add(grows) > state.room_bytes {
             return Err(io::ErrorKind::StorageFull.into());
         }

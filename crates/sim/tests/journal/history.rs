@@ -16,7 +16,7 @@ pub fn options(segment_bytes: u64) -> Options {
 }
 
 /// What was appended, and how much of it may not be lost any more.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct History {
     pub records: Vec<Vec<u8>>,
     /// The highest position that was said to be durable.
@@ -43,13 +43,14 @@ impl History {
         segment_bytes: u64,
     ) -> Result<Result<Opened, Error>, String> {
         let mut found: Vec<Vec<u8>> = Vec::new();
-        let opened = open(Arc::new(disk.clone()), options(segment_bytes), &mut |position, record| {
-            found.push(record.to_vec());
-            match position == found.len() as u64 {
-                true => Ok(()),
-                false => Err(format!("position {position} comes as number {}", found.len())),
-            }
-        });
+        let opened =
+            open(Arc::new(disk.clone()), options(segment_bytes), &mut |position, record| {
+                found.push(record.to_vec());
+                match position == found.len() as u64 {
+                    true => Ok(()),
+                    false => Err(format!("position {position} comes as number {}", found.len())),
+                }
+            });
         let opened = match opened {
             Ok(opened) => opened,
             Err(Error::Replay { detail, .. }) => return Err(detail),
@@ -61,7 +62,9 @@ impl History {
         if found.len() > self.records.len() || found != self.records[..found.len()] {
             return Err("there are other records than those appended".to_owned());
         }
-        if opened.last_position != found.len() as u64 || opened.writer.durable() != opened.last_position {
+        if opened.last_position != found.len() as u64
+            || opened.writer.durable() != opened.last_position
+        {
             return Err("the log is longer or shorter than what was replayed".to_owned());
         }
         self.records = found;
@@ -73,7 +76,8 @@ impl History {
     /// Compares what a reader gives with what is durable.
     pub fn check_reader(&self, reader: &Reader) -> Result<(), String> {
         let mut found = Vec::new();
-        let read = reader.read(0, usize::MAX, usize::MAX, &mut |_, record| found.push(record.to_vec()));
+        let read =
+            reader.read(0, usize::MAX, usize::MAX, &mut |_, record| found.push(record.to_vec()));
         match read {
             Err(Error::Io { .. }) => Ok(()),
             Err(error) => Err(error.to_string()),
@@ -130,8 +134,7 @@ pub fn drive(
 
 /// Appends a command of a few records, where it fits.
 fn append(writer: &mut Writer, history: &mut History, rng: &mut Rng, bytes_max: usize) {
-    let records: Vec<_> =
-        (0..1 + rng.below(3)).map(|_| history.make(rng, bytes_max)).collect();
+    let records: Vec<_> = (0..1 + rng.below(3)).map(|_| history.make(rng, bytes_max)).collect();
     let bytes = records.iter().map(|record| record.len() + RECORD_OVERHEAD_BYTES).sum();
     if writer.room() == Room::None || !writer.fits(bytes) {
         return;
