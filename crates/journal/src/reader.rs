@@ -259,3 +259,6 @@ pub(crate) fn read_batch(
         false => Err(damaged("the payload does not fit its checksum")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -258,3 +258,6 @@ fn give_back_unwritten(storage: &dyn Storage, plan: &mut Plan) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
