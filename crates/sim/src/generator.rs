@@ -40,7 +40,7 @@ pub struct Generator {
 /// A planned step.
 enum Scripted {
     /// This action for this event.
-    Do((Id, Id), Action),
+    Do((Id, Id), Box<Action>),
     /// Time passes, in microseconds.
     Wait(i64),
     /// The timers stop, or run again.
@@ -128,7 +128,7 @@ impl Generator {
     fn scripted(&mut self) -> Option<((Id, Id), Action)> {
         loop {
             match self.script.pop_front()? {
-                Scripted::Do(subject, action) => return Some((subject, action)),
+                Scripted::Do(subject, action) => return Some((subject, *action)),
                 Scripted::Wait(us) => self.now.0 += us,
                 Scripted::TimersLate(late) => self.timers_late = late,
             }

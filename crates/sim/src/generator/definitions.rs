@@ -61,7 +61,7 @@ pub(super) fn currency(code: &str) -> Currency {
 impl Generator {
     pub(super) fn first_definition(&mut self) -> Action {
         let mut definition = plain_definition();
-        definition.sale_group = id(*self.rng.pick(&["group", "gala", "fair"]));
+        definition.sale_group = id(self.rng.pick::<&str>(&["group", "gala", "fair"]));
         definition.hold_seconds = self.hold_seconds();
         definition.payment_seconds = self.payment_seconds();
         definition.sale = self.window();
@@ -135,8 +135,8 @@ impl Generator {
                 definition.payment_seconds = self.payment_seconds();
             }
             _ => match self.rng.below(4) {
-                0 => definition.currency = currency(*self.rng.pick(&["EUR", "JPY"])),
-                1 => definition.sale_group = id(*self.rng.pick(&["group", "gala"])),
+                0 => definition.currency = currency(self.rng.pick::<&str>(&["EUR", "JPY"])),
+                1 => definition.sale_group = id(self.rng.pick::<&str>(&["group", "gala"])),
                 2 => definition.name.push('!'),
                 _ => {}
             },

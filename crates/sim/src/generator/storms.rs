@@ -77,28 +77,34 @@ impl Generator {
         }
     }
 
-    /// Holds of several durations fall due at the same instant, extended ones among them.
+    /// Holds of several durations fall due at the same instant, an extended one among
+    /// them. The shortest duration is the first there is, so that an order by age of
+    /// the duration would show.
     fn storm_of_ties(&mut self) {
         let subject = (id("south"), id("ties"));
         let mut definition = plain_definition();
-        definition.quotas[0].capacity = Some(9);
-        let mut first = None;
-        for hold_seconds in [20, 10, 5] {
+        definition.quotas[0].capacity = Some(12);
+        let mut extended = None;
+        for (hold_seconds, wait) in [(5, 0), (20, 10), (10, 5), (5, 3)] {
             definition.hold_seconds = hold_seconds;
-            let (definition, new) = (Box::new(definition.clone()), first.is_none());
-            let expects = if new { Expects::Unsaid } else { Expects::Any };
+            let (definition, expects) = (Box::new(definition.clone()), Expects::Any);
+            let expects = if wait == 0 { Expects::Unsaid } else { expects };
             self.plan(subject, Action::DefineEvent { definition, expects });
             let (state, expects) = (EventState::Open, Expects::Any);
             self.plan(subject, Action::SetState { state, expects });
-            for n in 0..2 {
-                let (hold, items) = (self.new_hold(), one_line(1 + n));
+            for quantity in [1, 2] {
+                let (hold, items) = (self.new_hold(), one_line(quantity));
                 self.plan(subject, Action::PlaceHold { hold, customer: customer(0), items });
-                let hold = *first.get_or_insert(hold);
-                if hold_seconds == 5 && n == 0 {
-                    self.plan(subject, Action::ExtendHold { hold });
+                match (hold_seconds, wait, quantity) {
+                    (20, _, 1) => extended = Some(hold),
+                    (5, 3, 1) => {
+                        let hold = extended.expect("it was placed before");
+                        self.plan(subject, Action::ExtendHold { hold });
+                    }
+                    _ => {}
                 }
             }
-            self.script.push_back(Scripted::Wait(i64::from(hold_seconds.div_ceil(2)) * SECOND));
+            self.script.push_back(Scripted::Wait(wait * SECOND));
         }
         self.script.push_back(Scripted::TimersLate(true));
         self.script.push_back(Scripted::Wait(2 * SECOND));
@@ -161,7 +167,7 @@ impl Generator {
     }
 
     fn plan(&mut self, subject: (Id, Id), action: Action) {
-        self.script.push_back(Scripted::Do(subject, action));
+        self.script.push_back(Scripted::Do(subject, Box::new(action)));
     }
 }
 

@@ -49,7 +49,7 @@ impl EventModel {
         if payments >= PAYMENTS_PER_ORDER_MAX as usize {
             return Err(Refusal::TooManyPayments);
         }
-        let outcome = self.outcome_of_payment(world, order);
+        let outcome = self.outcome_of_payment(order);
         self.pay(world.next_position, code, reference, amount, outcome);
         let provider = Provider::External;
         Ok(Step::Facts(vec![Fact::PaymentRecorded(PaymentRecorded {
@@ -64,32 +64,31 @@ impl EventModel {
     }
 
     /// What becomes of a payment of the exact amount.
-    fn outcome_of_payment(&self, world: &World, order: &OrderModel) -> PaymentOutcome {
+    fn outcome_of_payment(&self, order: &OrderModel) -> PaymentOutcome {
         let due_back = PaymentOutcome::RefundDue;
         match order.state {
             OrderState::AwaitingPayment => PaymentOutcome::Applied,
             OrderState::Confirmed => due_back(RefundReason::AlreadyPaid),
-            OrderState::Cancelled(CancelReason::Unpaid) => {
-                self.outcome_of_late_payment(world, order)
-            }
+            OrderState::Cancelled(CancelReason::Unpaid) => self.outcome_of_late_payment(order),
             OrderState::Cancelled(_) => due_back(RefundReason::Cancelled),
         }
     }
 
     /// The order comes back if the customer may still have it and its stock is free.
-    fn outcome_of_late_payment(&self, world: &World, order: &OrderModel) -> PaymentOutcome {
+    fn outcome_of_late_payment(&self, order: &OrderModel) -> PaymentOutcome {
         let due_back = PaymentOutcome::RefundDue;
         if self.check_customer_limits(order.customer, &order.lines).is_err() {
             return due_back(RefundReason::LimitReached);
         }
-        match self.has_stock_for(&order.lines, world.now) {
+        match self.has_stock_for(&order.lines) {
             true => PaymentOutcome::Reinstated,
             false => due_back(RefundReason::StockGone),
         }
     }
 
-    /// Whether all of this is still sold here and free now.
-    fn has_stock_for(&self, lines: &Lines, _now: Time) -> bool {
+    /// Whether all of this is still sold here and free now. Holds that are due but have not
+    /// ended still keep their stock from it.
+    fn has_stock_for(&self, lines: &Lines) -> bool {
         let known = lines.iter().all(|line| self.ticket_type(line.ticket_type).is_some());
         known && self.is_stocked(lines, &[].into()).is_ok()
     }

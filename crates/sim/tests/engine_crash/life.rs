@@ -137,8 +137,9 @@ impl Log {
         let last = records.len() as u64;
         let kept = self.steps.iter().take_while(|step| step.last_position <= last).count();
         // What the timer did is many commands: some may be kept, others not.
-        let timer = |step: &&mut Step| matches!(step.cause, Cause::Timer);
-        if let Some(step) = self.steps.get_mut(kept).filter(|step| timer(&step)) {
+        if let Some(step) = self.steps.get_mut(kept)
+            && matches!(step.cause, Cause::Timer)
+        {
             step.last_position = last;
             self.steps.truncate(kept + 1);
         } else {
