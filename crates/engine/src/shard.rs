@@ -318,23 +318,28 @@ impl<T> Shard<T> {
         if self.stopped.is_some() {
             return Some(Answer::Unavailable(Unavailable::Stopped));
         }
-        match self.writer.room() {
-            Room::All => {}
-            Room::Essential if is_essential(&command.action) => {}
-            Room::Essential | Room::None => {
-                return Some(Answer::Unavailable(Unavailable::StorageFull));
-            }
-        }
         let now = now.max(self.sale.time());
         match self.sale.decide(command, now) {
             Err(refusal) => Some(Answer::Refused(refusal)),
             Ok(Decision::Unchanged) => Some(Answer::Unchanged),
             Ok(Decision::Repeated { position }) => Some(Answer::Repeated { position }),
+            // Only what would change something needs room: a repeated command still gets its answer.
+            Ok(Decision::Change(_)) if !self.has_room_for(&command.action) => {
+                Some(Answer::Unavailable(Unavailable::StorageFull))
+            }
             Ok(Decision::Change(events)) => match self.record(events) {
                 Ok(fact) => Some(Answer::Done(Box::new(fact))),
                 Err(NoRoom::UntilNextBatch) => None,
                 Err(NoRoom::Ever) => Some(Answer::Unavailable(Unavailable::TooLarge)),
             },
+        }
+    }
+
+    fn has_room_for(&self, action: &Action) -> bool {
+        match self.writer.room() {
+            Room::All => true,
+            Room::Essential => is_essential(action),
+            Room::None => false,
         }
     }
 
