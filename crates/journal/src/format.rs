@@ -36,7 +36,7 @@
 //! | 96 | 4 | count | records |
 //! | 100 | 4 | payload bytes | length of the payload |
 //! | 104 | 4 | payload CRC | over the payload |
-//! | 108 | 2 | record form | what the records hold, for their reader (reserved, 0) |
+//! | 108 | 2 | record form | what the records hold, for those who decode them (reserved, 0; ignored here) |
 //! | 110 | 18 | reserved | written as zero, ignored |
 //!
 //! The payload is `count` records, each a length of 4 bytes and so many bytes. Record `i`, from 0, has

@@ -5,6 +5,11 @@
 //! it: what may have been acknowledged is kept and made durable again before anything new is
 //! written, what can't have been is cut, and damage in between stops the start.
 //! [`mod@format`] says what every byte on the disk means.
+//!
+//! What is left: a single batch at the very end of the log that rots after it was synced and before
+//! anything, a mark at least, is written after it looks like one that was cut short, and is cut. And
+//! a file system that copies on write may run out of room within a segment that it has given: the
+//! write then fails like any other, and the writer stops.
 
 mod error;
 pub mod format;
