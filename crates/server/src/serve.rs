@@ -20,7 +20,7 @@ use crate::shards::{Driver, Shards, wall_time};
 /// How often the key file is looked at.
 const KEYS_EVERY: Duration = Duration::from_secs(1);
 /// File descriptors that are not for connections: journals, listeners, the like.
-const DESCRIPTORS_BESIDE: u64 = 1_000;
+const DESCRIPTORS_BESIDE: u64 = 500;
 
 /// A server at work.
 pub struct Server {
@@ -185,21 +185,15 @@ fn confine(cores: &[CoreId]) -> anyhow::Result<()> {
     rustix::thread::sched_setaffinity(None, &set).context("cannot keep to the cores")
 }
 
-/// Lets the process open as many files as it may, and warns where that is too few.
-fn raise_descriptors(connections: usize) {
+/// Lets the process open as many files as it may; how many connections that is.
+fn connections_allowed() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, wanted) {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
     let open_max = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    if open_max < connections as u64 + DESCRIPTORS_BESIDE {
-        tracing::warn!(
-            connections,
-            open_max,
-            "limits.connections is more than the open files of this process allow"
-        );
-    }
+    usize::try_from(open_max.saturating_sub(DESCRIPTORS_BESIDE)).unwrap_or(usize::MAX).max(1)
 }
 
 /// Runs a server until it is told to stop by SIGTERM or SIGINT.
@@ -208,13 +202,15 @@ fn raise_descriptors(connections: usize) {
 /// It could not start, or did not end cleanly.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     let key = std::env::var("ONSALE_KEY").ok();
-    raise_descriptors(config.limits.connections);
+    let mut config = config.clone();
+    let allowed = connections_allowed();
+    config.limits.connections = config.limits.connections.min(allowed);
     let cores = cores(config.cores)?;
     // All threads are made from this one and inherit it: the server works on its
     // cores and on no other.
     confine(&cores)?;
-    let server = Server::start(config, key.as_deref(), &cores)?;
-    tell_start(config, &server);
+    let server = Server::start(&config, key.as_deref(), &cores)?;
+    tell_start(&config, &server);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let signal = wait_for_signal().await?;
@@ -251,6 +247,7 @@ fn tell_start(config: &Config, server: &Server) {
         address = %server.address,
         data = %config.data.display(),
         cores = config.cores,
+        connections_max = config.limits.connections,
         shards = server.api.shards.count(),
         "serving"
     );
