@@ -168,7 +168,7 @@ fn open_shard<T>(
         sale.apply(position, &event).map_err(|e| e.to_string())
     })
     .map_err(|source| Error::Journal { shard, source })?;
-    Ok(Shard::new(sale, opened.writer, opened.reader))
+    Ok(Shard::new(sale, opened))
 }
 
 fn failed(path: &Path, detail: &dyn std::fmt::Display) -> Error {

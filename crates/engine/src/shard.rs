@@ -14,7 +14,7 @@ use onsale_core::{
     Action, CodeKey, Command, CommandStamp, Decision, Event, Fact, HoldId, Id, OrderCode, Refusal,
     Sale, Time,
 };
-use onsale_journal::{Reader, Room, SpareDone, SpareJob, WriteDone, WriteJob, Writer};
+use onsale_journal::{Opened, Reader, Room, SpareDone, SpareJob, WriteDone, WriteJob, Writer};
 
 /// What a record costs in a batch beside its own bytes, at most.
 const RECORD_OVERHEAD_BYTES: usize = 8;
@@ -207,27 +207,35 @@ pub struct Shard<T> {
     sale: Sale,
     writer: Writer,
     reader: Reader,
+    /// What the journal remarked when it was opened.
+    notes: Vec<String>,
     waiting: VecDeque<(T, Reply)>,
-    /// A command whose events do not fit into the open batch: it goes first into the next.
+    /// A command that waits: for the next batch, since its events do not fit into the open
+    /// one, or for a spare segment.
     deferred: Option<(Box<Command>, T)>,
     encoded: Vec<u8>,
     lengths: Vec<usize>,
     due: Vec<(Subject, Action)>,
+    /// Whether a spare segment is being made.
+    preparing: bool,
     stopped: Option<String>,
 }
 
 impl<T> Shard<T> {
     /// A shard over a state and the journal that it was replayed from.
-    pub(crate) fn new(sale: Sale, writer: Writer, reader: Reader) -> Shard<T> {
+    pub(crate) fn new(sale: Sale, opened: Opened) -> Shard<T> {
+        let Opened { writer, reader, notes, .. } = opened;
         Shard {
             sale,
             writer,
             reader,
+            notes,
             waiting: VecDeque::new(),
             deferred: None,
             encoded: Vec::new(),
             lengths: Vec::new(),
             due: Vec::new(),
+            preparing: false,
             stopped: None,
         }
     }
@@ -258,6 +266,12 @@ impl<T> Shard<T> {
         }
     }
 
+    /// What the journal remarked when it was opened: foreign files, a tail that was cut.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     /// The state, for checks and listings. It may hold what is not durable yet.
     #[must_use]
     pub fn sale(&self) -> &Sale {
@@ -281,7 +295,8 @@ impl<T> Shard<T> {
         }
     }
 
-    /// Whether it takes requests now; if not, it will after the next [`Shard::seal`].
+    /// Whether it takes requests now; if not, it will after the next [`Shard::seal`] or
+    /// [`Shard::prepared`].
     #[must_use]
     pub fn ready(&self) -> bool {
         self.deferred.is_none()
@@ -313,7 +328,7 @@ impl<T> Shard<T> {
         self.waiting.push_back((ticket, Reply { position, answer }));
     }
 
-    /// Decides, records and applies; none where the open batch has no room for it.
+    /// Decides, records and applies; none where the command has to wait for room.
     fn command(&mut self, now: Time, command: &Command) -> Option<Answer> {
         if self.stopped.is_some() {
             return Some(Answer::Unavailable(Unavailable::Stopped));
@@ -325,7 +340,9 @@ impl<T> Shard<T> {
             Ok(Decision::Repeated { position }) => Some(Answer::Repeated { position }),
             // Only what would change something needs room: a repeated command still gets its answer.
             Ok(Decision::Change(_)) if !self.has_room_for(&command.action) => {
-                Some(Answer::Unavailable(Unavailable::StorageFull))
+                // While a spare is being made the disk is not full, only slower than we are.
+                let full = Answer::Unavailable(Unavailable::StorageFull);
+                (!self.preparing).then_some(full)
             }
             Ok(Decision::Change(events)) => match self.record(events) {
                 Ok(fact) => Some(Answer::Done(Box::new(fact))),
@@ -437,10 +454,15 @@ impl<T> Shard<T> {
     /// where nothing is open. A command that waited for room goes into the batch after it.
     pub fn seal(&mut self, now: Time) -> Option<WriteJob> {
         let job = self.writer.seal()?;
+        self.retry(now);
+        Some(job)
+    }
+
+    /// Takes the command that waited for room.
+    fn retry(&mut self, now: Time) {
         if let Some((command, ticket)) = self.deferred.take() {
             self.submit(now, Request::Command(command), ticket);
         }
-        Some(job)
     }
 
     /// A mark that says how far the log is durable, to be written when the shard falls idle.
@@ -482,15 +504,20 @@ impl<T> Shard<T> {
 
     /// A spare segment to make, for another helper thread.
     pub fn prepare(&mut self) -> Option<SpareJob> {
-        self.writer.prepare()
+        let job = self.writer.prepare();
+        self.preparing |= job.is_some();
+        job
     }
 
     /// Takes the result of a spare segment.
     ///
     /// # Errors
     /// Why there is none (the disk is full, most likely), for the log.
-    pub fn prepared(&mut self, done: SpareDone) -> Result<(), onsale_journal::Error> {
-        self.writer.prepared(done)
+    pub fn prepared(&mut self, now: Time, done: SpareDone) -> Result<(), onsale_journal::Error> {
+        self.preparing = false;
+        let result = self.writer.prepared(done);
+        self.retry(now);
+        result
     }
 
     /// Why it has stopped, if it has.

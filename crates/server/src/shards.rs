@@ -107,6 +107,9 @@ impl Shards {
         let (mut shared, mut drivers) = (Vec::new(), Vec::new());
         for shard in opened {
             directory.add(shard.info().shard, shard.sale());
+            for note in shard.notes() {
+                tracing::warn!(shard = shard.info().shard, note, "the journal was opened");
+            }
             let (queue, requests) = mpsc::channel(QUEUE_MAX);
             let (durable, durable_seen) = watch::channel(shard.info().reader.durable());
             let figures = Arc::new(Mutex::new(Figures::default()));

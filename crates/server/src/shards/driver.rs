@@ -191,7 +191,8 @@ impl Driver {
 
     fn prepared(&mut self, done: SpareDone) {
         self.preparing = false;
-        if let Err(error) = self.parts.shard.prepared(done) {
+        let now = self.now();
+        if let Err(error) = self.parts.shard.prepared(now, done) {
             self.prepare_at = Instant::now() + SPARE_RETRY;
             let shard = self.parts.shard.info().shard;
             tracing::warn!(shard, %error, "no spare segment: without room, sales will be refused");

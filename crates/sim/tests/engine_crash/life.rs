@@ -222,7 +222,7 @@ impl Life {
                 1..=9 => self.seal(log)?,
                 10..=19 => self.finish(log)?,
                 20..=22 => self.mark(),
-                23..=29 => self.prepare(rng),
+                23..=29 => self.prepare(log, rng)?,
                 _ => {}
             }
             if self.shard.ready() && self.shard.stopped().is_none() {
@@ -232,6 +232,7 @@ impl Life {
             } else {
                 self.finish(log)?;
                 self.seal(log)?;
+                self.prepare(log, rng)?;
             }
         }
         self.finish(log)?;
@@ -285,6 +286,11 @@ impl Life {
         }
         let before = self.shard.sale().position();
         self.write = self.shard.seal(log.now);
+        self.retried(log, before)
+    }
+
+    /// The command that waited for room may have been taken.
+    fn retried(&mut self, log: &mut Log, before: u64) -> Result<(), String> {
         match self.deferred.take() {
             Some((ticket, command)) if self.shard.ready() => {
                 self.expect(log, ticket, command, before)
@@ -314,15 +320,18 @@ impl Life {
     }
 
     /// A spare segment is made while other things go on.
-    fn prepare(&mut self, rng: &mut Rng) {
+    fn prepare(&mut self, log: &mut Log, rng: &mut Rng) -> Result<(), String> {
         match self.spare.take() {
             None => self.spare = self.shard.prepare(),
             Some(job) if rng.percent(70) => {
+                let before = self.shard.sale().position();
                 // Without a spare the shard says that the disk is full.
-                let _ = self.shard.prepared(job.run());
+                let _ = self.shard.prepared(log.now, job.run());
+                return self.retried(log, before);
             }
             job => self.spare = job,
         }
+        Ok(())
     }
 
     /// Runs the timer until nothing is due any more.
