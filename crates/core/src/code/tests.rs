@@ -1,3 +1,5 @@
+//! Known codes, and proofs that none comes twice.
+
 use super::*;
 
 const KEY: CodeKey = CodeKey([

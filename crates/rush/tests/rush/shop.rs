@@ -205,7 +205,8 @@ impl State {
         if let Some((at, time)) = self.script.stall
             && at == self.posts
         {
-            std::thread::sleep(time);
+            // The stall is what the test is about, not a wait for something.
+            std::thread::park_timeout(time);
         }
         if self.script.busy_every.is_some_and(|n| self.posts.is_multiple_of(n)) {
             return (503, json!({"type": "https://x.example/problems/overloaded"}));

@@ -1,3 +1,5 @@
+//! The command line by itself: help and exit codes.
+
 use clap::CommandFactory as _;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The configuration: defaults, order of sources, and what is refused.
+
 use super::*;
 
 fn resolve(file: &str, environment: &[(&str, &str)], flags: &Flags) -> Result<Config, Error> {

@@ -1,3 +1,5 @@
+//! The metrics as a scraper reads them.
+
 use super::*;
 
 #[test]

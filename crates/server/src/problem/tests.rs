@@ -1,3 +1,5 @@
+//! Problems: their names, statuses and form.
+
 use onsale_core::catalogue::{DefinitionRule, InvalidDefinition};
 use onsale_core::{EventState, Refusal, Time};
 
