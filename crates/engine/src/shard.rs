@@ -427,7 +427,8 @@ impl<T> Shard<T> {
     }
 
     /// Ends up to [`DUE_PER_SLICE_MAX`] holds and orders whose time is over. Returns
-    /// whether more may be due.
+    /// whether more may be due and there may be room for it: where the open batch is full it
+    /// has to be sealed first.
     pub fn expire(&mut self, now: Time) -> bool {
         if self.stopped.is_some() || self.deferred.is_some() || self.writer.room() == Room::None {
             return false;
@@ -435,7 +436,7 @@ impl<T> Shard<T> {
         let now = now.max(self.sale.time());
         let mut due = std::mem::take(&mut self.due);
         self.sale.due(now, DUE_PER_SLICE_MAX, &mut due);
-        let more = due.len() == DUE_PER_SLICE_MAX;
+        let mut more = due.len() == DUE_PER_SLICE_MAX;
         for (subject, action) in due.drain(..) {
             let Subject { organizer, event } = subject;
             let command = Command { stamp: UNSENT, organizer, event, action };
@@ -443,6 +444,7 @@ impl<T> Shard<T> {
             if let Ok(Decision::Change(events)) = self.sale.decide(&command, now)
                 && self.record(events).is_err()
             {
+                more = false;
                 break;
             }
         }
