@@ -66,6 +66,10 @@ impl Folder {
         let lock = onsale_journal::lock_folder(path).map_err(|e| failed(path, &e))?;
         let identity = match Folder::identity(path)? {
             Some(identity) => identity,
+            // It is made before any shard is: to make another would be to sell beside what is there.
+            None if Folder::shard_path(path, 0).exists() => {
+                return Err(failed(&path.join(FILE), &"is gone, though there are shards"));
+            }
             None => make(path, Identity { log: seeds.log, shards })?,
         };
         Ok(Folder { path: path.to_owned(), identity, _lock: lock })
@@ -122,7 +126,8 @@ impl Folder {
 /// record, with the secret that the others have.
 ///
 /// # Errors
-/// A journal is damaged or can't be opened.
+/// A journal is damaged or can't be opened; or one holds nothing though another has been at
+/// work, which none is before all have their first record.
 pub fn open_shards<T>(
     identity: Identity,
     segment_bytes: u64,
@@ -136,8 +141,13 @@ pub fn open_shards<T>(
     }
     let known = shards.iter().find(|s: &&Shard<T>| s.sale().position() > 0);
     let key = known.map_or(key, |s| s.sale().key());
+    let at_work = shards.iter().any(|s| s.sale().position() > 1);
     for (number, shard) in (0..).zip(&mut shards) {
         if shard.sale().position() == 0 {
+            if at_work {
+                let detail = "is gone, with all that came after it: others are there".to_owned();
+                return Err(Error::FirstRecord { shard: number, detail });
+            }
             let Identity { log, shards } = identity;
             let generation = FIRST_GENERATION;
             let started = ShardStarted { log, shard: number, shards, key, generation };

@@ -102,3 +102,33 @@ fn the_timer_says_that_there_is_more_only_while_there_is_room_for_it() {
     }
     assert!(batches > 1, "all fit into one batch: the test shows nothing");
 }
+
+#[test]
+fn a_shard_that_is_lost_is_not_made_anew() {
+    let data = tempfile::tempdir().expect("a folder");
+    let folder = Folder::open(data.path(), 2, &SEEDS).expect("it opens");
+    drop(open(&folder));
+    let second = Folder::shard_path(data.path(), 1);
+    // Nothing was sold yet: a first start that was interrupted looks like this.
+    std::fs::remove_dir_all(&second).expect("it was there");
+    let mut shards = open(&folder);
+    place_holds(&mut shards[0], 1);
+    sync(&mut shards[0], BEGIN);
+    drop(shards);
+    std::fs::remove_dir_all(&second).expect("it was there");
+    let opened = folder.shards::<()>(SEGMENT_BYTES, &SEEDS, BEGIN);
+    let error = opened.err().expect("what the shard held is lost").to_string();
+    assert!(error.starts_with("shard 1: its first record is gone"), "{error}");
+}
+
+#[test]
+fn a_folder_that_lost_its_own_file_is_not_made_anew() {
+    let data = tempfile::tempdir().expect("a folder");
+    let folder = Folder::open(data.path(), 2, &SEEDS).expect("it opens");
+    drop(open(&folder));
+    drop(folder);
+    std::fs::remove_file(data.path().join("onsale.log")).expect("it was there");
+    let error = Folder::open(data.path(), 2, &SEEDS).err().expect("it is lost").to_string();
+    assert!(error.ends_with("onsale.log: is gone, though there are shards"), "{error}");
+    assert!(!data.path().join("onsale.log").exists());
+}
