@@ -218,6 +218,8 @@ pub struct Shard<T> {
     due: Vec<(Subject, Action)>,
     /// Whether a spare segment is being made.
     preparing: bool,
+    /// Whether the last one could not be made.
+    full: bool,
     stopped: Option<String>,
 }
 
@@ -236,6 +238,7 @@ impl<T> Shard<T> {
             lengths: Vec::new(),
             due: Vec::new(),
             preparing: false,
+            full: false,
             stopped: None,
         }
     }
@@ -340,9 +343,10 @@ impl<T> Shard<T> {
             Ok(Decision::Repeated { position }) => Some(Answer::Repeated { position }),
             // Only what would change something needs room: a repeated command still gets its answer.
             Ok(Decision::Change(_)) if !self.has_room_for(&command.action) => {
-                // While a spare is being made the disk is not full, only slower than we are.
-                let full = Answer::Unavailable(Unavailable::StorageFull);
-                (!self.preparing).then_some(full)
+                // While a spare is being made the disk is only slower than we are, unless the
+                // last one failed: then others must not wait behind this for another try.
+                let waits = self.preparing && !self.full;
+                (!waits).then_some(Answer::Unavailable(Unavailable::StorageFull))
             }
             Ok(Decision::Change(events)) => match self.record(events) {
                 Ok(fact) => Some(Answer::Done(Box::new(fact))),
@@ -518,6 +522,7 @@ impl<T> Shard<T> {
     pub fn prepared(&mut self, now: Time, done: SpareDone) -> Result<(), onsale_journal::Error> {
         self.preparing = false;
         let result = self.writer.prepared(done);
+        self.full = result.is_err();
         self.retry(now);
         result
     }

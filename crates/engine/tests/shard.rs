@@ -5,7 +5,7 @@ use onsale_core::catalogue::{
 };
 use onsale_core::command::{Expects, Item};
 use onsale_core::{Action, CodeKey, Command, CommandStamp, Currency, CustomerId, HoldId, Id, Time};
-use onsale_engine::{Answer, Folder, Request, Seeds, Shard};
+use onsale_engine::{Answer, Folder, Request, Seeds, Shard, Unavailable};
 
 const SEEDS: Seeds = Seeds { log: 7, key: CodeKey([3; 16]) };
 const BEGIN: Time = Time(1_749_000_000_000_000);
@@ -21,24 +21,32 @@ fn open(folder: &Folder) -> Vec<Shard<()>> {
     folder.shards(SEGMENT_BYTES, &SEEDS, BEGIN).expect("it opens")
 }
 
+fn command(action: Action) -> Request {
+    let stamp = CommandStamp { id: 0, body: 0, chosen: false, made_at: None };
+    Request::Command(Box::new(Command { stamp, organizer: id("o"), event: id("e"), action }))
+}
+
 /// Carries an action out, once there is room for it.
 fn act(shard: &mut Shard<()>, now: Time, action: Action) {
-    let stamp = CommandStamp { id: 0, body: 0, chosen: false, made_at: None };
-    let command = Command { stamp, organizer: id("o"), event: id("e"), action };
-    shard.submit(now, Request::Command(Box::new(command)), ());
+    shard.submit(now, command(action), ());
     if !shard.ready() {
         sync(shard, now);
     }
 }
 
-/// Writes what is open, makes spare segments where some are missing, and takes the answers.
-fn sync(shard: &mut Shard<()>, now: Time) {
+/// Writes what is open, and takes the answers.
+fn write(shard: &mut Shard<()>, now: Time) {
     while let Some(job) = shard.seal(now) {
         shard.finish(job.run()).expect("the disk is fine");
     }
     while let Some(((), reply)) = shard.release() {
         assert!(matches!(reply.answer, Answer::Done(_)), "{:?}", reply.answer);
     }
+}
+
+/// Writes what is open, takes the answers, and makes the spare segments that are missing.
+fn sync(shard: &mut Shard<()>, now: Time) {
+    write(shard, now);
     while let Some(job) = shard.prepare() {
         shard.prepared(now, job.run()).expect("the disk is fine");
     }
@@ -71,14 +79,14 @@ fn place_holds(shard: &mut Shard<()>, number: u128) {
     act(shard, BEGIN, Action::DefineEvent { definition, expects: Expects::Absent });
     act(shard, BEGIN, Action::SetState { state: EventState::Open, expects: Expects::Any });
     for hold in 1..=number {
-        let item = Item { ticket_type: id("standing"), quantity: 1, price: None };
-        let (hold, customer) = (HoldId(hold), CustomerId::new("c").expect("a customer"));
-        act(
-            shard,
-            BEGIN,
-            Action::PlaceHold { hold, customer, items: [item].into_iter().collect() },
-        );
+        act(shard, BEGIN, place_hold(hold));
     }
+}
+
+fn place_hold(hold: u128) -> Action {
+    let item = Item { ticket_type: id("standing"), quantity: 1, price: None };
+    let (hold, customer) = (HoldId(hold), CustomerId::new("c").expect("a customer"));
+    Action::PlaceHold { hold, customer, items: [item].into_iter().collect() }
 }
 
 #[test]
@@ -131,4 +139,46 @@ fn a_folder_that_lost_its_own_file_is_not_made_anew() {
     let error = Folder::open(data.path(), 2, &SEEDS).err().expect("it is lost").to_string();
     assert!(error.ends_with("onsale.log: is gone, though there are shards"), "{error}");
     assert!(!data.path().join("onsale.log").exists());
+}
+
+#[test]
+fn on_a_full_disk_nothing_waits_for_the_next_try_to_find_room() {
+    let data = tempfile::tempdir().expect("a folder");
+    let folder = Folder::open(data.path(), 1, &SEEDS).expect("it opens");
+    let mut shard = open(&folder).remove(0);
+    let spare = shard.prepare().expect("none is there yet");
+    shard.prepared(BEGIN, spare.run()).expect("the disk is fine");
+    // No second spare can be made: something else has its name.
+    let taken = Folder::shard_path(data.path(), 0).join("0000000003.tmp");
+    std::fs::create_dir(&taken).expect("the folder is there");
+    let spare = shard.prepare().expect("one is not enough");
+    shard.prepared(BEGIN, spare.run()).expect_err("its name is taken");
+    place_holds(&mut shard, 1);
+    for hold in 2.. {
+        write(&mut shard, BEGIN);
+        if shard.figures().storage_full {
+            break;
+        }
+        act(&mut shard, BEGIN, place_hold(hold));
+    }
+
+    let next_try = shard.prepare().expect("one is missing");
+    shard.submit(BEGIN, command(place_hold(u128::MAX)), ());
+    assert!(shard.ready(), "what is essential waits behind a sale");
+    shard.submit(BEGIN, command(Action::ReleaseHold { hold: HoldId(1) }), ());
+    let job = shard.seal(BEGIN).expect("a hold was released");
+    shard.finish(job.run()).expect("the disk is fine");
+    let answers = std::iter::from_fn(|| shard.release()).map(|((), reply)| reply.answer);
+    let answers: Vec<Answer> = answers.collect();
+    let full = Unavailable::StorageFull;
+    assert!(
+        matches!(&answers[..], [Answer::Unavailable(why), Answer::Done(_)] if *why == full),
+        "{answers:?}"
+    );
+
+    // There is room again.
+    std::fs::remove_dir(&taken).expect("it was there");
+    shard.prepared(BEGIN, next_try.run()).expect("the name is free");
+    act(&mut shard, BEGIN, place_hold(u128::MAX));
+    sync(&mut shard, BEGIN);
 }
