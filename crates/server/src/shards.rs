@@ -1,7 +1,7 @@
 //! The shards at work: which event is whose, one task and two helper threads per
 //! shard, and the way from a request to its answer.
 //!
-//! A request goes through the [`Directory`] to its shard's queue. The shard's task
+//! A request goes through the directory to its shard's queue. The shard's task
 //! takes what has queued up, decides all of it, gives the batch to a helper thread
 //! to write and sync, and sends the answers whose position is durable.
 

@@ -1,0 +1,39 @@
+//! The demo, as a user runs it, with half the crowd: it sells out exactly, says so in
+//! its last line, and leaves nothing behind.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
+use std::process::Command;
+
+use serde_json::Value;
+
+#[test]
+fn sells_out_exactly_and_leaves_nothing_behind() {
+    let temporary = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_onsale"))
+        .args(["demo", "--json", "--buyers", "25000"])
+        .env("TMPDIR", temporary.path())
+        .output()
+        .unwrap();
+    let (out, err) = (text(output.stdout), text(output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{out}\n{err}");
+    let last: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    let expected = [("tickets", 20_000), ("sold", 20_000), ("oversold", 0), ("lost", 0)];
+    for (name, number) in expected {
+        assert_eq!(last[name], number, "{name}: {out}");
+    }
+    assert_eq!(last["buyers"], 25_000);
+    assert_eq!(last["audit"], "ok");
+    assert!(last["abandoned_holds"].as_u64().unwrap() > 0, "nobody abandoned a hold: {out}");
+    assert_eq!(last["resold"], last["abandoned_holds"], "they were not sold again: {out}");
+    for name in ["p50", "p99", "p999"] {
+        assert!(last["hold_ms"][name].is_number(), "{out}");
+    }
+    assert!(last["ops_per_second"].as_f64().unwrap() > 0.0);
+    let left: Vec<_> = std::fs::read_dir(temporary.path()).unwrap().collect();
+    assert!(left.is_empty(), "it left {left:?}");
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap()
+}
