@@ -46,6 +46,16 @@ pub enum EventState {
     Closed,
 }
 
+impl std::fmt::Display for EventState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            EventState::Open => "open",
+            EventState::Paused => "paused",
+            EventState::Closed => "closed",
+        })
+    }
+}
+
 /// When something is on sale: `[opens_at, closes_at)`, open-ended where left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Window {
@@ -216,18 +226,21 @@ impl EventDefinition {
         check_entries("limits", self.limits.len(), 0, LIMITS_MAX)?;
         check_unique("quotas", self.quotas.iter().map(|q| q.id))?;
         check_unique("ticket_types", self.ticket_types.iter().map(|t| t.id))?;
-        let drawn_on: BTreeSet<&Id> = self.ticket_types.iter().flat_map(|t| &t.quotas).collect();
         for (i, quota) in self.quotas.iter().enumerate() {
             let capacity = quota.capacity.unwrap_or(0) as i64;
             range(format!("quotas[{i}].capacity"), capacity, 0, CAPACITY_MAX as i64)?;
-            if !drawn_on.contains(&quota.id) {
-                let rule = DefinitionRule::QuotaWithoutTicketType { quota: quota.id };
-                return bad(format!("quotas[{i}]"), rule);
-            }
         }
         let quotas: BTreeSet<&Id> = self.quotas.iter().map(|q| &q.id).collect();
         for (i, ticket_type) in self.ticket_types.iter().enumerate() {
             ticket_type.validate(&format!("ticket_types[{i}]"), &quotas)?;
+        }
+        // After the types: a type that names a wrong quota, or none, often leaves one without a type.
+        let drawn_on: BTreeSet<&Id> = self.ticket_types.iter().flat_map(|t| &t.quotas).collect();
+        for (i, quota) in self.quotas.iter().enumerate() {
+            if !drawn_on.contains(&quota.id) {
+                let rule = DefinitionRule::QuotaWithoutTicketType { quota: quota.id };
+                return bad(format!("quotas[{i}]"), rule);
+            }
         }
         let types: BTreeSet<&Id> = self.ticket_types.iter().map(|t| &t.id).collect();
         for (i, limit) in self.limits.iter().enumerate() {

@@ -19,13 +19,13 @@ pub enum Refusal {
     #[error(transparent)]
     InvalidDefinition(#[from] InvalidDefinition),
     /// A change of an event that is there must say which version it changes.
-    #[error("the event exists at version {current}: say If-Match")]
+    #[error("the event is at version {current}: send it as If-Match: \"{current}\", or *")]
     VersionNotSaid {
         /// The version that is there.
         current: u32,
     },
     /// The version that was said is not the one that is there.
-    #[error("the event is at version {current:?}")]
+    #[error("{}", version_there(*current))]
     VersionStale {
         /// The version that is there; none: no event.
         current: Option<u32>,
@@ -78,7 +78,7 @@ pub enum Refusal {
 
     // --- holds and carts
     /// The event is paused or closed.
-    #[error("the event is {state:?}")]
+    #[error("the event is {state}")]
     NotOpen {
         /// Its state.
         state: EventState,
@@ -292,4 +292,11 @@ pub enum Refusal {
     /// The shard has given all its order numbers.
     #[error("the shard is full")]
     ShardFull,
+}
+
+fn version_there(current: Option<u32>) -> String {
+    match current {
+        Some(version) => format!("the event is at version {version}"),
+        None => "the event is not there yet".to_owned(),
+    }
 }

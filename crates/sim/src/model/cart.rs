@@ -140,7 +140,7 @@ impl EventModel {
     }
 
     /// Whether every quota has what the lines ask of it, with these holds gone.
-    pub(super) fn is_stocked(&self, lines: &Lines, gone: &BTreeSet<HoldId>) -> Result<(), Refusal> {
+    fn is_stocked(&self, lines: &Lines, gone: &BTreeSet<HoldId>) -> Result<(), Refusal> {
         for quota in &self.definition.quotas {
             let draws =
                 self.definition.ticket_types.iter().filter(|t| t.quotas.contains(&quota.id));

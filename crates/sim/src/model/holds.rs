@@ -118,7 +118,7 @@ impl EventModel {
         }
     }
 
-    fn expire(&mut self, holds: &[HoldId]) -> Vec<Fact> {
+    pub(super) fn expire(&mut self, holds: &[HoldId]) -> Vec<Fact> {
         for id in holds {
             let hold = self.holds.remove(id).expect("only live holds expire");
             self.ended.insert(*id, Ended::Expired(hold.expires_at));

@@ -2,6 +2,7 @@
 
 use onsale_core::catalogue::Currency;
 use onsale_core::code::OrderCode;
+use onsale_core::command::HoldId;
 use onsale_core::event::{
     CancelReason, Fact, Lines, PaymentOutcome, PaymentRecorded, Provider, RefundReason,
 };
@@ -49,10 +50,12 @@ impl EventModel {
         if payments >= PAYMENTS_PER_ORDER_MAX as usize {
             return Err(Refusal::TooManyPayments);
         }
-        let outcome = self.outcome_of_payment(order);
-        self.pay(world.next_position, code, reference, amount, outcome);
+        let (outcome, expired) = self.outcome_of_payment(order, world.now);
+        let mut facts = self.expire(&expired);
+        let position = world.next_position + facts.len() as u64;
+        self.pay(position, code, reference, amount, outcome);
         let provider = Provider::External;
-        Ok(Step::Facts(vec![Fact::PaymentRecorded(PaymentRecorded {
+        facts.push(Fact::PaymentRecorded(PaymentRecorded {
             order: code,
             provider,
             reference,
@@ -60,37 +63,34 @@ impl EventModel {
             currency,
             paid_at,
             outcome,
-        })]))
+        }));
+        Ok(Step::Facts(facts))
     }
 
-    /// What becomes of a payment of the exact amount.
-    fn outcome_of_payment(&self, order: &OrderModel) -> PaymentOutcome {
-        let due_back = PaymentOutcome::RefundDue;
+    /// What becomes of a payment of the exact amount, and the due holds that must expire
+    /// first, so that there is stock for its order.
+    fn outcome_of_payment(&self, order: &OrderModel, now: Time) -> (PaymentOutcome, Vec<HoldId>) {
+        let due_back = |reason| (PaymentOutcome::RefundDue(reason), Vec::new());
         match order.state {
-            OrderState::AwaitingPayment => PaymentOutcome::Applied,
+            OrderState::AwaitingPayment => (PaymentOutcome::Applied, Vec::new()),
             OrderState::Confirmed => due_back(RefundReason::AlreadyPaid),
-            OrderState::Cancelled(CancelReason::Unpaid) => self.outcome_of_late_payment(order),
+            OrderState::Cancelled(CancelReason::Unpaid) => {
+                if self.check_customer_limits(order.customer, &order.lines).is_err() {
+                    return due_back(RefundReason::LimitReached);
+                }
+                match self.find_stock_again(&order.lines, now) {
+                    Some(expired) => (PaymentOutcome::Reinstated, expired),
+                    None => due_back(RefundReason::StockGone),
+                }
+            }
             OrderState::Cancelled(_) => due_back(RefundReason::Cancelled),
         }
     }
 
-    /// The order comes back if the customer may still have it and its stock is free.
-    fn outcome_of_late_payment(&self, order: &OrderModel) -> PaymentOutcome {
-        let due_back = PaymentOutcome::RefundDue;
-        if self.check_customer_limits(order.customer, &order.lines).is_err() {
-            return due_back(RefundReason::LimitReached);
-        }
-        match self.has_stock_for(&order.lines) {
-            true => PaymentOutcome::Reinstated,
-            false => due_back(RefundReason::StockGone),
-        }
-    }
-
-    /// Whether all of this is still sold here and free now. Holds that are due but have not
-    /// ended still keep their stock from it.
-    fn has_stock_for(&self, lines: &Lines) -> bool {
+    /// Whether all of this is still sold here and free, and which due holds must expire for it.
+    fn find_stock_again(&self, lines: &Lines, now: Time) -> Option<Vec<HoldId>> {
         let known = lines.iter().all(|line| self.ticket_type(line.ticket_type).is_some());
-        known && self.is_stocked(lines, &[].into()).is_ok()
+        known.then(|| self.find_stock(lines, now).ok()).flatten()
     }
 
     fn pay(

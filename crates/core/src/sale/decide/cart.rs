@@ -82,7 +82,7 @@ impl Sale {
     /// Checks each quota, in the definition's order, over the sum of all lines. Where
     /// one is short, holds that are due count as free; those that are needed are
     /// given back, to be expired first.
-    fn check_stock(
+    pub(super) fn check_stock(
         &self,
         event: &EventEntry,
         wants: &Wants,

@@ -129,41 +129,55 @@ impl Sale {
         if self.orders.payments_of(order).count() >= PAYMENTS_PER_ORDER_MAX as usize {
             return Err(Refusal::TooManyPayments);
         }
-        request.fact(Fact::PaymentRecorded(PaymentRecorded {
+        let (outcome, due) = self.payment_outcome(request, order);
+        let recorded = PaymentRecorded {
             order: paid.order,
             provider: Provider::External,
             reference: paid.reference,
             amount: paid.amount,
             currency,
             paid_at,
-            outcome: self.payment_outcome(request.event, order),
-        }))
+            outcome,
+        };
+        Ok(request.change(expiries(due), Fact::PaymentRecorded(recorded)))
     }
 
-    /// What becomes of a payment that comes in for an order as it stands.
-    fn payment_outcome(&self, event: &EventEntry, order: &Order) -> PaymentOutcome {
-        let due_back = PaymentOutcome::RefundDue;
-        match order.state {
+    /// What becomes of a payment that comes in for an order as it stands, and the due
+    /// holds that must expire for it.
+    fn payment_outcome(&self, request: Request<'_>, order: &Order) -> (PaymentOutcome, DueHolds) {
+        let outcome = match order.state {
             OrderState::AwaitingPayment => PaymentOutcome::Applied,
-            OrderState::Confirmed => due_back(RefundReason::AlreadyPaid),
-            OrderState::Cancelled(CancelReason::Unpaid) => self.late_payment_outcome(event, order),
-            OrderState::Cancelled(_) => due_back(RefundReason::Cancelled),
-        }
+            OrderState::Confirmed => PaymentOutcome::RefundDue(RefundReason::AlreadyPaid),
+            OrderState::Cancelled(CancelReason::Unpaid) => {
+                return match self.check_late_payment(request, order) {
+                    Ok(due) => (PaymentOutcome::Reinstated, due),
+                    Err(reason) => (PaymentOutcome::RefundDue(reason), DueHolds::new()),
+                };
+            }
+            OrderState::Cancelled(_) => PaymentOutcome::RefundDue(RefundReason::Cancelled),
+        };
+        (outcome, DueHolds::new())
     }
 
-    /// What becomes of a payment that comes after its order was cancelled as unpaid.
-    fn late_payment_outcome(&self, event: &EventEntry, order: &Order) -> PaymentOutcome {
+    /// Whether an order that was cancelled as unpaid can have its stock again; gives the due
+    /// holds that must expire for it.
+    fn check_late_payment(
+        &self,
+        request: Request<'_>,
+        order: &Order,
+    ) -> Result<DueHolds, RefundReason> {
+        let event = request.event;
         let lines = self.lines.iter(order.lines);
         let wants: Wants = lines.map(|l| (l.ticket_type, u32::from(l.quantity))).collect();
         let defined = |want: &&(u16, u32)| event.shape.types[usize::from(want.0)].defined.is_some();
         let on_sale: Wants = wants.iter().filter(defined).copied().collect();
-        if self.check_customer_limits(event, order.customer.get(), &on_sale).is_err() {
-            return PaymentOutcome::RefundDue(RefundReason::LimitReached);
-        }
-        let asked = event.shape.asked(on_sale.iter().copied());
-        match on_sale.len() == wants.len() && event.shape.has_free(&asked) {
-            true => PaymentOutcome::Reinstated,
-            false => PaymentOutcome::RefundDue(RefundReason::StockGone),
+        self.check_customer_limits(event, order.customer.get(), &on_sale)
+            .map_err(|_| RefundReason::LimitReached)?;
+        match on_sale.len() == wants.len() {
+            true => {
+                self.check_stock(event, &wants, request.now).map_err(|_| RefundReason::StockGone)
+            }
+            false => Err(RefundReason::StockGone),
         }
     }
 

@@ -157,6 +157,21 @@ fn a_late_payment_finds_the_stock_gone_or_the_limit_reached() {
 }
 
 #[test]
+fn a_late_payment_takes_the_stock_of_holds_that_are_due() {
+    check_open(
+        "0 buy ann std*6 => ok
+         900 expire o1 => cancelled o1 Unpaid
+           hold h1 bob std*3 => ok
+           hold h2 cee gift*2 => ok
+           hold h3 dan std*4 => ok
+         1199 pay o1 r1 3000 => paid o1 RefundDue(StockGone)
+         1200 pay o1 r2 3000 => expired h1, expired h2, paid o1 Reinstated
+           pay o1 r3 3000 => paid o1 RefundDue(AlreadyPaid)
+           stock => all 0/4/6",
+    );
+}
+
+#[test]
 fn an_order_has_so_many_payments_and_no_more() {
     let mut stage = check_open("0 buy ann std*1 => ok");
     for n in 0..100 {
