@@ -25,7 +25,7 @@ mod tests;
 pub use file::{CatalogueEvent, read_catalogue};
 
 use onsale_core::catalogue::DefinitionRule;
-use onsale_core::limits::{CAPACITY_MAX, HOLD_SECONDS, PAYMENT_SECONDS};
+use onsale_core::limits::{CAPACITY_MAX, HOLD_SECONDS, INTEGER_MAX, PAYMENT_SECONDS};
 use onsale_core::{
     Currency, EventDefinition, EventState, Id, InvalidDefinition, InvalidText, Limit,
     QuotaDefinition, TicketTypeDefinition, Time, Window,
@@ -40,7 +40,7 @@ pub const PAYMENT_SECONDS_DEFAULT: u32 = 1_800;
 
 /// What is for sale at one event.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct EventBody {
     /// For people; 1 to 200 bytes.
     #[schema(example = "Spring concert")]
@@ -77,7 +77,7 @@ pub struct EventBody {
 
 /// When something is on sale: from `opens_at` until before `closes_at`.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct SaleBody {
     /// From when, RFC 3339; left out: from the beginning.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,7 +91,7 @@ pub struct SaleBody {
 
 /// A limit over all ticket types of the event or over some of them together.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct LimitBody {
     /// Over these together; left out or empty: over all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -108,7 +108,7 @@ pub struct LimitBody {
 
 /// A counted pool of stock that ticket types draw on.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct QuotaBody {
     /// Its id, unique in the event.
     #[schema(example = "hall")]
@@ -122,7 +122,7 @@ pub struct QuotaBody {
 
 /// What a buyer picks: a name and a price.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct TicketTypeBody {
     /// Its id, unique in the event.
     #[schema(example = "seat")]
@@ -145,7 +145,7 @@ pub struct TicketTypeBody {
 }
 
 /// Whether an event sells.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StateBody {
     /// Sells.
@@ -154,6 +154,18 @@ pub enum StateBody {
     Paused,
     /// Does not sell any more.
     Closed,
+}
+
+// By hand: what is derived takes a number here for malformed JSON.
+impl<'de> Deserialize<'de> for StateBody {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<StateBody, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "open" => Ok(StateBody::Open),
+            "paused" => Ok(StateBody::Paused),
+            "closed" => Ok(StateBody::Closed),
+            other => Err(serde::de::Error::unknown_variant(other, &["open", "paused", "closed"])),
+        }
+    }
 }
 
 impl From<StateBody> for EventState {
@@ -186,6 +198,10 @@ pub struct FieldError {
     pub problem: FieldProblem,
 }
 
+/// What a time must be.
+pub const TIME_RULE: &str =
+    "must be a time as in RFC 3339, such as 2027-03-20T19:30:00Z, from 1970 to 2255";
+
 /// What can be wrong with a field.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum FieldProblem {
@@ -199,7 +215,7 @@ pub enum FieldProblem {
     #[error("must be a currency of ISO 4217, such as EUR")]
     UnknownCurrency,
     /// Not a time.
-    #[error("must be a time as in RFC 3339, such as 2027-03-20T19:30:00Z")]
+    #[error("{TIME_RULE}")]
     NotATime,
 }
 
@@ -326,7 +342,7 @@ impl TicketTypeBody {
 #[must_use]
 pub fn time_from_text(text: &str) -> Option<Time> {
     let timestamp: jiff::Timestamp = text.parse().ok()?;
-    Some(Time(timestamp.as_microsecond()))
+    Some(Time(timestamp.as_microsecond())).filter(|time| (0..=INTEGER_MAX).contains(&time.0))
 }
 
 /// Writes a time as in RFC 3339, in UTC.

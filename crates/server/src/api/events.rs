@@ -72,7 +72,7 @@ struct EventPage {
 
 /// A change of an event's state.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct StateRequest {
     /// The new state.
     state: StateBody,
@@ -364,8 +364,11 @@ fn expects(call: &Call) -> Result<Expects> {
         (Some("*"), None) if !more => Ok(Expects::Any),
         (Some(tag), None) => {
             let inside = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
-            match inside.and_then(|tag| tag.parse().ok()) {
-                Some(version) if !more => Ok(Expects::Version(version)),
+            match inside.and_then(|tag| Some((tag, tag.parse::<u32>().ok()?))) {
+                // As it was given: neither "+7" nor "07" is the ETag "7".
+                Some((tag, version)) if !more && version.to_string() == tag => {
+                    Ok(Expects::Version(version))
+                }
                 _ => Err(wrong("If-Match", "must be * or one ETag as it was given, such as \"7\"")),
             }
         }

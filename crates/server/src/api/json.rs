@@ -22,7 +22,9 @@ pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Box<Problem>> 
 
 fn explain<'a, T: Deserialize<'a>>(body: &'a [u8], error: serde_json::Error) -> Box<Problem> {
     let (line, column) = (error.line() as u64, error.column() as u64);
-    let mut problem = match error.is_data() {
+    // A number beyond a float's range is well-formed all the same.
+    let well_formed = error.is_data() || text(&error) == "number out of range";
+    let mut problem = match well_formed {
         false => {
             let what = if body.is_empty() { "the body is empty".to_owned() } else { text(&error) };
             let detail = format!("line {line}, column {column}: {what}");
@@ -73,7 +75,16 @@ fn wrong_data(path: &str, message: &str) -> Box<Problem> {
         return Problem::field(&kind::WRONG_TYPE, field, "is there twice");
     }
     let field = if path.is_empty() { "body" } else { path };
-    Problem::field(&kind::WRONG_TYPE, field, message)
+    Problem::field(&kind::WRONG_TYPE, field, in_words_of_json(message))
+}
+
+/// Says what a value is, and should be, in JSON's words and not in Rust's.
+fn in_words_of_json(message: &str) -> String {
+    message
+        .replace("invalid type: map", "invalid type: object")
+        .replace("invalid type: sequence", "invalid type: array")
+        .replace("expected a sequence", "expected an array")
+        .replace("expected i64", "expected a whole number")
 }
 
 /// A whole number of any size: what lies beyond 64 bits is taken as the largest or

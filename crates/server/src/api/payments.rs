@@ -12,7 +12,7 @@ use super::openapi::{OrderPath, PaymentPath, RequiredIdempotencyHeader};
 use super::shapes::{Payment, PaymentAnswer, PaymentRequest, RefundAnswer};
 use super::work::carry_out;
 use super::{Api, Call, Path, Rendered, Result, idempotency, json, names};
-use crate::catalogue::time_from_text;
+use crate::catalogue::{TIME_RULE, time_from_text};
 use crate::keys::Scope;
 use crate::problem::{Problem, kind};
 
@@ -96,8 +96,5 @@ fn currency(text: &str) -> Result<Currency> {
 }
 
 fn paid_at(text: &str) -> Result<Time> {
-    time_from_text(text).ok_or_else(|| {
-        let rule = "must be a time as in RFC 3339, such as 2027-03-20T19:30:00Z";
-        Problem::field(&kind::INVALID_TIME, "paid_at", rule)
-    })
+    time_from_text(text).ok_or_else(|| Problem::field(&kind::INVALID_TIME, "paid_at", TIME_RULE))
 }

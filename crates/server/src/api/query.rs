@@ -14,8 +14,19 @@ use crate::problem::{Problem, kind};
 pub fn parse<T: DeserializeOwned>(uri: &Uri) -> Result<T> {
     match Query::try_from_uri(uri) {
         Ok(Query(parameters)) => Ok(parameters),
-        Err(error) => Err(Problem::new(&kind::INVALID_QUERY, error.body_text())),
+        Err(error) => Err(wrong(&error.body_text())),
     }
+}
+
+/// The problem that serde's words tell: they name the parameter in backticks.
+fn wrong(text: &str) -> Box<Problem> {
+    for (words, rule) in [("unknown", "is not known here"), ("duplicate", "is there twice")] {
+        let named = text.split_once(&format!("{words} field `"));
+        if let Some((name, _)) = named.and_then(|(_, rest)| rest.split_once('`')) {
+            return Problem::field(&kind::INVALID_QUERY, name, rule);
+        }
+    }
+    Problem::new(&kind::INVALID_QUERY, text)
 }
 
 /// A number in a range.

@@ -69,7 +69,7 @@ impl Serialize for TicketText {
 
 /// What a buyer wants to hold.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct HoldRequest<'a> {
     /// Who: an opaque id of the front end, 1 to 64 printable ASCII characters without @.
     #[serde(borrow)]
@@ -82,7 +82,7 @@ pub struct HoldRequest<'a> {
 
 /// One wish of a cart.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct ItemRequest<'a> {
     /// Id of the ticket type.
     #[serde(borrow)]
@@ -100,7 +100,7 @@ pub struct ItemRequest<'a> {
 /// What an order is made of: a hold, or items that are held and claimed in one step.
 /// One of the two must be there.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct OrderRequest<'a> {
     /// Who; with a hold, the one it was placed for.
     #[serde(borrow)]
@@ -117,7 +117,7 @@ pub struct OrderRequest<'a> {
 
 /// Money that a provider took for an order.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct PaymentRequest<'a> {
     /// In minor units; exactly the order's total.
     #[schema(value_type = i64, example = 5_000)]

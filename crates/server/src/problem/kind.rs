@@ -73,7 +73,7 @@ kinds! {
     PERSONAL_DATA = Kind::new(400, "personal-data", "Personal data",
         "Customers and payments are known by opaque ids here: nothing with an @.");
     INVALID_TIME = Kind::new(400, "invalid-time", "Not a time",
-        "A time is not as in RFC 3339, such as 2027-03-20T19:30:00Z.");
+        "A time is not as in RFC 3339, such as 2027-03-20T19:30:00Z, or not within 1970 to 2255.");
     UNKNOWN_CURRENCY = Kind::new(400, "unknown-currency", "Unknown currency",
         "A currency is not one of ISO 4217, such as EUR.");
     INVALID_QUERY = Kind::new(400, "invalid-query", "Invalid query parameter",

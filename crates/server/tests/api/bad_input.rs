@@ -95,6 +95,7 @@ fn carts() {
         ),
         row(quantity("1.5"), 400, "wrong-type", "items[0].quantity", "whole number"),
         row(quantity("\"2\""), 400, "wrong-type", "items[0].quantity", "whole number"),
+        row(quantity("1e400"), 400, "wrong-type", "items[0].quantity", "number out of range"),
         row(quantity("7"), 422, "order-limit", "items", "at most 6"),
         row(priced("solidarity", "999"), 422, "price-below-minimum", "items[0].price", "1000"),
         row(priced("solidarity", "-5"), 422, "price-below-minimum", "items[0].price", "1000"),
@@ -135,7 +136,8 @@ fn carts() {
         row("{\"customer\": \"c\"".into(), 400, "malformed-json", "", "line 1"),
         row(String::new(), 400, "malformed-json", "", "empty"),
         row("[]".into(), 400, "wrong-type", "body", "must be an object"),
-        row("3".into(), 400, "wrong-type", "body", "invalid type"),
+        row("3".into(), 400, "wrong-type", "body", "expected an object"),
+        row(r#"{"customer":"c","items":{}}"#.into(), 400, "wrong-type", "items", "an array"),
         row(r#"{"customer":"c"}"#.into(), 400, "missing-field", "items", "must be there"),
         row(
             item(r#"{"ticket_type":"free"}"#),
@@ -307,6 +309,8 @@ fn payments() {
         row(body(5_000, "EUR", ""), 400, "invalid-id", "reference", "empty"),
         row(body(5_000, "EUR", "a@b"), 400, "personal-data", "reference", "'@'"),
         row(at("yesterday"), 400, "invalid-time", "paid_at", "RFC 3339"),
+        row(at("1969-12-31T23:59:59Z"), 400, "invalid-time", "paid_at", "from 1970 to 2255"),
+        row(at("9999-12-31T23:59:59Z"), 400, "invalid-time", "paid_at", "from 1970 to 2255"),
         row(at("2200-01-01T00:00:00Z"), 422, "paid-at-in-the-future", "paid_at", "future"),
         row(r#"{"amount":5000,"currency":"EUR"}"#.into(), 400, "missing-field", "reference", ""),
     ];
@@ -424,6 +428,13 @@ fn definitions() {
         row(&|b| b["quotas"] = json!([]), 422, "entry-count", "quotas", "1 to"),
         row(&|b| b["currency"] = json!("EURO"), 400, "unknown-currency", "currency", "ISO 4217"),
         row(&|b| b["starts_at"] = json!("soon"), 400, "invalid-time", "starts_at", "RFC 3339"),
+        row(
+            &|b| b["starts_at"] = json!("1969-07-20T20:17:40Z"),
+            400,
+            "invalid-time",
+            "starts_at",
+            "from 1970 to 2255",
+        ),
         row(&|b| b["quotas"][0]["id"] = json!("a b"), 400, "invalid-id", "quotas[0].id", "made of"),
         row(
             &|b| b["quotas"][0] = json!({"id": "hall"}),
@@ -436,16 +447,57 @@ fn definitions() {
         row(&|b| b["sale_group"] = json!("another"), 409, "sale-group-fixed", "sale_group", ""),
     ];
     check(&site, &client, &rows);
-    let rows = [Row {
+    let rows = [r#"{"state":"gone"}"#, r#"{"state":1}"#].map(|body| Row {
         method: "PATCH",
         path: path("concert", ""),
-        body: r#"{"state":"gone"}"#.into(),
+        body: body.into(),
         status: 400,
         problem: "wrong-type",
         field: "state",
-        says: "paused",
-    }];
+        says: if body.contains("gone") { "paused" } else { "expected a string" },
+    });
     check(&site, &client, &rows);
+}
+
+#[test]
+fn a_type_without_its_quota_is_told_before_the_quota_without_its_type() {
+    let site = Site::new();
+    let client = site.client();
+    for (quotas, problem, field) in [
+        (json!([]), "ticket-type-without-quota", "ticket_types[0].quotas"),
+        (json!(["hell"]), "unknown-quota", "ticket_types[0].quotas[0]"),
+    ] {
+        let body = json!({
+            "name": "Concert", "currency": "EUR", "quotas": [{"id": "hall", "capacity": 1}],
+            "ticket_types": [{"id": "seat", "name": "Seat", "price": 0, "quotas": quotas}],
+        });
+        let answer = client.put(&path("concert", ""), &body).expect(422);
+        assert_eq!((answer.problem().as_str(), &answer.json()["field"]), (problem, &json!(field)));
+    }
+}
+
+#[test]
+fn details_are_in_the_words_of_the_api() {
+    let site = Site::new();
+    let client = site.client();
+    let detail =
+        |answer: crate::support::Answer| answer.json()["detail"].as_str().unwrap().to_owned();
+    let absent = client.with("if-match", "*").put(&path("concert", ""), &concert());
+    assert_eq!(detail(absent.expect(412)), "the event is not there yet");
+    client.put(&path("concert", ""), &concert()).expect(201);
+    let paused = client.post(&path("concert", "/holds"), &cart("c", "free", 1));
+    assert_eq!(detail(paused.expect(409)), "the event is paused");
+    let unsaid = client.send("PATCH", &path("concert", ""), Some(r#"{"state":"open"}"#));
+    assert_eq!(
+        detail(unsaid.expect(428)),
+        "the event is at version 1: send it as If-Match: \"1\", or *"
+    );
+    let stale = client.with("if-match", "\"7\"").put(&path("concert", ""), &concert());
+    assert_eq!(detail(stale.expect(412)), "the event is at version 1");
+    for tag in ["\"+1\"", "\"01\""] {
+        let other = client.with("if-match", tag).put(&path("concert", ""), &concert());
+        assert_eq!(other.expect(400).problem(), "invalid-condition", "{tag}");
+    }
 }
 
 #[test]

@@ -174,9 +174,11 @@ fn events_come_page_by_page_in_the_order_of_their_ids() {
     assert_eq!(seen, ["e-0", "e-1", "e-2", "e-3", "e-4", "e-5", "e-6"]);
     let nobody = client.get("/v1/organizers/nobody/events").expect(200).json();
     assert_eq!(nobody, json!({"events": [], "next": null}));
-    for query in ["limit=0", "limit=101", "limit=x", "page=2", "after=%20"] {
+    for query in ["limit=0", "limit=101", "limit=x", "limit=2&limit=3", "page=2", "after=%20"] {
         let answer = client.get(&format!("/v1/organizers/river/events?{query}")).expect(400);
         let expected = if query.starts_with("after") { "invalid-id" } else { "invalid-query" };
         assert_eq!(answer.problem(), expected, "{query}");
+        let (name, _) = query.split_once('=').unwrap();
+        assert_eq!(answer.json()["field"], *name, "{query}");
     }
 }
