@@ -200,7 +200,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Path {
 /// # Errors
 /// There is none, or it is unknown.
 pub fn authenticate(api: &Api, headers: &HeaderMap) -> Result<Grant> {
-    let Some(value) = headers.get(AUTHORIZATION) else {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else {
         let detail = "send a key: Authorization: Bearer KEY";
         return Err(Problem::field(&kind::KEY_MISSING, "Authorization", detail));
     };
@@ -208,8 +209,9 @@ pub fn authenticate(api: &Api, headers: &HeaderMap) -> Result<Grant> {
         let (scheme, secret) = text.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(secret.trim())
     });
-    let Some(secret) = secret else {
-        let detail = "must be Bearer KEY";
+    // Which of two would count is not for us to choose.
+    let Some(secret) = secret.filter(|_| values.next().is_none()) else {
+        let detail = "must be Bearer KEY, once";
         return Err(Problem::field(&kind::KEY_MISSING, "Authorization", detail));
     };
     let keys = api.keys.load();

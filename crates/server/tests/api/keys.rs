@@ -32,6 +32,9 @@ fn without_a_key_only_health_answers() {
     }
     let unknown = site.as_key("not-the-key-that-it-should-be").get("/metrics").expect(401);
     assert_eq!(unknown.problem(), "key-unknown");
+    // Two keys are none, even if both are good.
+    let both = site.client().with("authorization", &format!("Bearer {KEY}")).get("/metrics");
+    assert_eq!(both.expect(401).problem(), "key-missing");
 }
 
 #[test]
