@@ -147,7 +147,7 @@ impl Audit {
                 writeln!(
                     text,
                     "  {:24} {:>11} {:>11} {:>11} {:>11}",
-                    quota.id,
+                    quota.id.as_str(),
                     or_unlimited(quota.allotment.map(i64::from)),
                     or_unlimited(quota.free),
                     quota.held,

@@ -211,8 +211,21 @@ fn say(text: &str) {
 /// Prints what went wrong, with its causes, and gives the code back.
 #[expect(clippy::print_stderr, reason = "what goes wrong goes to standard error")]
 fn complain(error: &anyhow::Error, code: u8) -> u8 {
-    eprintln!("onsale: {error:#}");
+    eprintln!("onsale: {}", with_causes(error));
     code
+}
+
+/// An error with its causes; what its own words end with already is not said again.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        match text.as_str() {
+            "" => text = cause,
+            said if said.ends_with(&cause) => {}
+            _ => text += &format!(": {cause}"),
+        }
+    }
+    text
 }
 
 /// Logs to standard error: as text on a terminal, else as JSON. `RUST_LOG` says how much.

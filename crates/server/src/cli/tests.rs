@@ -40,3 +40,13 @@ fn bad_arguments_end_with_2() {
         assert_eq!(error.exit_code(), 2, "{arguments:?}");
     }
 }
+
+#[test]
+fn a_cause_is_said_once() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("keys.json: cannot read: {0}")]
+    struct Told(#[source] std::io::Error);
+    let told = anyhow::Error::from(Told(std::io::Error::other("no disk")));
+    assert_eq!(with_causes(&told), "keys.json: cannot read: no disk");
+    assert_eq!(with_causes(&told.context("no keys")), "no keys: keys.json: cannot read: no disk");
+}
