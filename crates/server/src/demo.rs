@@ -62,6 +62,7 @@ fn sell_out(args: &DemoArgs) -> anyhow::Result<Outcome> {
     let cores = split_cores()?;
     eprintln!("starting a server of its own, pinned to one core …");
     let server = ServerProcess::start(folder.path(), &key, &cores)?;
+    server.end_on_signal(folder.path())?;
     let event = put_on_sale(&server.url, &key)?;
     let config = rush_config(args, &server.url, &key, &event);
     let progress = Progress::new();

@@ -3,7 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -36,4 +38,50 @@ fn sells_out_exactly_and_leaves_nothing_behind() {
 
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap()
+}
+
+/// How long the demo may take to start, and to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn leaves_nothing_behind_when_it_is_interrupted() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_onsale"))
+        .arg("demo")
+        .env("TMPDIR", temporary.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    until("the server sells", || has_connections(temporary.path()));
+    let pid = demo.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert_eq!(demo.wait().unwrap().code(), Some(130));
+    until("the server is gone", || server_of(temporary.path()).is_none());
+    let left: Vec<_> = std::fs::read_dir(temporary.path()).unwrap().collect();
+    assert!(left.is_empty(), "it left {left:?}");
+}
+
+/// The process whose arguments name this folder.
+fn server_of(folder: &Path) -> Option<String> {
+    let folder = folder.to_str().unwrap();
+    std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+        let arguments = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
+        arguments.contains(folder).then(|| entry.file_name().into_string().unwrap())
+    })
+}
+
+/// Whether the server has taken more connections than an import needs.
+fn has_connections(folder: &Path) -> bool {
+    let Some(pid) = server_of(folder) else { return false };
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd"));
+    files.is_ok_and(|files| files.count() > 100)
+}
+
+fn until(what: &str, condition: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < PATIENCE, "waited in vain: {what}");
+        std::thread::yield_now();
+    }
 }

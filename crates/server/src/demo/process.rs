@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// How long the server may take to start, and to stop.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -109,6 +110,37 @@ impl ServerProcess {
     }
 }
 
+/// What a shell calls the end by Ctrl-C.
+const INTERRUPTED: i32 = 130;
+
+impl ServerProcess {
+    /// Sees that SIGINT and SIGTERM, too, leave neither the server nor this folder behind.
+    ///
+    /// # Errors
+    /// The operating system refused.
+    pub fn end_on_signal(&self, folder: &Path) -> anyhow::Result<()> {
+        let (pid, folder) = (Pid::from_child(&self.child), folder.to_owned());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let (mut term, mut int) = {
+            let _entered = runtime.enter();
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+        };
+        std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = term.recv() => {}
+                    _ = int.recv() => {}
+                }
+            });
+            // The process ends here: nobody is left to tell what fails.
+            let _ = kill_process(pid, Signal::KILL);
+            let _ = std::fs::remove_dir_all(folder);
+            std::process::exit(INTERRUPTED);
+        })?;
+        Ok(())
+    }
+}
+
 impl Drop for ServerProcess {
     fn drop(&mut self) {
         // After a clean stop there is nothing left to end.
@@ -119,7 +151,7 @@ impl Drop for ServerProcess {
 
 /// Starts a process on these cores: it inherits them from a thread that has moved there.
 fn pinned(command: &mut Command, cores: CpuSet) -> std::io::Result<Child> {
-    // In a group of its own: Ctrl-C ends the demo, which ends the server.
+    // In a group of its own, so that Ctrl-C reaches the demo alone, which ends the server.
     command.process_group(0);
     std::thread::scope(|scope| {
         let start = || {
