@@ -16,7 +16,8 @@ use super::{EventEntry, Group, Sale, Shard};
 use crate::catalogue::Currency;
 use crate::event::{Event, Fact, Lines, ShardStarted, Stock, Subject};
 use crate::limits::{
-    GENERATIONS_MAX, LINES_MAX, PRICE_MAX, QUANTITY_MAX, SHARDS_MAX, TICKETS_PER_ORDER_MAX,
+    GENERATIONS_MAX, INTEGER_MAX, LINES_MAX, PRICE_MAX, QUANTITY_MAX, SHARDS_MAX,
+    TICKETS_PER_ORDER_MAX,
 };
 use crate::refusal::Refusal;
 use crate::text::Id;
@@ -89,6 +90,8 @@ impl Sale {
         if event.at < self.time {
             return Err(ApplyError::Time { last: self.time, at: event.at });
         }
+        // Deadlines lie ahead of it and must still be numbers.
+        ensure(event.at.0 <= INTEGER_MAX, "the time is out of range")?;
         let digest = match (&event.fact, &event.subject) {
             (Fact::ShardStarted(started), None) => {
                 self.apply_shard_started(started)?;

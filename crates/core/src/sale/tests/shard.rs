@@ -37,6 +37,20 @@ fn positions_are_dense_and_time_never_runs_backwards() {
 }
 
 #[test]
+fn no_event_is_of_a_time_that_deadlines_could_not_lie_ahead_of() {
+    let mut stage = check_open("7 hold h1 ann std*1 => ok");
+    let mut event = bare(Fact::GenerationStarted { generation: 2 });
+    let next = stage.sale.position() + 1;
+    for at in [i64::MAX, 1 << 53] {
+        event.at = Time(at);
+        assert!(stage.sale.apply(next, &event).is_err(), "{at}");
+    }
+    event.at = Time((1 << 53) - 1);
+    stage.apply(&event);
+    stage.run("8 hold h2 ann std*1 => ok");
+}
+
+#[test]
 fn a_new_generation_makes_other_codes_and_knows_the_old_ones() {
     let mut stage = check_open("0 buy ann std*1 => ok");
     let old = stage.code("o1");
