@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
-use onsale_core::{EventDefinition, Id, Time};
+use onsale_core::{EventDefinition, EventState, Id, Time};
 use serde_json::{Value, json};
 
 use super::upload::{Outcome, upload};
@@ -130,9 +130,15 @@ fn write_event(
         Some(Err(why)) => ("FAILED", Some(why)),
     };
     let definition = &event.definition;
+    // Whether it sells now: a new event that says nothing is paused.
+    let state = match (event.state, result) {
+        (Some(state), _) => format!(", {state}"),
+        (None, Some(Ok(Outcome::Created))) => format!(", {}", EventState::Paused),
+        (None, _) => String::new(),
+    };
     writeln!(
         out,
-        "{word:9}  {}  {:?}, {}, {}",
+        "{word:9}  {}  {:?}{state}, {}, {}",
         event.id,
         definition.name,
         count(definition.ticket_types.len(), "ticket type"),

@@ -194,7 +194,7 @@ fn a_new_event_is_defined_and_opened() {
     assert_eq!((code, err.as_str()), (0, ""));
     assert_eq!(
         out,
-        "created    big  \"Show big\", 2 ticket types, 2 quotas (1: 17850, 2: 20000)\n"
+        "created    big  \"Show big\", open, 2 ticket types, 2 quotas (1: 17850, 2: 20000)\n"
     );
     let put = format!("PUT {PATH} If-None-Match *");
     let patch = format!("PATCH {PATH} If-Match \"1\" \"open\"");
@@ -277,9 +277,9 @@ fn a_dry_run_needs_no_server() {
     assert_eq!((code, err.as_str()), (0, ""));
     assert_eq!(
         out,
-        "checked    theatre-1  \"Evening 1\", 2 ticket types, 2 quotas (19: 400, 20: 250)\n\
-         checked    theatre-2  \"Evening 2\", 2 ticket types, 2 quotas (21: 400, 22: 250)\n\
-         checked    theatre-3  \"Evening 3\", 2 ticket types, 2 quotas (23: 400, 24: 250)\n"
+        "checked    theatre-1  \"Evening 1\", open, 2 ticket types, 2 quotas (19: 400, 20: 250)\n\
+         checked    theatre-2  \"Evening 2\", open, 2 ticket types, 2 quotas (21: 400, 22: 250)\n\
+         checked    theatre-3  \"Evening 3\", open, 2 ticket types, 2 quotas (23: 400, 24: 250)\n"
     );
 }
 
