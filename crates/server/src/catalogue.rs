@@ -33,6 +33,8 @@ use onsale_core::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::object;
+
 /// How long a hold lives where the body does not say, in seconds.
 pub const HOLD_SECONDS_DEFAULT: u32 = 600;
 /// How long a buyer has to pay where the body does not say, in seconds.
@@ -53,10 +55,14 @@ pub struct EventBody {
     #[schema(format = DateTime, example = "2027-03-20T19:30:00Z")]
     pub starts_at: Option<String>,
     /// When it is on sale; left out: always.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "object::or_null",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub sale: Option<SaleBody>,
     /// How many tickets an order and a customer may have; left out: no limit.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::list")]
     pub limits: Vec<LimitBody>,
     /// How long a hold lives, in seconds: 1 to 86,400; left out: 600.
     #[schema(minimum = 1, maximum = 86_400, default = 600)]
@@ -69,9 +75,11 @@ pub struct EventBody {
     pub sale_group: Option<String>,
     /// The pools of stock.
     #[schema(min_items = 1)]
+    #[serde(deserialize_with = "object::list")]
     pub quotas: Vec<QuotaBody>,
     /// What buyers pick.
     #[schema(min_items = 1)]
+    #[serde(deserialize_with = "object::list")]
     pub ticket_types: Vec<TicketTypeBody>,
 }
 
@@ -140,7 +148,11 @@ pub struct TicketTypeBody {
     #[schema(min_items = 1)]
     pub quotas: Vec<String>,
     /// When it is on sale, within the event's own times; left out: always.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "object::or_null",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub sale: Option<SaleBody>,
 }
 

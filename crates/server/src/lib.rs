@@ -11,6 +11,7 @@ pub mod import;
 pub mod keys;
 pub mod listen;
 pub mod metrics;
+mod object;
 pub mod problem;
 pub mod serve;
 pub mod shards;

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::json::Whole;
 use super::{Result, names};
+use crate::object;
 use crate::problem::{Problem, Text};
 
 /// A time, as in RFC 3339.
@@ -76,7 +77,7 @@ pub struct HoldRequest<'a> {
     #[schema(value_type = String, example = "customer-17")]
     pub customer: Cow<'a, str>,
     /// What: 1 to 32 items, all or nothing.
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "object::list")]
     pub items: Vec<ItemRequest<'a>>,
 }
 
@@ -111,7 +112,7 @@ pub struct OrderRequest<'a> {
     #[schema(value_type = Option<String>, format = "uuid")]
     pub hold: Option<Cow<'a, str>>,
     /// What: 1 to 32 items, all or nothing.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "object::list_or_null")]
     pub items: Option<Vec<ItemRequest<'a>>>,
 }
 

@@ -138,6 +138,7 @@ fn carts() {
         row("[]".into(), 400, "wrong-type", "body", "must be an object"),
         row("3".into(), 400, "wrong-type", "body", "expected an object"),
         row(r#"{"customer":"c","items":{}}"#.into(), 400, "wrong-type", "items", "an array"),
+        row(item(r#"["free",1,null]"#), 400, "wrong-type", "items[0]", "an object"),
         row(r#"{"customer":"c"}"#.into(), 400, "missing-field", "items", "must be there"),
         row(
             item(r#"{"ticket_type":"free"}"#),
@@ -444,6 +445,14 @@ fn definitions() {
             "must be there",
         ),
         row(&|b| b["colour"] = json!("red"), 400, "unknown-field", "colour", "not known"),
+        row(&|b| b["sale"] = json!([null, null]), 400, "wrong-type", "sale", "an object"),
+        row(
+            &|b| b["quotas"][0] = json!(["hall", 400]),
+            400,
+            "wrong-type",
+            "quotas[0]",
+            "an object",
+        ),
         row(&|b| b["sale_group"] = json!("another"), 409, "sale-group-fixed", "sale_group", ""),
     ];
     check(&site, &client, &rows);
