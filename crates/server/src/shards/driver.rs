@@ -38,6 +38,8 @@ pub struct Driver {
     /// Requests taken from the queue that the shard has not taken yet.
     taken: std::collections::VecDeque<Queued>,
     writing: bool,
+    /// Whether more may be due than the last slice of the timer ended.
+    more_due: bool,
     preparing: bool,
     prepare_at: Instant,
     last_write: Instant,
@@ -62,6 +64,7 @@ impl Driver {
             spares: Helper::start(format!("spare-{number}"), SpareJob::run),
             taken: std::collections::VecDeque::new(),
             writing: false,
+            more_due: false,
             preparing: false,
             prepare_at: now,
             last_write: now,
@@ -105,6 +108,8 @@ impl Driver {
                 self.taken.extend(requests);
             }
             _ = self.parts.closing.changed(), if !closing => {}
+            // At once, but not before all others on this thread had their turn.
+            () = tokio::task::yield_now(), if self.more_due => {}
             () = tokio::time::sleep_until(wake_at) => {}
         }
     }
@@ -123,18 +128,14 @@ impl Driver {
         at
     }
 
-    /// One turn: decide what was taken, end what is due, write, answer.
+    /// One turn: end a slice of what is due, decide what was taken, write, answer.
     fn turn(&mut self) {
         let now = self.now();
-        let mut more = self.parts.shard.expire(now);
+        self.more_due = self.parts.shard.expire(now);
         while self.parts.shard.ready()
             && let Some(Queued { request, ticket }) = self.taken.pop_front()
         {
             self.parts.shard.submit(now, request, ticket);
-        }
-        // Nobody waits: go on with what is due, batch by batch.
-        while more && self.parts.requests.is_empty() && !self.writing {
-            more = self.parts.shard.expire(now);
         }
         self.write(now);
         while let Some((ticket, reply)) = self.parts.shard.release() {
