@@ -138,13 +138,15 @@ impl Listener {
         let seen = unread.clone();
         let service = service_fn(move |request| {
             let (api, router, unread) = (api.clone(), router.clone(), unread.clone());
-            async move {
+            // Boxed: hyper keeps room for it as long as the connection is open, and moves
+            // it there, so that an idle connection would cost what a busy one does.
+            Box::pin(async move {
                 let answer = hot::answer(api, router, request).await;
                 if leaves_body_unread(answer.status()) {
                     unread.store(true, Relaxed);
                 }
                 Ok::<_, Infallible>(answer)
-            }
+            })
         });
         let (wire, comes_back) = Wire::lend(stream);
         let connection = http1::Builder::new()
@@ -153,6 +155,9 @@ impl Listener {
             .max_header_size(self.api.limits.header_bytes)
             .max_buf_size(READ_AHEAD_BYTES.max(self.api.limits.header_bytes))
             .pipeline_flush(true)
+            // Else hyper reads while it waits for an answer, to see whether the client is
+            // gone, and has a second buffer for that. What was asked is done anyway.
+            .half_close(true)
             .serve_connection(wire, service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {

@@ -139,9 +139,9 @@ impl Shards {
     ///
     /// # Errors
     /// There is no decision, or none that can be told.
-    pub async fn command(&self, command: Command) -> Result<Replied, Unavailable> {
+    pub async fn command(&self, command: Box<Command>) -> Result<Replied, Unavailable> {
         match self.inner.directory.event(&command.organizer, &command.event) {
-            Some(shard) => self.ask(shard, Request::Command(Box::new(command))).await,
+            Some(shard) => self.ask(shard, Request::Command(command)).await,
             None if matches!(command.action, Action::DefineEvent { .. }) => {
                 // In a task of its own: a caller that goes away must not leave an event
                 // that is made but not listed.
@@ -153,7 +153,7 @@ impl Shards {
         }
     }
 
-    async fn make(&self, command: Command) -> Result<Replied, Unavailable> {
+    async fn make(&self, command: Box<Command>) -> Result<Replied, Unavailable> {
         let _one_at_a_time = self.inner.making.lock().await;
         let (organizer, event) = (command.organizer, command.event);
         let Action::DefineEvent { definition, .. } = &command.action else {
@@ -164,7 +164,7 @@ impl Shards {
             Some(shard) => shard,
             None => self.inner.directory.place(&organizer, &group, self.count()),
         };
-        let replied = self.ask(shard, Request::Command(Box::new(command))).await?;
+        let replied = self.ask(shard, Request::Command(command)).await?;
         if let Answer::Done(_) = replied.answer {
             self.inner.directory.insert(shard, &[(organizer, event)], &[(organizer, group)]);
         }

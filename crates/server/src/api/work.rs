@@ -45,7 +45,7 @@ pub async fn carry_out(
     action: Action,
 ) -> Result<Outcome> {
     let Subject { organizer, event } = subject;
-    let command = Command { stamp, organizer, event, action };
+    let command = Box::new(Command { stamp, organizer, event, action });
     let replied = api.shards.command(command).await.map_err(Problem::from_unavailable)?;
     let receipt = receipt(&replied);
     match replied.answer {

@@ -63,14 +63,14 @@ async fn straight(api: &Api, request: Request<Incoming>) -> (RouteIndex, Respons
         Hot::Holds => api.holds_route,
         Hot::Orders => api.orders_route,
     };
-    let handle = async {
+    let result: Result<_> = async {
         let call = Call::read(api, parts, body).await?;
         match hot {
             Hot::Holds => holds::place(api, &call, organizer, event).await,
             Hot::Orders => orders::place(api, &call, organizer, event).await,
         }
-    };
-    let result: Result<_> = handle.await;
+    }
+    .await;
     let rendered = result.unwrap_or_else(|problem| problem.render());
     (route, rendered.into_http(Reply::whole))
 }

@@ -22,6 +22,8 @@ use crate::problem::{MEDIA_TYPE, Problem};
 const LINGER: Duration = Duration::from_secs(1);
 /// How much of it is read at most.
 const LINGER_BYTES_MAX: usize = 16 << 20;
+/// How much of it is read at a time.
+const SCRAP_BYTES: usize = 16 << 10;
 
 /// The socket, lent to hyper.
 pub struct Wire {
@@ -111,7 +113,8 @@ pub async fn part(mut socket: TcpStream, last_word: &[u8]) {
     let farewell = async {
         socket.write_all(last_word).await?;
         socket.shutdown().await?;
-        let mut scrap = [0; 16 << 10];
+        // Not in the future itself: every connection has room for that from the start.
+        let mut scrap = vec![0; SCRAP_BYTES];
         let mut read = 0;
         while read < LINGER_BYTES_MAX {
             match socket.read(&mut scrap).await? {
