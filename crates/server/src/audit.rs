@@ -58,7 +58,14 @@ pub fn audit(data: &Path) -> anyhow::Result<Audit> {
 }
 
 fn open(data: &Path, shard: u16, identity: folder::Identity) -> anyhow::Result<Reader> {
-    let storage = FileStorage::open_read_only(Folder::shard_path(data, shard))?;
+    let storage = FileStorage::open_read_only(Folder::shard_path(data, shard)).map_err(
+        |error| match error {
+            onsale_journal::Error::Locked { .. } => {
+                anyhow::anyhow!("{error}: stop the server, or audit a copy of the stopped folder")
+            }
+            error => error.into(),
+        },
+    )?;
     let opened = open_read_only(Arc::new(storage))
         .map_err(|error| anyhow::anyhow!("shard {shard}: {error}"))?;
     anyhow::ensure!(

@@ -116,6 +116,19 @@ pub struct PaymentPath {
     reference: String,
 }
 
+/// A payment's path, by its reference alone.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "it only documents")]
+pub struct ReferencePath {
+    /// Id of the organizer.
+    organizer: String,
+    /// Id of the event.
+    event: String,
+    /// The payment's own key at its provider.
+    reference: String,
+}
+
 /// A problem type's path.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
@@ -336,13 +349,13 @@ fn problems(operation: &str) -> Option<Vec<Kinds>> {
             CHANGE,
             IDEMPOTENT,
             EMPTY,
-            &[
-                &k::IDEMPOTENCY_KEY_REQUIRED,
-                &k::PERSONAL_DATA,
-                &k::UNKNOWN_ORDER,
-                &k::UNKNOWN_PAYMENT,
-                &k::NOT_DUE_BACK,
-            ],
+            &[&k::PERSONAL_DATA, &k::UNKNOWN_ORDER, &k::UNKNOWN_PAYMENT, &k::NOT_DUE_BACK],
+        ]),
+        "record_refund_by_reference" => of_event(&[
+            CHANGE,
+            IDEMPOTENT,
+            EMPTY,
+            &[&k::PERSONAL_DATA, &k::UNKNOWN_PAYMENT, &k::NOT_DUE_BACK],
         ]),
         "list_shards" => vec![KEY, SCOPE],
         "read_records" => vec![

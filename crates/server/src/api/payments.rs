@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use hyper::StatusCode;
-use onsale_core::{Action, Currency, Fact, Reference, Time};
+use onsale_core::event::Subject;
+use onsale_core::{Action, Currency, Fact, OrderCode, Reference, Time};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::openapi::{OrderPath, PaymentPath, RequiredIdempotencyHeader};
+use super::openapi::{
+    IdempotencyHeader, OrderPath, PaymentPath, ReferencePath, RequiredIdempotencyHeader,
+};
 use super::shapes::{Payment, PaymentAnswer, PaymentRequest, RefundAnswer};
 use super::work::carry_out;
 use super::{Api, Call, Path, Rendered, Result, idempotency, json, names};
@@ -18,7 +21,10 @@ use crate::problem::{Problem, kind};
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(record_payment)).routes(routes!(record_refund))
+    OpenApiRouter::new()
+        .routes(routes!(record_payment))
+        .routes(routes!(record_refund))
+        .routes(routes!(record_refund_by_reference))
 }
 
 /// Records that a provider took money for an order.
@@ -62,20 +68,50 @@ async fn record_payment(State(api): State<Arc<Api>>, path: Path, call: Call) -> 
 
 /// Records that the money of a payment that was due back went back.
 ///
-/// With the scope `pay`.
+/// With the scope `pay`. The same payment again is refunded once.
 #[utoipa::path(
     post,
     path = "/v1/organizers/{organizer}/events/{event}/orders/{code}/payments/{reference}/refund",
     tag = "payments",
-    params(PaymentPath, RequiredIdempotencyHeader),
+    params(PaymentPath, IdempotencyHeader),
     responses((status = 200, description = "The payment is refunded.", body = RefundAnswer)),
 )]
 async fn record_refund(State(api): State<Arc<Api>>, path: Path, call: Call) -> Result<Rendered> {
     let subject = path.subject(&call, &[Scope::Pay])?;
-    let action = Action::RecordRefund { order: Some(path.order()?), reference: path.reference()? };
-    let stamp = idempotency::stamp_required(&call)?;
+    let order = Some(path.order()?);
+    refund(&api, &call, subject, order, path.reference()?).await
+}
+
+/// Records a refund by the payment's reference alone, which is unique in its event.
+///
+/// With the scope `pay`. The same payment again is refunded once.
+#[utoipa::path(
+    post,
+    path = "/v1/organizers/{organizer}/events/{event}/payments/{reference}/refund",
+    tag = "payments",
+    params(ReferencePath, IdempotencyHeader),
+    responses((status = 200, description = "The payment is refunded.", body = RefundAnswer)),
+)]
+async fn record_refund_by_reference(
+    State(api): State<Arc<Api>>,
+    path: Path,
+    call: Call,
+) -> Result<Rendered> {
+    let subject = path.subject(&call, &[Scope::Pay])?;
+    refund(&api, &call, subject, None, path.reference()?).await
+}
+
+async fn refund(
+    api: &Api,
+    call: &Call,
+    subject: Subject,
+    order: Option<OrderCode>,
+    reference: Reference,
+) -> Result<Rendered> {
+    let stamp = idempotency::stamp(call)?;
     call.expect_empty()?;
-    let outcome = carry_out(&api, stamp, subject, action).await?;
+    let action = Action::RecordRefund { order, reference };
+    let outcome = carry_out(api, stamp, subject, action).await?;
     let answer = outcome.take(|fact| match fact {
         Fact::PaymentRefunded { order, reference } => Some(RefundAnswer {
             order: order.to_string(),

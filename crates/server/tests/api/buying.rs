@@ -121,6 +121,10 @@ fn a_second_payment_is_due_back_and_refunded_once() {
         (&cancelled["state"], &cancelled["cancel_reason"]),
         (&json!("cancelled"), &json!("organizer"))
     );
+    // By its reference alone, without a key.
+    let by_reference = path("concert", "/payments/p-1/refund");
+    let answer = client.send("POST", &by_reference, None).expect(200);
+    assert_eq!(answer.json()["state"], "refunded");
     assert_eq!(refund("r-5", "p-1").expect(200).json()["state"], "refunded");
     let shown = client.get(&order_path).expect(200).json();
     assert_eq!((&shown["state"], &shown["tickets"]), (&json!("cancelled"), &json!([])));
