@@ -42,10 +42,14 @@ impl EventBook {
 
     pub(super) fn extend_hold(&mut self, context: &mut Context<'_>, id: HoldId, deadline: Time) {
         self.check_open(context);
-        self.check_deadline(context, deadline);
+        let full = context.at.plus_seconds(self.definition.hold_seconds);
         let Some(hold) = self.holds.get_mut(&id.0) else {
             return found_no_hold(context, id);
         };
+        let expected = full.max(hold.deadline);
+        context.check(Rule::Deadline, deadline == expected, || {
+            format!("the new deadline is {} µs and should be {} µs", deadline.0, expected.0)
+        });
         check_live(context, hold);
         context.check(Rule::Deadline, !hold.extended, || "the hold was extended before".into());
         (hold.deadline, hold.extended) = (deadline, true);

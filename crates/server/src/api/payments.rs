@@ -29,9 +29,9 @@ pub fn routes() -> OpenApiRouter<Arc<Api>> {
 
 /// Records that a provider took money for an order.
 ///
-/// With the scope `pay`. The money is taken already, so it is always recorded: it
-/// confirms the order (`applied`) or must go back (`refund_due`). The same reference
-/// again is the same payment.
+/// With the scope `pay`. The money is taken already, so it is recorded whatever became
+/// of the order, up to 100 payments of one: it confirms the order (`applied`) or must
+/// go back (`refund_due`). The same reference again is the same payment.
 #[utoipa::path(
     post,
     path = "/v1/organizers/{organizer}/events/{event}/orders/{code}/payments",

@@ -66,11 +66,14 @@ impl EventModel {
         if hold.extended {
             return Err(Refusal::ExtendedBefore);
         }
-        let expires_at = world.now.plus_seconds(self.definition.hold_seconds);
+        let full = world.now.plus_seconds(self.definition.hold_seconds);
         let hold = self.holds.get_mut(&id).expect("it is live");
         hold.extended = true;
-        hold.expires_at = expires_at;
-        hold.deadline_set = world.next_position;
+        if full > hold.expires_at {
+            hold.expires_at = full;
+            hold.deadline_set = world.next_position;
+        }
+        let expires_at = hold.expires_at;
         Ok(Step::Facts(vec![Fact::HoldExtended { hold: id, expires_at }]))
     }
 

@@ -55,11 +55,14 @@ impl Sale {
     ) -> Result<(), ApplyError> {
         let slot = self.live_hold(context, hold)?;
         ensure(!self.holds[slot].extended, "the hold was extended before")?;
-        ensure(expires_at > context.at, "the new deadline is not in the future")?;
-        self.deadlines.leave(self.holds.slab_mut(), slot);
-        let hold = &mut self.holds[slot];
-        (hold.extended, hold.expires_at) = (true, expires_at);
-        self.enter_hold_queue(context, slot);
+        let deadline = self.holds[slot].expires_at;
+        ensure(expires_at >= deadline, "the new deadline is before the old one")?;
+        self.holds[slot].extended = true;
+        if expires_at > deadline {
+            self.deadlines.leave(self.holds.slab_mut(), slot);
+            self.holds[slot].expires_at = expires_at;
+            self.enter_hold_queue(context, slot);
+        }
         Ok(())
     }
 

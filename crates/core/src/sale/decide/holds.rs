@@ -43,7 +43,9 @@ impl Sale {
         if self.holds[slot].extended {
             return Err(Refusal::ExtendedBefore);
         }
-        let expires_at = request.now.plus_seconds(request.event.definition.hold_seconds);
+        // The definition may give less time by now; an extension never takes any away.
+        let full = request.now.plus_seconds(request.event.definition.hold_seconds);
+        let expires_at = full.max(self.holds[slot].expires_at);
         request.fact(Fact::HoldExtended { hold, expires_at })
     }
 

@@ -108,6 +108,21 @@ fn due_holds_of_extended_and_changed_durations_merge_by_deadline() {
 }
 
 #[test]
+fn an_extension_never_takes_time_away() {
+    check_open(
+        "0 hold h1 ann std*1 => ok                 # until @300
+           hold h2 bob std*1 => ok
+         5 define hold=10 if=any => ok
+           extend h1 => extended h1 until @300
+           extend h1 => !ExtendedBefore
+           see h1 => std*1@500 for 500 until @300 extended
+         295 extend h2 => extended h2 until @305
+         300 tick => expired h1
+         305 tick => expired h2",
+    );
+}
+
+#[test]
 fn all_or_nothing_over_lines_and_quotas() {
     check(
         "0 define q=site:10 q=camp:2 t=day:100:site t=tent:300:site,camp => ok
