@@ -113,7 +113,7 @@ pub struct ServeArgs {
     /// Shards of a folder that is made; fixed from then on [default: 4]
     #[arg(long, value_name = "N")]
     pub shards: Option<String>,
-    /// Size of the journal's files in MiB [default: 64]
+    /// Size of the journal's files in MiB [default: 32]
     #[arg(long, value_name = "MIB")]
     pub segment_mib: Option<String>,
     /// A TOML file with settings

@@ -67,7 +67,7 @@ pub fn table(outcome: &Outcome) -> String {
     row("  accepted", format!("{}/s", thousands(operations.accepted_per_second as u64)));
     row("  refused", format!("{}/s", thousands(operations.refused_per_second as u64)));
     row("  busiest second", format!("{}/s", thousands(operations.per_second_max)));
-    row("hold p50 / p99 / p99.9", format!("{:.0} / {:.0} / {:.0} ms", all.p50, all.p99, all.p999));
+    row("hold p50 / p99 / p99.9", format!("{:.1} / {:.0} / {:.0} ms", all.p50, all.p99, all.p999));
     row("holds abandoned", thousands(rush.abandoned_holds));
     let resold = rush.stock.as_ref().and_then(|stock| stock.resold);
     row("  sold again", resold.map_or("not known".into(), thousands));
