@@ -85,20 +85,34 @@ impl FileStorage {
     }
 }
 
-/// Makes a folder and the ones above it, and makes them durable.
+/// Makes a folder and the ones above it, and makes them durable. Those that are there are
+/// synced, too: whoever made them may have been killed before that.
 fn make_folder(folder: &Path) -> Result<(), Error> {
-    if folder.is_dir() {
-        return Ok(());
-    }
     let at = folder.display().to_string();
     std::fs::create_dir_all(folder).map_err(Error::io("make", &at))?;
-    for parent in folder.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
+    for parent in parents(folder) {
         // One that may not be read was not made here.
-        if let Ok(parent) = std::fs::File::open(parent) {
-            parent.sync_all().map_err(Error::io("sync the folder of", &at))?;
+        let Ok(parent) = std::fs::File::open(parent) else { continue };
+        match parent.sync_all() {
+            // One that nothing can be made in, or that can't be synced, was not made here either.
+            Err(error) if !is_beyond_us(&error) => {
+                return Err(Error::io("sync the folder of", &at)(error));
+            }
+            _ => {}
         }
     }
     Ok(())
+}
+
+/// The folders that a folder is in, the nearest first.
+fn parents(folder: &Path) -> impl Iterator<Item = &Path> {
+    let here = |parent: &Path| parent.as_os_str().is_empty();
+    folder.ancestors().skip(1).map(move |path| if here(path) { Path::new(".") } else { path })
+}
+
+fn is_beyond_us(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, ReadOnlyFilesystem, Unsupported};
+    matches!(error.kind(), InvalidInput | ReadOnlyFilesystem | Unsupported)
 }
 
 impl Storage for FileStorage {

@@ -21,6 +21,20 @@ fn a_folder_has_one_user_at_a_time() {
 }
 
 #[test]
+fn the_folders_above_are_known_down_to_here() {
+    let rows: [(&str, &[&str]); 4] = [
+        ("data/shard-00", &["data", "."]),
+        ("data", &["."]),
+        ("/a/b/c", &["/a/b", "/a", "/"]),
+        ("../d", &["..", "."]),
+    ];
+    for (folder, expected) in rows {
+        let expected: Vec<&Path> = expected.iter().map(Path::new).collect();
+        assert_eq!(parents(Path::new(folder)).collect::<Vec<_>>(), expected, "{folder}");
+    }
+}
+
+#[test]
 fn a_look_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("file"), b"bytes").unwrap();
