@@ -89,7 +89,7 @@ kinds! {
     INVALID_IDEMPOTENCY_KEY = Kind::new(400, "invalid-idempotency-key", "Invalid idempotency key",
         "Idempotency-Key takes 1 to 255 printable ASCII characters, with or without quotes.");
     IDEMPOTENCY_KEY_REQUIRED = Kind::new(400, "idempotency-key-required", "Idempotency key required",
-        "A request about money must have an Idempotency-Key, so that it can be sent again safely.");
+        "A payment must have an Idempotency-Key, so that it can be sent again safely.");
 
     // --- keys
     KEY_MISSING = Kind::new(401, "key-missing", "Key missing",
