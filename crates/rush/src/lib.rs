@@ -24,6 +24,7 @@ pub use config::{Arrivals, Config, Retry};
 pub use crowd::{Acknowledged, OrderState};
 pub use pool::{files_max, run};
 pub use progress::Progress;
+pub use report::group;
 pub use report::{Ended, Latency, Live, Operations, Percentiles, QuotaReport, Report, Stock};
 pub use stats::Fates;
 pub use verify::{Verification, verify};

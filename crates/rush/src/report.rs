@@ -416,6 +416,8 @@ fn warnings(run: &Run, config: &Config, cpu_percent: f64) -> Vec<String> {
 
 mod table;
 
+pub use table::group;
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         table::write(self, f)

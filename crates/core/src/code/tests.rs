@@ -62,6 +62,31 @@ fn no_code_comes_twice_in_the_next_five_million() {
     check_distinct(5_000_001..10_000_001);
 }
 
+/// The same for the tickets of orders with four each.
+fn check_distinct_tickets(sequences: std::ops::Range<u64>) {
+    let mut numbers: Vec<u128> = Vec::new();
+    for sequence in sequences {
+        for ordinal in 0..4 {
+            let parts = ticket(5, 2, sequence, ordinal, 0);
+            let code = KEY.ticket_code(parts);
+            assert_eq!(KEY.open_ticket(code), Some(parts));
+            numbers.push(read_symbols(&code.0).unwrap());
+        }
+    }
+    numbers.sort_unstable();
+    assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]));
+}
+
+#[test]
+fn no_ticket_code_comes_twice_in_the_first_five_million() {
+    check_distinct_tickets(1..1_250_001);
+}
+
+#[test]
+fn no_ticket_code_comes_twice_in_the_next_five_million() {
+    check_distinct_tickets(1_250_001..2_500_001);
+}
+
 /// On few bits the permutation can be tried out in full.
 #[test]
 fn the_network_is_a_permutation_for_odd_and_even_widths() {

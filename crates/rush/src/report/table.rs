@@ -136,8 +136,9 @@ fn whole(number: f64) -> String {
     group(number.round() as u64)
 }
 
-/// With a comma between groups of three digits.
-fn group(number: u64) -> String {
+/// A number with a comma between groups of three digits: `20000` as `20,000`.
+#[must_use]
+pub fn group(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {

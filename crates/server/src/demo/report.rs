@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use onsale_rush::Report;
+use onsale_rush::{Report, group as thousands};
 use serde_json::{Value, json};
 
 use super::stock;
@@ -113,29 +113,4 @@ pub fn to_json(outcome: &Outcome) -> Value {
         "buyers_cpu_percent": rush.cpu_percent,
         "audit": outcome.audit.verdict(),
     })
-}
-
-/// `20000` as `20,000`.
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::thousands;
-
-    #[test]
-    fn long_numbers_are_grouped() {
-        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(thousands(number), text);
-        }
-    }
 }
