@@ -143,9 +143,9 @@ pub enum JournalCommand {
     1  anything else\n  \
     2  the arguments make no sense")]
 pub struct DemoArgs {
-    /// How many want tickets.
+    /// How many want tickets; one in five abandons a hold, and 20,000 must be left.
     #[arg(long, value_name = "N", default_value_t = 50_000,
-        value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+        value_parser = clap::value_parser!(u64).range(26_000..=10_000_000))]
     pub buyers: u64,
     /// Prints one JSON object on the last line.
     #[arg(long)]

@@ -1,4 +1,4 @@
-//! The demo, as a user runs it, with half the crowd: it sells out exactly, says so in
+//! The demo, as a user runs it, with a smaller crowd: it sells out exactly, says so in
 //! its last line, and leaves nothing behind.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
@@ -13,7 +13,7 @@ use serde_json::Value;
 fn sells_out_exactly_and_leaves_nothing_behind() {
     let temporary = tempfile::tempdir().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_onsale"))
-        .args(["demo", "--json", "--buyers", "25000"])
+        .args(["demo", "--json", "--buyers", "30000"])
         .env("TMPDIR", temporary.path())
         .output()
         .unwrap();
@@ -24,7 +24,7 @@ fn sells_out_exactly_and_leaves_nothing_behind() {
     for (name, number) in expected {
         assert_eq!(last[name], number, "{name}: {out}");
     }
-    assert_eq!(last["buyers"], 25_000);
+    assert_eq!(last["buyers"], 30_000);
     assert_eq!(last["audit"], "ok");
     assert!(last["abandoned_holds"].as_u64().unwrap() > 0, "nobody abandoned a hold: {out}");
     assert_eq!(last["resold"], last["abandoned_holds"], "they were not sold again: {out}");

@@ -61,8 +61,8 @@ pub fn table(outcome: &Outcome) -> String {
     row("sold", thousands(sold));
     row("oversold", thousands(oversold));
     row("acknowledged and lost", thousands(outcome.lost()));
-    let seconds = rush.seconds_to_sold_out.unwrap_or(rush.seconds);
-    row("sold out after", format!("{seconds:.1} s"));
+    let sold_out = rush.seconds_to_sold_out.map_or("never".into(), |s| format!("{s:.1} s"));
+    row("sold out after", sold_out);
     row("operations", format!("{}/s", thousands(operations.per_second as u64)));
     row("  accepted", format!("{}/s", thousands(operations.accepted_per_second as u64)));
     row("  refused", format!("{}/s", thousands(operations.refused_per_second as u64)));
