@@ -39,8 +39,8 @@ pub const EXPIRED_PER_COMMAND_MAX: usize = 64;
 pub const PAID_AHEAD_US: i64 = 5 * 60 * 1_000_000;
 /// Payments recorded for one order.
 pub const PAYMENTS_PER_ORDER_MAX: u32 = 100;
-/// Command ids remembered by one shard.
-pub const COMMANDS_REMEMBERED_MAX: usize = 1 << 20;
+/// Command ids remembered by one shard's state; what is older is for an index outside to know.
+pub const COMMANDS_REMEMBERED_MAX: usize = 1 << 17;
 /// How long a command id is remembered, in microseconds.
 pub const COMMANDS_REMEMBERED_US: i64 = 24 * 3_600 * 1_000_000;
 /// Ended holds of which a shard remembers how they ended.
@@ -49,6 +49,8 @@ pub const ENDED_HOLDS_MAX: usize = 1 << 17;
 pub const SHARDS_MAX: u16 = 64;
 /// Orders of one shard, over all generations.
 pub const ORDERS_PER_SHARD_MAX: u64 = (1 << 32) - 1;
+/// The newest orders of a shard that are kept in full; older ones shrink once they are settled.
+pub const ORDERS_HOT_MAX: u32 = 1 << 16;
 /// Generations of a log.
 pub const GENERATIONS_MAX: u32 = 127;
 

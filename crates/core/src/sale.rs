@@ -10,6 +10,7 @@ mod event_state;
 mod hash;
 mod hints;
 mod holds;
+mod knowing;
 mod lines;
 mod orders;
 mod remembered;
@@ -34,6 +35,7 @@ use self::orders::{Order, Orders};
 use self::remembered::Memory;
 
 pub use self::apply::ApplyError;
+pub use self::knowing::{Known, Needs, Unanswered};
 
 /// What a command leads to.
 #[expect(
@@ -52,6 +54,9 @@ pub enum Decision {
     },
     /// The state is as wanted already.
     Unchanged,
+    /// Records must be read before this can be decided: hand them to [`Sale::thaw`], then
+    /// ask again.
+    Needs(Needs),
 }
 
 /// The state of one shard.
@@ -176,7 +181,7 @@ impl Sale {
     /// Since when command ids are remembered, as seen at `now`.
     #[must_use]
     pub fn remembered_since(&self, now: Time) -> Time {
-        self.memory.since(now)
+        self.memory.since(now, None)
     }
 
     /// How much there is.
@@ -306,7 +311,7 @@ impl Sale {
         self.shard.key.digest("payment", &parts)
     }
 
-    fn command_key(&self, event: u128, stamp: &CommandStamp) -> u128 {
+    fn stamp_key(&self, event: u128, stamp: &CommandStamp) -> u128 {
         // Both are digests, and the event's is keyed: their sum is as good as a third.
         event.wrapping_add(stamp.id)
     }

@@ -12,7 +12,7 @@ use onsale_core::event::{Events, ShardStarted, Subject};
 use onsale_core::view::{AvailabilityView, EventView, HoldView, OrderView};
 use onsale_core::{
     Action, CodeKey, Command, CommandStamp, Decision, Event, Fact, HoldId, Id, OrderCode, Refusal,
-    Sale, Time,
+    Sale, Time, Unanswered,
 };
 use onsale_journal::{Opened, Reader, Room, SpareDone, SpareJob, WriteDone, WriteJob, Writer};
 
@@ -340,6 +340,7 @@ impl<T> Shard<T> {
         match self.sale.decide(command, now) {
             Err(refusal) => Some(Answer::Refused(refusal)),
             Ok(Decision::Unchanged) => Some(Answer::Unchanged),
+            Ok(Decision::Needs(needs)) => unreachable!("all orders are kept in full: {needs}"),
             Ok(Decision::Repeated { position }) => Some(Answer::Repeated { position }),
             // Only what would change something needs room: a repeated command still gets its answer.
             Ok(Decision::Change(_)) if !self.has_room_for(&command.action) => {
@@ -412,7 +413,13 @@ impl<T> Shard<T> {
                 self.sale.hold(organizer, event, *hold, now).map(View::Hold)
             }
             Query::Order { organizer, event, order } => {
-                self.sale.order(organizer, event, *order).map(View::Order)
+                match self.sale.order(organizer, event, *order) {
+                    Ok(view) => Ok(View::Order(view)),
+                    Err(Unanswered::Refused(refusal)) => Err(refusal),
+                    Err(Unanswered::Needs(needs)) => {
+                        unreachable!("all orders are kept in full: {needs}")
+                    }
+                }
             }
         };
         match view {

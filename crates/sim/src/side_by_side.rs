@@ -9,7 +9,7 @@ use onsale_core::command::{Action, Command, HoldId};
 use onsale_core::event::{Event, Fact, ShardStarted};
 use onsale_core::limits::GENERATIONS_MAX;
 use onsale_core::refusal::Refusal;
-use onsale_core::sale::{Decision, Sale};
+use onsale_core::sale::{Decision, Sale, Unanswered};
 use onsale_core::text::Id;
 use onsale_core::time::Time;
 use onsale_core::{OrderCode, view};
@@ -258,7 +258,7 @@ fn look_at_order(
     order: OrderCode,
 ) -> Result<(), String> {
     let core = sale.order(&organizer, &event, order);
-    same("order", &core, &model.order(organizer, event, order))
+    same("order", &core, &model.order(organizer, event, order).map_err(Unanswered::Refused))
 }
 
 /// Applies the events to a fresh state, which must come to the same hash.
@@ -279,6 +279,7 @@ fn outcome(decision: Result<Decision, Refusal>) -> Answer {
         Decision::Change(events) => Outcome::Change(events.into_vec()),
         Decision::Repeated { position } => Outcome::Repeated { position },
         Decision::Unchanged => Outcome::Unchanged,
+        Decision::Needs(needs) => unreachable!("all orders are kept in full: {needs}"),
     })
 }
 

@@ -12,7 +12,7 @@ mod orders;
 use smallvec::SmallVec;
 
 use super::lines::Line;
-use super::{EventEntry, Group, Sale, Shard};
+use super::{EventEntry, Group, Needs, Sale, Shard};
 use crate::catalogue::Currency;
 use crate::event::{Event, Fact, Lines, ShardStarted, Stock, Subject};
 use crate::limits::{
@@ -45,6 +45,9 @@ pub enum ApplyError {
     /// A definition that would have been refused.
     #[error("the definition does not fit: {0}")]
     Definition(Refusal),
+    /// Records must be read first: hand them to [`Sale::thaw`], then apply again.
+    #[error(transparent)]
+    Needs(#[from] Needs),
     /// Anything else that the state contradicts.
     #[error("{what}")]
     Inconsistent {
@@ -112,7 +115,7 @@ impl Sale {
         if let (Some(stamp), Some(digest)) = (&event.stamp, digest)
             && stamp.chosen
         {
-            self.memory.remember(self.command_key(digest, stamp), position, event.at);
+            self.memory.remember(self.stamp_key(digest, stamp), position, event.at);
         }
         self.position = position;
         self.time = event.at;

@@ -5,7 +5,7 @@ mod catalogue;
 mod holds;
 mod orders;
 
-use super::{Decision, EventEntry, Sale};
+use super::{Decision, EventEntry, Known, Sale};
 use crate::command::{Action, Command, CommandStamp};
 use crate::event::{Event, Events, Fact, Subject};
 use crate::refusal::Refusal;
@@ -62,9 +62,22 @@ impl Sale {
     /// # Errors
     /// Why the command is refused.
     pub fn decide(&self, command: &Command, now: Time) -> Result<Decision, Refusal> {
+        self.decide_knowing(command, now, &Known::default())
+    }
+
+    /// The same, with what an index outside knows of the command's id.
+    ///
+    /// # Errors
+    /// Why the command is refused.
+    pub fn decide_knowing(
+        &self,
+        command: &Command,
+        now: Time,
+        known: &Known,
+    ) -> Result<Decision, Refusal> {
         let now = now.max(self.time);
         let (digest, slot) = self.find_event(&command.organizer, &command.event);
-        if let Some(position) = self.repeated(&command.stamp, digest, now)? {
+        if let Some(position) = self.repeated(&command.stamp, digest, now, known)? {
             return Ok(Decision::Repeated { position });
         }
         if let Action::DefineEvent { definition, expects } = &command.action {
@@ -116,14 +129,18 @@ impl Sale {
         stamp: &CommandStamp,
         event: u128,
         now: Time,
+        known: &Known,
     ) -> Result<Option<u64>, Refusal> {
         if !stamp.chosen {
             return Ok(None);
         }
-        if let Some(position) = self.memory.find(self.command_key(event, stamp), now) {
+        if let Some(position) = self.memory.find(self.stamp_key(event, stamp), now) {
             return Ok(Some(position));
         }
-        let since = self.memory.since(now);
+        if known.repeated.is_some() {
+            return Ok(known.repeated);
+        }
+        let since = self.memory.since(now, known.since);
         match stamp.made_at {
             Some(made_at) if made_at < since => Err(Refusal::IdTooOld { since }),
             _ => Ok(None),

@@ -127,10 +127,17 @@ impl Keyed for Payment {
 }
 
 /// All orders and payments of a shard. An order's slot is its number less one.
-#[derive(Default)]
 pub(crate) struct Orders {
     pub orders: Slab<Order>,
     pub payments: Table<Payment>,
+    /// How many of the newest are kept in full, whatever their state.
+    pub hot_max: u32,
+}
+
+impl Default for Orders {
+    fn default() -> Self {
+        Self { orders: Slab::default(), payments: Table::default(), hot_max: u32::MAX }
+    }
 }
 
 impl Orders {

@@ -43,9 +43,11 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Since when ids are remembered, as seen at `now`.
-    pub(crate) fn since(&self, now: Time) -> Time {
+    /// Since when ids are remembered, as seen at `now`, if those since `known` are
+    /// remembered elsewhere.
+    pub(crate) fn since(&self, now: Time, known: Option<Time>) -> Time {
         let kept = i64::from(self.kept_since) * SECOND_US;
+        let kept = known.map_or(kept, |known| kept.min(known.0));
         Time(kept.max(now.0 - COMMANDS_REMEMBERED_US))
     }
 
@@ -76,6 +78,11 @@ impl Memory {
         }
         let second = (at.0 / SECOND_US) as u32;
         self.entries.push(Remembered { key: Wide::new(key), position, second, next: NONE });
+    }
+
+    #[cfg(test)]
+    pub(crate) fn dropped_until(&mut self, second: u32) {
+        self.kept_since = second;
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -1,7 +1,7 @@
 //! What can be seen of the state.
 
 use super::lines::LinesAt;
-use super::{EventEntry, Sale};
+use super::{EventEntry, Sale, Unanswered};
 use crate::code::OrderCode;
 use crate::command::HoldId;
 use crate::refusal::Refusal;
@@ -72,13 +72,14 @@ impl Sale {
     /// An order.
     ///
     /// # Errors
-    /// It is not known in this event, or the event is not.
+    /// It is not known in this event, or the event is not; or it is old and its records
+    /// must be read first.
     pub fn order(
         &self,
         organizer: &Id,
         event: &Id,
         order: OrderCode,
-    ) -> Result<OrderView, Refusal> {
+    ) -> Result<OrderView, Unanswered> {
         let (event_slot, event) = self.view_event(organizer, event).ok_or(Refusal::UnknownEvent)?;
         let known = self.order_at(self.order_slot(event_slot, order)?);
         let lines = self.line_views(event, known.lines);

@@ -1,7 +1,12 @@
 //! Commands that come again.
 
-use super::stage::{Stage, check_open};
+use super::stage::{Stage, check_open, id};
+use crate::catalogue::EventState;
+use crate::command::{Action, Command, CommandStamp, Expects};
 use crate::limits::COMMANDS_REMEMBERED_MAX;
+use crate::refusal::Refusal;
+use crate::sale::{Decision, Known};
+use crate::time::Time;
 
 #[test]
 fn an_id_that_changed_something_gives_its_record_again() {
@@ -93,4 +98,47 @@ fn room_for_ids_is_bounded_and_the_window_says_so() {
     );
     assert_eq!(stage.sale.counts().remembered, COMMANDS_REMEMBERED_MAX);
     assert_eq!(stage.sale.hash(), stage.shadow.hash());
+}
+
+/// What an index outside knows counts as if it were remembered here.
+#[test]
+fn an_id_that_is_known_outside_is_repeated_and_widens_the_window() {
+    let mut stage = check_open("0 hold h1 ann std*1 => ok");
+    stage.now = Time(200_000_000_000);
+    let stamp = CommandStamp { id: 9, body: 0, chosen: true, made_at: Some(Time(150_000_000_000)) };
+    let action = Action::SetState { state: EventState::Paused, expects: Expects::Any };
+    let command = Command { stamp, organizer: id("org"), event: id("ev"), action };
+    // As if room for ids had run out a moment ago.
+    stage.sale.memory.dropped_until(190_000);
+    let decide = |since, repeated| {
+        let known = Known { repeated, since };
+        stage.sale.decide_knowing(&command, stage.now, &known)
+    };
+    let too_old = |second: i64| Err(Refusal::IdTooOld { since: Time(second * 1_000_000) });
+    assert_eq!(decide(None, None), too_old(190_000));
+    assert_eq!(decide(Some(Time(160_000_000_000)), None), too_old(160_000));
+    assert!(matches!(decide(Some(Time(140_000_000_000)), None), Ok(Decision::Change(_))));
+    // A claim to know more than a day does not make the window longer than that.
+    let older =
+        Command { stamp: CommandStamp { made_at: Some(Time(0)), ..stamp }, ..command.clone() };
+    let known = Known { repeated: None, since: Some(Time(0)) };
+    assert_eq!(stage.sale.decide_knowing(&older, stage.now, &known), too_old(200_000 - 86_400));
+    assert_eq!(decide(None, Some(4)), Ok(Decision::Repeated { position: 4 }));
+}
+
+#[test]
+fn a_command_and_the_record_of_its_fact_have_the_same_key() {
+    let mut stage = check_open("0 define ev=b group=g => ok");
+    stage.recorded = Some(Vec::new());
+    stage.run("0 open ev=b id=k1 => ok\n pause ev=b => ok");
+    let recorded = stage.recorded.take().unwrap();
+    let stamp = recorded[0].stamp.unwrap();
+    let action = Action::SetState { state: EventState::Open, expects: Expects::Any };
+    let command = Command { stamp, organizer: id("org"), event: id("b"), action };
+    let key = stage.sale.command_key(&command);
+    assert!(key.is_some());
+    assert_eq!(stage.sale.event_command_key(&recorded[0]), key);
+    assert_eq!(stage.sale.event_command_key(&recorded[1]), None, "an id that nobody chose");
+    let of_another = Command { event: id("ev"), ..command };
+    assert_ne!(stage.sale.command_key(&of_another), key, "an id is of one event");
 }

@@ -22,7 +22,7 @@ use crate::catalogue::*;
 use crate::code::{CodeKey, OrderCode};
 use crate::command::*;
 use crate::event::*;
-use crate::sale::{Decision, Sale};
+use crate::sale::{Decision, Sale, Unanswered};
 use crate::text::{CustomerId, Id, Reference};
 use crate::time::Time;
 
@@ -151,6 +151,7 @@ impl Stage {
             }
             Ok(Decision::Repeated { position }) => format!("repeated {position}"),
             Ok(Decision::Unchanged) => "unchanged".into(),
+            Ok(Decision::Needs(needs)) => panic!("{needs}"),
             Err(refusal) => format!("!{refusal:?}"),
         }
     }
@@ -242,7 +243,8 @@ impl Stage {
                     payments.concat()
                 )
             }
-            Err(refusal) => format!("!{refusal:?}"),
+            Err(Unanswered::Refused(refusal)) => format!("!{refusal:?}"),
+            Err(Unanswered::Needs(needs)) => panic!("{needs}"),
         }
     }
 
