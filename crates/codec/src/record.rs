@@ -2,6 +2,7 @@
 
 use onsale_core::event::Subject;
 use onsale_core::{CommandStamp, Event, Fact, Id, Time};
+use onsale_planted::{Bug, is};
 
 use crate::error::{Error, Problem};
 use crate::fact;
@@ -15,7 +16,8 @@ pub(crate) fn put(event: &Event, out: &mut Vec<u8>) {
     put_signed(out, 1, event.at.0);
     if let Some(stamp) = &event.stamp {
         put_bytes(out, 2, &stamp.id.to_be_bytes());
-        put_bytes(out, 3, &stamp.body.to_be_bytes());
+        let body = if is(Bug::StampBodyLost) { 0 } else { stamp.body };
+        put_bytes(out, 3, &body.to_be_bytes());
         put_unsigned(out, 4, stamp.chosen.into());
     }
     if let Some(subject) = &event.subject {

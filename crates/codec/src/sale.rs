@@ -8,6 +8,8 @@ use onsale_core::event::{
     PaymentRecorded, Provider, RefundReason, Stock,
 };
 
+use onsale_planted::{Bug, is};
+
 use crate::error::{Error, Problem};
 use crate::wire::{
     Fields, need, put_bytes, put_bytes_present, put_message, put_present, put_signed,
@@ -96,7 +98,8 @@ pub(crate) fn put_order_placed(out: &mut Vec<u8>, placed: &OrderPlaced) {
     }
     put_signed(out, 6, placed.total);
     put_bytes(out, 7, placed.currency.as_str().as_bytes());
-    put_time_option(out, 8, placed.payment_due);
+    let lost = is(Bug::PaymentTimeLost) && placed.hold.is_some();
+    put_time_option(out, 8, placed.payment_due.filter(|_| !lost));
 }
 
 pub(crate) fn take_order_placed(fields: Fields<'_>) -> Result<OrderPlaced, Error> {

@@ -16,6 +16,8 @@ mod orders;
 mod remembered;
 mod views;
 
+use onsale_planted::{Bug, is};
+
 use crate::code::{CodeKey, OrderCode};
 use crate::command::{Action, CommandStamp, HoldId};
 use crate::event::{Events, Subject};
@@ -238,7 +240,7 @@ impl Sale {
                     Waiting::Holds => self.holds[head].expires_at,
                     Waiting::Orders => self.orders.orders[head].payment_due().expect("it waits"),
                 });
-            self.deadlines.put_back(queue, deadline);
+            self.deadlines.put_back(queue, deadline.filter(|_| !is(Bug::TimerSleepsOn)));
         }
     }
 
@@ -253,6 +255,7 @@ impl Sale {
                 let due = holds.take_while(|hold| hold.expires_at <= now).take(room);
                 out.extend(due.map(|hold| (subject, Action::ExpireHold { hold: hold.id() })));
             }
+            Waiting::Orders if is(Bug::TimerSkipsOrders) => {}
             Waiting::Orders => {
                 let records = self.deadlines.records(queue, |slot| &self.orders.orders[slot]);
                 let is_due = |slot: &u32| {
@@ -313,7 +316,7 @@ impl Sale {
 
     fn stamp_key(&self, event: u128, stamp: &CommandStamp) -> u128 {
         // Both are digests, and the event's is keyed: their sum is as good as a third.
-        event.wrapping_add(stamp.id)
+        if is(Bug::IdsAcrossEvents) { stamp.id } else { event.wrapping_add(stamp.id) }
     }
 
     /// A hold that lives in an event, due or not.
@@ -340,8 +343,9 @@ impl Sale {
     /// A hold that lives in an event and is not due.
     fn live_hold_slot(&self, event: u32, hold: HoldId, now: Time) -> Result<u32, Refusal> {
         let slot = self.hold_slot(event, hold)?;
+        let early = i64::from(is(Bug::HoldExpiresEarly)) - i64::from(is(Bug::HoldExpiresLate));
         match self.holds[slot].expires_at {
-            at if at <= now => Err(Refusal::HoldExpired { at }),
+            at if at.0 <= now.0 + early => Err(Refusal::HoldExpired { at }),
             _ => Ok(slot),
         }
     }

@@ -8,15 +8,17 @@
 //! ```
 
 use std::fs;
+use std::hash::{Hash, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use onsale_codec as codec;
 use onsale_core::event::ShardStarted;
-use onsale_core::{CodeKey, Sale, Time, limits};
+use onsale_core::{CodeKey, Id, Sale, Time, limits};
 use onsale_journal::storage::Storage;
 use onsale_journal::{FileStorage, Options};
+use onsale_planted::{Bug, is};
 
 use crate::{Error, Shard};
 
@@ -140,11 +142,11 @@ pub fn open_shards<T>(
         shards.push(open_shard(identity, segment_bytes, shard, storage(shard)?)?);
     }
     let known = shards.iter().find(|s: &&Shard<T>| s.sale().position() > 0);
-    let key = known.map_or(key, |s| s.sale().key());
+    let key = known.filter(|_| !is(Bug::SecretMadeAgain)).map_or(key, |s| s.sale().key());
     let at_work = shards.iter().any(|s| s.sale().position() > 1);
     for (number, shard) in (0..).zip(&mut shards) {
         if shard.sale().position() == 0 {
-            if at_work {
+            if at_work && !is(Bug::LostShardMadeAgain) {
                 let detail = "is gone, with all that came after it: others are there".to_owned();
                 return Err(Error::FirstRecord { shard: number, detail });
             }
@@ -179,6 +181,22 @@ fn open_shard<T>(
     })
     .map_err(|source| Error::Journal { shard, source })?;
     Ok(Shard::new(sale, opened))
+}
+
+/// The shard of a sale group: the one that a record says, which is final; else the one where a
+/// new group goes.
+#[must_use]
+pub fn place(recorded: Option<u16>, organizer: &Id, group: &Id, shards: u16) -> u16 {
+    if let Some(shard) = recorded
+        && !is(Bug::PlacementComputedAgain)
+    {
+        return shard;
+    }
+    let mut hasher = std::hash::DefaultHasher::new();
+    (organizer, group).hash(&mut hasher);
+    // The bug stands for another version's way to compute it.
+    let hash = hasher.finish() ^ u64::from(recorded.is_some());
+    (hash % u64::from(shards)) as u16
 }
 
 fn failed(path: &Path, detail: &dyn std::fmt::Display) -> Error {

@@ -15,6 +15,7 @@ use onsale_core::{
     Sale, Time, Unanswered,
 };
 use onsale_journal::{Opened, Reader, Room, SpareDone, SpareJob, WriteDone, WriteJob, Writer};
+use onsale_planted::{Bug, is};
 
 /// What a record costs in a batch beside its own bytes, at most.
 const RECORD_OVERHEAD_BYTES: usize = 8;
@@ -324,7 +325,10 @@ impl<T> Shard<T> {
 
     fn answer(&mut self, ticket: T, answer: Answer) {
         // A stopped shard says nothing of its state, so nothing has to be durable first.
+        let early =
+            is(Bug::RefusalNotHeldBack) && matches!(answer, Answer::Refused(_) | Answer::View(_));
         let position = match self.stopped {
+            None if early => self.writer.durable(),
             None => self.writer.last_position(),
             Some(_) => self.writer.durable(),
         };
@@ -473,7 +477,9 @@ impl<T> Shard<T> {
 
     /// Takes the command that waited for room.
     fn retry(&mut self, now: Time) {
-        if let Some((command, ticket)) = self.deferred.take() {
+        if let Some((command, ticket)) = self.deferred.take()
+            && !is(Bug::DeferredCommandDropped)
+        {
             self.submit(now, Request::Command(command), ticket);
         }
     }
@@ -505,7 +511,9 @@ impl<T> Shard<T> {
         self.stopped = Some(reason);
         let durable = self.writer.durable();
         for (_, reply) in &mut self.waiting {
-            if reply.position > durable {
+            if reply.position > durable && is(Bug::UnknownToldAsDone) {
+                reply.position = durable;
+            } else if reply.position > durable {
                 let answer = Answer::Unavailable(Unavailable::Unknown);
                 *reply = Reply { position: durable, answer };
             }
@@ -542,7 +550,15 @@ impl<T> Shard<T> {
 
     /// The next answer whose position is durable.
     pub fn release(&mut self) -> Option<(T, Reply)> {
-        let durable = self.writer.durable();
+        let durable = match is(Bug::AnsweredBeforeSync) {
+            true => self.writer.last_position(),
+            false => self.writer.durable(),
+        };
+        if is(Bug::AnswersOutOfOrder)
+            && self.waiting.back().is_some_and(|w| w.1.position <= durable)
+        {
+            return self.waiting.pop_back();
+        }
         match self.waiting.front() {
             Some((_, reply)) if reply.position <= durable => self.waiting.pop_front(),
             _ => None,

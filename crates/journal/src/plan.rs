@@ -4,6 +4,8 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use onsale_planted::{Bug, is};
+
 use crate::Error;
 use crate::format::{
     BLOCK_BYTES, FIRST_SEQUENCE, Header, Named, Records, parse_name, segment_name,
@@ -75,7 +77,10 @@ impl Plan {
         plan.proven = plan.segments.iter().map(|s| s.durable_upto).max().unwrap_or(0);
         plan.generation = plan.segments.iter().map(|s| s.generation).max().unwrap_or(0);
         plan.batches = longest_run(&plan.segments);
-        if plan.last() < plan.proven {
+        if is(Bug::TailCutAtProven) {
+            plan.batches.truncate(plan.split().0.len());
+        }
+        if plan.last() < plan.proven && !is(Bug::DamageCut) {
             return Err(plan.damaged());
         }
         plan.note_what_is_left_out();
@@ -114,7 +119,8 @@ impl Plan {
 
     /// What is proven, and the tail that has to be made durable again.
     pub(crate) fn split(&self) -> (&[Kept], &[Kept]) {
-        let proven = self.batches.partition_point(|batch| batch.found.last() <= self.proven);
+        let all = is(Bug::TailNotCopied);
+        let proven = self.batches.partition_point(|batch| all || batch.found.last() <= self.proven);
         self.batches.split_at(proven)
     }
 
@@ -271,12 +277,14 @@ fn longest_run(segments: &[Scanned]) -> Vec<Kept> {
         }
         base_min = base_min.min(base);
         term_above = Some(term);
-        let good = segment.batches.iter().filter(|b| b.whole && b.last() <= void_above);
+        let all = is(Bug::VoidRecordsComeBack);
+        let good = segment.batches.iter().filter(|b| b.whole && (all || b.last() <= void_above));
         candidates.extend(good.rev().map(|found| Kept { segment: index, term, found: *found }));
     }
     // Back in order, so that the sort finds almost nothing to do.
     candidates.reverse();
-    candidates.sort_by_key(|kept| (kept.found.first, Reverse(kept.term)));
+    let lower = is(Bug::LowerTermWins);
+    candidates.sort_by_key(|kept| (kept.found.first, Reverse(if lower { 0 } else { kept.term })));
     candidates.dedup_by_key(|kept| kept.found.first);
     let (mut next, mut chain) = (1, 0);
     let follows = |kept: &Kept| {

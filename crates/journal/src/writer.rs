@@ -12,6 +12,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
+use onsale_planted::{Bug, is};
+
 use crate::Error;
 use crate::format::{
     BLOCK_BYTES, FLAG_MARK, HEADER_BYTES, Header, RECORD_OVERHEAD_BYTES, batch_bytes_max, padded,
@@ -128,8 +130,19 @@ impl WriteJob {
     /// Writes and syncs the batch. There is no second try.
     pub fn run(self) -> WriteDone {
         let written = self.file.write_at(&self.buffer, self.header.offset);
-        let result = written.and_then(|()| self.file.sync_data());
+        let result = written.and_then(|()| self.sync());
         WriteDone { job: self, result }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        if is(Bug::BatchNotSynced) {
+            return Ok(());
+        }
+        match self.file.sync_data() {
+            Err(_) if is(Bug::SyncTriedAgain) => self.file.sync_data(),
+            Err(_) if is(Bug::SyncErrorIgnored) => Ok(()),
+            result => result,
+        }
     }
 
     /// Bytes that it writes.
@@ -247,7 +260,11 @@ impl Writer {
         let count = std::mem::take(&mut self.count);
         self.marked = false;
         let first = self.state.last + 1 - u64::from(count);
-        Some(self.job(buffer, first, count, 0))
+        let job = self.job(buffer, first, count, 0);
+        if is(Bug::DurableWhenSealed) {
+            self.shared.set_durable(self.state.last);
+        }
+        Some(job)
     }
 
     /// A batch without records that says how far the log is durable, to be written when nothing
@@ -335,7 +352,10 @@ impl Writer {
             flags,
             previous: *chain,
             first,
-            durable_upto: self.shared.durable(),
+            durable_upto: match is(Bug::OwnBatchProven) {
+                true => first + u64::from(count) - 1,
+                false => self.shared.durable(),
+            },
             count,
             payload_bytes: (end - HEADER_BYTES) as u32,
             payload_crc: crc32c::crc32c(&buffer[HEADER_BYTES..end]),

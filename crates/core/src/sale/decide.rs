@@ -5,6 +5,8 @@ mod catalogue;
 mod holds;
 mod orders;
 
+use onsale_planted::{Bug, is};
+
 use super::{Decision, EventEntry, Known, Sale};
 use crate::command::{Action, Command, CommandStamp};
 use crate::event::{Event, Events, Fact, Subject};
@@ -131,7 +133,7 @@ impl Sale {
         now: Time,
         known: &Known,
     ) -> Result<Option<u64>, Refusal> {
-        if !stamp.chosen {
+        if !stamp.chosen || is(Bug::RepeatCarriedOutAgain) {
             return Ok(None);
         }
         if let Some(position) = self.memory.find(self.stamp_key(event, stamp), now) {

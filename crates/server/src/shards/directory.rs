@@ -2,7 +2,6 @@
 //! read without a lock; a change swaps in a new copy.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -50,12 +49,8 @@ impl Directory {
     /// The shard of a sale group: where it is, or where a new one goes. Only the caller's
     /// record of it makes a place final.
     pub fn place(&self, organizer: &Id, group: &Id, shards: u16) -> u16 {
-        if let Some(shard) = self.map.load().groups.get(&(*organizer, *group)) {
-            return *shard;
-        }
-        let mut hasher = std::hash::DefaultHasher::new();
-        (organizer, group).hash(&mut hasher);
-        (hasher.finish() % u64::from(shards)) as u16
+        let recorded = self.map.load().groups.get(&(*organizer, *group)).copied();
+        onsale_engine::folder::place(recorded, organizer, group, shards)
     }
 
     /// Up to `limit` events of an organizer with ids above `after`, sorted.

@@ -1,5 +1,7 @@
 //! Events of holds.
 
+use onsale_planted::{Bug, is};
+
 use super::{ApplyError, Context, ensure, ensure_free, some, stored_lines};
 use crate::command::HoldId;
 use crate::event::HoldPlaced;
@@ -104,7 +106,12 @@ impl Sale {
         for line in self.lines.iter(lines) {
             let quantity = u32::from(line.quantity);
             event.shape.shift(line.ticket_type, Place::Held, Place::Free, quantity);
-            self.customers.take(customer, line.ticket_type, quantity);
+            if is(Bug::StockFreedTwice) {
+                event.shape.shift(line.ticket_type, Place::Held, Place::Free, quantity);
+            }
+            if !is(Bug::CustomerKeepsTickets) {
+                self.customers.take(customer, line.ticket_type, quantity);
+            }
         }
         self.lines.free(lines);
     }
@@ -116,7 +123,9 @@ impl Sale {
         if self.ended.len() == ENDED_HOLDS_MAX {
             self.ended.pop();
         }
-        self.ended.push(Ended::new(hold.id(), context.event, ending));
+        if !(is(Bug::ClaimedHoldForgotten) && matches!(ending, Ending::Claimed(_))) {
+            self.ended.push(Ended::new(hold.id(), context.event, ending));
+        }
         hold.lines
     }
 }

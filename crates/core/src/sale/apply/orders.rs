@@ -1,5 +1,7 @@
 //! Events of orders and payments.
 
+use onsale_planted::{Bug, is};
+
 use super::{ApplyError, Context, StoredLines, ensure, ensure_free, some, stored_lines};
 use crate::code::OrderCode;
 use crate::command::HoldId;
@@ -126,6 +128,9 @@ impl Sale {
                 let lines: StoredLines = self.lines.iter(order.lines).collect();
                 ensure_free(event, &lines)?;
                 self.take_stock(context.event, order.customer.get(), order.lines);
+                if is(Bug::ReinstatedTwice) {
+                    self.take_stock(context.event, order.customer.get(), order.lines);
+                }
                 PaymentState::Applied
             }
             PaymentOutcome::RefundDue(reason) => {
@@ -184,10 +189,12 @@ impl Sale {
         if awaiting {
             self.deadlines.leave(&mut self.orders.orders, slot);
         }
-        if let Some(payment) = self.orders.applied(&order) {
+        if let Some(payment) = self.orders.applied(&order).filter(|_| !is(Bug::RefundForgotten)) {
             self.orders.payments[payment].state = PaymentState::RefundDue;
         }
-        self.shift_lines(context.event, order.lines, Place::Sold, Place::Free);
+        if !is(Bug::CancelledStockKept) {
+            self.shift_lines(context.event, order.lines, Place::Sold, Place::Free);
+        }
         for line in self.lines.iter(order.lines) {
             self.customers.take(customer, line.ticket_type, u32::from(line.quantity));
         }

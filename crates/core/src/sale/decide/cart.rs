@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use onsale_planted::{Bug, is};
 use smallvec::SmallVec;
 
 use super::Request;
@@ -72,7 +73,8 @@ impl Sale {
             };
             let asked = sum(&mut wants.iter().copied());
             let has = sum(&mut counts.clone());
-            if asked > 0 && u64::from(has) + u64::from(asked) > u64::from(max) {
+            let most = u64::from(max) + u64::from(is(Bug::CustomerLimitOffByOne));
+            if asked > 0 && u64::from(has) + u64::from(asked) > most {
                 return Err(Refusal::CustomerLimit { limit: index, has, asked, max });
             }
         }
@@ -118,7 +120,8 @@ impl Sale {
     ) -> (DueHolds, SmallVec<[u32; 8]>) {
         let mut freed: SmallVec<[u32; 8]> = smallvec::smallvec![0; asked.len()];
         let mut due = DueHolds::new();
-        for hold in self.due_holds_of(event, now).take(EXPIRED_PER_COMMAND_MAX) {
+        let most = if is(Bug::DueHoldsNotFreed) { 0 } else { EXPIRED_PER_COMMAND_MAX };
+        for hold in self.due_holds_of(event, now).take(most) {
             let is_short = |((slot, asked), freed): (&(u16, u32), &u32)| {
                 *asked > event.shape.quotas[*slot as usize].free() + *freed
             };
@@ -170,7 +173,9 @@ pub(super) fn check_open(event: &EventEntry) -> Result<(), Refusal> {
 fn check_window(window: &Window, line: Option<usize>, now: Time) -> Result<(), Refusal> {
     match (window.opens_at, window.closes_at) {
         (Some(opens_at), _) if now < opens_at => Err(Refusal::SaleNotBegun { line, opens_at }),
-        (_, Some(closed_at)) if now >= closed_at => Err(Refusal::SaleOver { line, closed_at }),
+        (_, Some(closed_at)) if now.0 >= closed_at.0 + i64::from(is(Bug::WindowClosesLate)) => {
+            Err(Refusal::SaleOver { line, closed_at })
+        }
         _ => Ok(()),
     }
 }
@@ -217,7 +222,9 @@ fn price(ticket_type: &TicketTypeDefinition, item: &Item, line: usize) -> Result
         None => Ok(own),
         Some(price) if price == own => Ok(own),
         Some(_) if !ticket_type.free_price => Err(Refusal::PriceFixed { line, price: own }),
-        Some(price) if price < own => Err(Refusal::PriceBelowMinimum { line, minimum: own }),
+        Some(price) if price < own && !is(Bug::PriceBelowMinimum) => {
+            Err(Refusal::PriceBelowMinimum { line, minimum: own })
+        }
         Some(price) if price > PRICE_MAX => Err(Refusal::PriceTooHigh { line }),
         Some(price) => Ok(price),
     }
@@ -228,7 +235,7 @@ fn check_order_limits(event: &EventEntry, wants: &Wants) -> Result<(), Refusal> 
         let Some(max) = of.per_order else { continue };
         let covered = wants.iter().filter(|(slot, _)| of.covers(*slot));
         let asked: u32 = covered.map(|(_, quantity)| quantity).sum();
-        if asked > max {
+        if asked > max + u32::from(is(Bug::OrderLimitOffByOne)) {
             return Err(Refusal::OrderLimit { limit, asked, max });
         }
     }

@@ -1,5 +1,7 @@
 //! Commands on holds.
 
+use onsale_planted::{Bug, is};
+
 use super::Request;
 use super::cart::{check_open, expiries};
 use crate::command::{HoldId, Items};
@@ -44,7 +46,8 @@ impl Sale {
             return Err(Refusal::ExtendedBefore);
         }
         // The definition may give less time by now; an extension never takes any away.
-        let full = request.now.plus_seconds(request.event.definition.hold_seconds);
+        let from = if is(Bug::ExtensionAddsUp) { self.holds[slot].expires_at } else { request.now };
+        let full = from.plus_seconds(request.event.definition.hold_seconds);
         let expires_at = full.max(self.holds[slot].expires_at);
         request.fact(Fact::HoldExtended { hold, expires_at })
     }
