@@ -366,8 +366,12 @@ impl Crowd {
     fn held(&mut self, index: u32, body: &[u8], now_us: u64) -> Option<()> {
         let hold: HoldAnswer = serde_json::from_slice(body).ok()?;
         self.stats.holds += 1;
+        let of_main = self.of_main(index);
+        self.stats.timeline.held(of_main, now_us);
         let buyer = &mut self.buyers[index as usize];
         if buyer.choices.happens(self.config.abandon) {
+            let lapse_us = self.offer.hold_seconds.map(|seconds| now_us + seconds * 1_000_000);
+            self.stats.timeline.abandoned(of_main, lapse_us);
             self.stats.abandoned_tickets += u64::from(buyer.quantity);
             for &quota in &self.offer.ticket_types[usize::from(buyer.ticket_type)].quotas {
                 self.abandoned[quota] += u64::from(buyer.quantity);
@@ -390,7 +394,12 @@ impl Crowd {
             "confirmed" => OrderState::Confirmed,
             _ => return None,
         };
+        let of_main = self.of_main(index);
         let buyer = &mut self.buyers[index as usize];
+        if buyer.step == Step::Claim {
+            self.stats.timeline.ended(of_main, now_us);
+        }
+        self.stats.timeline.sold(of_main, now_us);
         if buyer.step == Step::Claim && order.total.amount != buyer.hold_amount {
             // Told as an error: the money of the order is not that of its hold.
             *self.stats.errors.entry("another-total").or_default() += 1;
@@ -454,6 +463,8 @@ impl Crowd {
             (Step::Hold | Step::Buy, "sold-out") => self.told_sold_out(index, &problem, now_us),
             // The buyer thought, or the server took, too long: like a person, begin anew.
             (Step::Claim, "hold-expired") => {
+                let of_main = self.of_main(index);
+                self.stats.timeline.ended(of_main, now_us);
                 self.buyers[index as usize].step = Step::Hold;
                 self.try_again(index, now_us);
             }
@@ -520,6 +531,14 @@ impl Crowd {
         }
         let types = self.offer.ticket_types.iter().zip(&self.gone);
         types.filter(|(t, _)| t.quotas.contains(&main)).all(|(_, &gone)| gone)
+    }
+
+    /// Tickets of the main stock that the buyer wants or has; all, where there is none.
+    fn of_main(&self, index: u32) -> u64 {
+        let buyer = &self.buyers[index as usize];
+        let quotas = &self.offer.ticket_types[usize::from(buyer.ticket_type)].quotas;
+        let counts = self.offer.main.is_none_or(|main| quotas.contains(&main));
+        if counts { u64::from(buyer.quantity) } else { 0 }
     }
 
     // --- moves

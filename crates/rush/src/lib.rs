@@ -10,21 +10,25 @@
 mod client;
 mod config;
 mod crowd;
+mod page;
 mod plan;
 mod pool;
 mod progress;
 mod report;
 mod stats;
 mod target;
+mod timeline;
 mod timer;
 mod verify;
 mod wire;
 
 pub use config::{Arrivals, Config, Retry};
 pub use crowd::{Acknowledged, OrderState};
+pub use page::Heading;
 pub use pool::{files_max, run};
 pub use progress::Progress;
 pub use report::group;
 pub use report::{Ended, Latency, Live, Operations, Percentiles, QuotaReport, Report, Stock};
 pub use stats::Fates;
+pub use timeline::{Step, StepLatency, Timeline};
 pub use verify::{Verification, verify};

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::crowd::{Acknowledged, Crowd};
 use crate::stats::{Fates, Kind};
 use crate::target::Quota;
+use crate::timeline::Timeline;
 use crate::verify::Verification;
 
 /// A load generator that uses more of its core than this measures itself.
@@ -216,6 +217,8 @@ pub struct Report {
     pub operations: Operations,
     /// Granted and refused in each second of the rush.
     pub answers_by_second: Vec<[u64; 2]>,
+    /// How it went over time.
+    pub timeline: Timeline,
     /// Of holds.
     pub hold_ms: Latency,
     /// Of orders, claims and purchases in one step.
@@ -278,6 +281,7 @@ impl Report {
         let operations = operations(&run);
         let Run { crowd, ended, wall, sockets, sockets_failed, verification, .. } = run;
         let tickets: u64 = crowd.orders.iter().map(|o| u64::from(o.quantity)).sum();
+        let tickets_for_sale = crowd.offer.stock();
         let (arrived, active) = (crowd.arrived(), crowd.active() as u64);
         let stats = crowd.stats;
         Self {
@@ -306,6 +310,7 @@ impl Report {
             order_ms: stats.latency(Kind::Order),
             payment_ms: stats.latency(Kind::Payment),
             answers_by_second: stats.answers_by_second,
+            timeline: stats.timeline.finish(tickets_for_sale, wall.as_micros() as u64),
             refusals: stats.refusals,
             errors: stats.errors,
             put_off: stats.put_off,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 
 use crate::report::{Latency, Percentiles};
+use crate::timeline::Recorder;
 
 /// Longest latency that is told apart: an hour. Three digits of each are kept.
 const LATENCY_US_MAX: u64 = 3_600_000_000;
@@ -63,6 +64,7 @@ pub(crate) struct Stats {
     pub(crate) abandoned_tickets: u64,
     pub(crate) payments_due_back: u64,
     pub(crate) sold_out_us: Option<u64>,
+    pub(crate) timeline: Recorder,
     /// Since when there have been only errors.
     pub(crate) silent_since_us: Option<u64>,
 }
@@ -85,6 +87,7 @@ impl Stats {
             abandoned_tickets: 0,
             payments_due_back: 0,
             sold_out_us: None,
+            timeline: Recorder::new(),
             silent_since_us: None,
         }
     }
@@ -94,6 +97,8 @@ impl Stats {
         let latency = now_us.saturating_sub(intended_us).max(1);
         self.latencies[kind as usize][outcome as usize].saturating_record(latency);
         self.answers[outcome as usize] += 1;
+        let hold_us = (kind == Kind::Hold).then_some(latency);
+        self.timeline.answer(outcome as usize, hold_us, now_us);
         let second = (now_us / 1_000_000) as usize;
         if self.answers_by_second.len() <= second {
             self.answers_by_second.resize(second + 1, [0; 2]);

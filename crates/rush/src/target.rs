@@ -117,6 +117,7 @@ struct EventAnswer {
     ticket_types: Vec<TypeAnswer>,
     #[serde(default)]
     limits: Vec<LimitAnswer>,
+    hold_seconds: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -193,6 +194,8 @@ pub(crate) struct Offer {
     /// The main stock: the largest quota that the ticket types draw on. The rush is
     /// sold out when it is. None: all is unlimited.
     pub(crate) main: Option<usize>,
+    /// How long a hold lasts, if the event says so.
+    pub(crate) hold_seconds: Option<u64>,
 }
 
 impl Offer {
@@ -239,7 +242,7 @@ impl Offer {
             .copied()
             .filter(|&q| quotas[q].free.is_some())
             .max_by_key(|&q| (quotas[q].free, std::cmp::Reverse(q)));
-        Ok(Self { ticket_types, quotas, main })
+        Ok(Self { ticket_types, quotas, main, hold_seconds: event.hold_seconds })
     }
 
     /// What of the main stock could be sold when the rush began: all that was not sold.

@@ -10,9 +10,10 @@ mod rush;
 mod tests;
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -150,6 +151,9 @@ pub struct DemoArgs {
     /// Prints one JSON object on the last line.
     #[arg(long)]
     pub json: bool,
+    /// Writes a report with charts to this file, a page of HTML that needs nothing else.
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
     /// Keeps the data folder and says where it is.
     #[arg(long)]
     pub keep: bool,
@@ -206,6 +210,24 @@ fn serve_command(args: ServeArgs) -> u8 {
 #[expect(clippy::print_stdout, reason = "results go to standard output")]
 fn say(text: &str) {
     println!("{text}");
+}
+
+/// Whether a report can be written to this file, so that nobody waits for one in vain.
+///
+/// # Errors
+/// Names the option, the file and why.
+pub fn check_page(file: Option<&Path>) -> anyhow::Result<()> {
+    let Some(file) = file else { return Ok(()) };
+    let opened = std::fs::OpenOptions::new().create(true).append(true).open(file);
+    opened.map(drop).with_context(|| format!("--report: {}", file.display()))
+}
+
+/// Writes a report.
+///
+/// # Errors
+/// Names the option, the file and why.
+pub fn write_page(file: &Path, page: &str) -> anyhow::Result<()> {
+    std::fs::write(file, page).with_context(|| format!("--report: {}", file.display()))
 }
 
 /// Prints what went wrong, with its causes, and gives the code back.

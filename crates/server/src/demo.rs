@@ -12,12 +12,12 @@ use onsale_core::{EventState, Id};
 use onsale_rush::{Arrivals, Config, Progress, Report, Retry};
 
 use crate::audit::audit;
-use crate::cli::{DemoArgs, FAILED, OK};
+use crate::cli::{DemoArgs, FAILED, OK, USAGE, check_page, write_page};
 use crate::http_client::Client;
 use crate::import::{CatalogueEvent, festival, shift_to_now, upload};
 use crate::shards::wall_time;
 use process::{ServerProcess, split_cores};
-use report::{Outcome, table, to_json};
+use report::{Outcome, heading, table, to_json};
 
 /// The one that sells.
 const ORGANIZER: &str = "river";
@@ -40,8 +40,18 @@ const DEADLINE: Duration = Duration::from_secs(60);
 #[must_use]
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a command line's output")]
 pub fn run(args: &DemoArgs) -> u8 {
+    if let Err(error) = check_page(args.report.as_deref()) {
+        eprintln!("onsale demo: {error:#}");
+        return USAGE;
+    }
     match sell_out(args) {
         Ok(outcome) => {
+            if let Some(file) = &args.report
+                && let Err(error) = write_page(file, &outcome.rush.page(&heading(&outcome)))
+            {
+                eprintln!("onsale demo: {error:#}");
+                return FAILED;
+            }
             println!("{}", table(&outcome));
             if args.json {
                 println!("{}", to_json(&outcome));

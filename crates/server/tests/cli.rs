@@ -178,6 +178,7 @@ fn exit_codes_are_what_help_says() {
             ],
             2,
         ),
+        (&["demo", "--report", "/nowhere/report.html"], 2),
         (&["keys", "list", "--data", "/nowhere"], 1),
     ];
     for (arguments, code) in rows {

@@ -12,8 +12,11 @@ use serde_json::Value;
 #[test]
 fn sells_out_exactly_and_leaves_nothing_behind() {
     let temporary = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let page = elsewhere.path().join("report.html");
     let output = Command::new(env!("CARGO_BIN_EXE_onsale"))
-        .args(["demo", "--json", "--buyers", "30000"])
+        .args(["demo", "--json", "--buyers", "30000", "--report"])
+        .arg(&page)
         .env("TMPDIR", temporary.path())
         .output()
         .unwrap();
@@ -34,6 +37,20 @@ fn sells_out_exactly_and_leaves_nothing_behind() {
     assert!(last["ops_per_second"].as_f64().unwrap() > 0.0);
     let left: Vec<_> = std::fs::read_dir(temporary.path()).unwrap().collect();
     assert!(left.is_empty(), "it left {left:?}");
+    check_page(&std::fs::read_to_string(page).unwrap());
+}
+
+/// The page says how it ended, has all its charts with something in them, and needs nothing else.
+fn check_page(page: &str) {
+    assert!(page.contains("Sold out exactly"), "{page}");
+    assert_eq!(page.matches("<svg").count(), 3);
+    for class in ["area sold", "area held", "area free", "area refused", "line p50", "line p99"] {
+        let path = page.split_once(&format!("class=\"{class}\" d=\"")).unwrap().1;
+        assert!(path.split_once('"').unwrap().0.len() > 200, "{class}: nothing is drawn");
+    }
+    for foreign in ["NaN", "inf\"", "src=", "href=", "http:", "https:", "url("] {
+        assert!(!page.contains(foreign), "{foreign}");
+    }
 }
 
 fn text(bytes: Vec<u8>) -> String {

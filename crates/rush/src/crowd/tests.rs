@@ -37,6 +37,7 @@ fn crowd(change: impl FnOnce(&mut Config)) -> Crowd {
         ],
         quotas: vec![quota("site", 1_000), quota("early", 1)],
         main: Some(0),
+        hold_seconds: None,
     };
     let mut config = Config::new("http://127.0.0.1:1", "k", "o", "e");
     config.buyers = 1;

@@ -1,13 +1,14 @@
 //! `onsale rush`: its arguments, and what becomes of them.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use onsale_core::Id;
-use onsale_rush::{Arrivals, Config, Progress, Report, Retry};
+use onsale_rush::{Arrivals, Config, Heading, Progress, Report, Retry};
 
-use super::{FAILED, OK, USAGE, complain, say};
+use super::{FAILED, OK, USAGE, check_page, complain, say, write_page};
 
 /// Sends a crowd of buyers to an event, and checks every order it was told of.
 ///
@@ -81,6 +82,9 @@ pub struct RushArgs {
     /// Does not ask for the orders afterwards.
     #[arg(long)]
     pub no_verify: bool,
+    /// Writes a report with charts to this file, a page of HTML that needs nothing else.
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
     /// Prints one JSON object instead of a table.
     #[arg(long)]
     pub json: bool,
@@ -88,6 +92,9 @@ pub struct RushArgs {
 
 /// Lets the crowd in; returns the exit code.
 pub fn run(args: &RushArgs) -> u8 {
+    if let Err(error) = check_page(args.report.as_deref()) {
+        return complain(&error, USAGE);
+    }
     let config = match config(args) {
         Ok(config) => config,
         Err(error) => return complain(&error, USAGE),
@@ -102,6 +109,11 @@ pub fn run(args: &RushArgs) -> u8 {
 }
 
 fn told(args: &RushArgs, report: &Report) -> u8 {
+    if let Some(file) = &args.report
+        && let Err(error) = write_page(file, &report.page(&heading(args, report)))
+    {
+        return complain(&error, FAILED);
+    }
     match args.json {
         true => match serde_json::to_string(report) {
             Ok(text) => say(&text),
@@ -110,6 +122,20 @@ fn told(args: &RushArgs, report: &Report) -> u8 {
         false => say(&report.to_string()),
     }
     if report.ok() { OK } else { FAILED }
+}
+
+fn heading(args: &RushArgs, report: &Report) -> Heading {
+    let verdict = match (report.ok(), report.sold_out) {
+        (true, true) => "Sold out exactly: no ticket twice, no order lost.",
+        (true, false) => "No ticket was sold twice, and no order was lost.",
+        (false, _) => "Not right: see the figures below.",
+    };
+    Heading {
+        title: format!("A rush on {} of {}", args.event, args.organizer),
+        right: report.ok(),
+        verdict: verdict.to_owned(),
+        rows: Vec::new(),
+    }
 }
 
 fn config(args: &RushArgs) -> anyhow::Result<Config> {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use onsale_rush::{Report, group as thousands};
+use onsale_rush::{Heading, Report, group as thousands};
 use serde_json::{Value, json};
 
 use super::stock;
@@ -88,6 +88,28 @@ pub fn table(outcome: &Outcome) -> String {
         false => "\n  NOT RIGHT: see above.",
     };
     text + verdict
+}
+
+/// For the page with charts.
+pub fn heading(outcome: &Outcome) -> Heading {
+    let verdict = match outcome.is_right() {
+        true => "Sold out exactly: no ticket twice, no order lost.",
+        false => "Not right: see the figures below.",
+    };
+    let rows = [
+        ("server memory", format!("{} MiB", outcome.memory_bytes >> 20)),
+        ("audit of the journal", outcome.audit.verdict().to_owned()),
+    ];
+    Heading {
+        title: format!(
+            "{} tickets, {} buyers",
+            thousands(outcome.capacity),
+            thousands(outcome.rush.buyers)
+        ),
+        right: outcome.is_right(),
+        verdict: verdict.to_owned(),
+        rows: rows.map(|(name, value)| (name.to_owned(), value)).into(),
+    }
 }
 
 /// For programs.
