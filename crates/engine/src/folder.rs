@@ -6,6 +6,9 @@
 //! DATA/onsale.log    log id and number of shards, written once
 //! DATA/shard-00/     the journal of shard 0
 //! ```
+//!
+//! A backup has the same form, and `backup.json` beside it: such a folder is never opened for writing, since what
+//! it would sell would get codes that the folder it was made of gives, too.
 
 use std::fs;
 use std::hash::{Hash, Hasher};
@@ -26,6 +29,8 @@ use crate::{Error, Shard};
 const FIRST_LINE: &str = "onsale data folder, format 1";
 /// Name of the folder's own file.
 const FILE: &str = "onsale.log";
+/// Name of the file that makes a folder a backup.
+pub const BACKUP_FILE: &str = "backup.json";
 /// The generation that a new log begins with.
 const FIRST_GENERATION: u32 = 1;
 
@@ -65,6 +70,12 @@ impl Folder {
             return Err(Error::Folder { path: path.display().to_string(), detail });
         }
         fs::create_dir_all(path).map_err(|e| failed(path, &e))?;
+        if path.join(BACKUP_FILE).exists() {
+            return Err(failed(
+                path,
+                &"is a backup: `onsale journal restore` makes a folder of it",
+            ));
+        }
         let lock = onsale_journal::lock_folder(path).map_err(|e| failed(path, &e))?;
         let identity = match Folder::identity(path)? {
             Some(identity) => identity,
@@ -72,7 +83,7 @@ impl Folder {
             None if Folder::shard_path(path, 0).exists() => {
                 return Err(failed(&path.join(FILE), &"is gone, though there are shards"));
             }
-            None => make(path, Identity { log: seeds.log, shards })?,
+            None => Folder::make(path, Identity { log: seeds.log, shards })?,
         };
         Ok(Folder { path: path.to_owned(), identity, _lock: lock })
     }
@@ -91,6 +102,24 @@ impl Folder {
                 None => Err(failed(&file, &"is not the file of an Onsale data folder, format 1")),
             },
         }
+    }
+
+    /// Writes a folder's own file, and so makes it a data folder. Gives back what was handed in.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn make(path: &Path, identity: Identity) -> Result<Identity, Error> {
+        let text = format!("{FIRST_LINE}\nlog {:032x}\nshards {}\n", identity.log, identity.shards);
+        let (fresh, file) = (path.join("onsale.log.new"), path.join(FILE));
+        let write = || -> std::io::Result<()> {
+            let mut new = fs::File::create(&fresh)?;
+            new.write_all(text.as_bytes())?;
+            new.sync_all()?;
+            fs::rename(&fresh, &file)?;
+            fs::File::open(path)?.sync_all()
+        };
+        write().map_err(|error| failed(&file, &error))?;
+        Ok(identity)
     }
 
     /// Opens all shards. Each has replayed its journal, and its kept tail is durable.
@@ -201,20 +230,6 @@ pub fn place(recorded: Option<u16>, organizer: &Id, group: &Id, shards: u16) -> 
 
 fn failed(path: &Path, detail: &dyn std::fmt::Display) -> Error {
     Error::Folder { path: path.display().to_string(), detail: detail.to_string() }
-}
-
-fn make(path: &Path, identity: Identity) -> Result<Identity, Error> {
-    let text = format!("{FIRST_LINE}\nlog {:032x}\nshards {}\n", identity.log, identity.shards);
-    let (fresh, file) = (path.join("onsale.log.new"), path.join(FILE));
-    let write = || -> std::io::Result<()> {
-        let mut new = fs::File::create(&fresh)?;
-        new.write_all(text.as_bytes())?;
-        new.sync_all()?;
-        fs::rename(&fresh, &file)?;
-        fs::File::open(path)?.sync_all()
-    };
-    write().map_err(|error| failed(&file, &error))?;
-    Ok(identity)
 }
 
 fn parse(text: &str) -> Option<Identity> {

@@ -105,14 +105,6 @@ pub enum Error {
         /// The highest version that is known here.
         known: u16,
     },
-    /// The log is of a later generation than the one that was expected.
-    #[error("the log is of generation {found}, but generation {expected} was expected")]
-    Generation {
-        /// The highest generation in the log.
-        found: u32,
-        /// What was expected.
-        expected: u32,
-    },
     /// The caller could not take a record.
     #[error("position {position} ({file}, batch at offset {offset}): {detail}")]
     Replay {
@@ -123,6 +115,14 @@ pub enum Error {
         /// Where its batch begins.
         offset: u64,
         /// What the caller said.
+        detail: String,
+    },
+    /// A backup can't be made or used.
+    #[error("{file}: {detail}")]
+    Backup {
+        /// The segment.
+        file: String,
+        /// What is in the way.
         detail: String,
     },
     /// A position that was asked for isn't there, or not durable yet.

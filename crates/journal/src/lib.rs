@@ -11,6 +11,7 @@
 //! a file system that copies on write may run out of room within a segment that it has given: the
 //! write then fails like any other, and the writer stops.
 
+pub mod backup;
 mod error;
 pub mod format;
 mod plan;

@@ -34,7 +34,7 @@ pub struct Options {
     pub log: u128,
     /// Which of its shards.
     pub shard: u16,
-    /// Its generation; not below what the log has.
+    /// Its generation, where the log has none that is higher.
     pub generation: u32,
 }
 
@@ -74,7 +74,7 @@ pub struct ReadOnly {
 /// found right and replayed.
 ///
 /// # Errors
-/// `Damaged`, `Missing`, `Foreign`, `Version`, `Generation`, `Options`: nothing was changed. `Replay`, with
+/// `Damaged`, `Missing`, `Foreign`, `Version`, `Options`: nothing was changed. `Replay`, with
 /// what the caller said: nothing was changed either. `Io`, `Spare`, `Write`: the disk refused something; another
 /// try loses nothing.
 pub fn open(
@@ -85,10 +85,7 @@ pub fn open(
     check(&options)?;
     let identity = Identity { log: Some(options.log), shard: Some(options.shard) };
     let mut plan = Plan::read(&*storage, identity)?;
-    if plan.generation > options.generation {
-        let (found, expected) = (plan.generation, options.generation);
-        return Err(Error::Generation { found, expected });
-    }
+    let options = Options { generation: options.generation.max(plan.generation), ..options };
     plan.replay(&*storage, replay)?;
     let writer = begin_term(&storage, &options, &plan)?;
     give_back_unwritten(&*storage, &mut plan);

@@ -80,6 +80,13 @@ impl FileStorage {
         Ok(FileStorage { folder, writable: false, _lock: lock })
     }
 
+    /// Looks into a folder that a writer may be at work on: takes no lock, changes nothing, and sees
+    /// what has been written so far. Made for backups.
+    #[must_use]
+    pub fn unlocked(folder: impl Into<PathBuf>) -> FileStorage {
+        FileStorage { folder: folder.into(), writable: false, _lock: None }
+    }
+
     fn check_writable(&self) -> io::Result<()> {
         if self.writable { Ok(()) } else { Err(io::ErrorKind::ReadOnlyFilesystem.into()) }
     }
