@@ -3,6 +3,8 @@
 //! into one buffer that is kept. Answers have a `Content-Length` or end with the
 //! connection; a transfer coding is refused, and so is anything above a limit.
 
+mod http2;
+
 use std::io;
 use std::net::SocketAddr;
 
@@ -83,6 +85,51 @@ struct Head {
     length: Length,
     /// Where the body begins.
     bytes: usize,
+}
+
+pub(crate) use http2::Socket;
+
+/// What one buyer at a time asks over: a connection, or a place on a shared one.
+pub(crate) enum Line {
+    /// HTTP/1.1.
+    Own(Connection),
+    /// HTTP/2.
+    Shared(http2::Stream),
+}
+
+impl Line {
+    /// Whether the server has hung up, or spoken though nothing was asked.
+    pub(crate) fn is_ended(&self) -> bool {
+        match self {
+            Self::Own(connection) => connection.is_ended(),
+            Self::Shared(stream) => stream.is_ended(),
+        }
+    }
+
+    /// Whether it has never had an answer.
+    pub(crate) fn is_new(&self) -> bool {
+        match self {
+            Self::Own(connection) => connection.is_new(),
+            Self::Shared(stream) => stream.is_new(),
+        }
+    }
+
+    /// Sends one request and reads its answer of at most `max` bytes; [`Self::answer`] then
+    /// has it.
+    pub(crate) async fn exchange(&mut self, request: &[u8], max: usize) -> Result<(), Error> {
+        match self {
+            Self::Own(connection) => connection.exchange(request, max).await,
+            Self::Shared(stream) => stream.exchange(request, max).await,
+        }
+    }
+
+    /// The answer of the last exchange, which was a success.
+    pub(crate) fn answer(&self) -> Answer<'_> {
+        match self {
+            Self::Own(connection) => connection.answer(),
+            Self::Shared(stream) => stream.answer(),
+        }
+    }
 }
 
 /// One connection with its buffer.

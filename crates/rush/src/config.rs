@@ -8,6 +8,9 @@ use anyhow::{Result, ensure};
 /// Buyers of one rush, at most.
 pub(crate) const BUYERS_MAX: u64 = 10_000_000;
 
+/// Requests at a time on one socket, at most.
+const STREAMS_MAX: usize = 1_000;
+
 /// When buyers arrive.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Arrivals {
@@ -50,6 +53,8 @@ pub struct Config {
     pub arrivals: Arrivals,
     /// Sockets to share; none: as many as the process may open, less a reserve. Never more than buyers.
     pub connections: Option<usize>,
+    /// Speaks HTTP/2 with so many requests at a time on each socket; none: HTTP/1.1, one at a time.
+    pub http2_streams: Option<usize>,
     /// Time between a hold and its claim, in milliseconds.
     pub think_ms: RangeInclusive<u64>,
     /// Share of holds (0 to 1) that are neither claimed nor released.
@@ -88,6 +93,7 @@ impl Config {
             buyers: 1_000,
             arrivals: Arrivals::Burst { over: Duration::from_secs(1) },
             connections: None,
+            http2_streams: None,
             think_ms: 100..=1_000,
             abandon: 0.0,
             direct: 0.0,
@@ -119,6 +125,8 @@ impl Config {
         ensure!(!self.quantity.is_empty(), "quantity: must not end before it begins");
         ensure!(*self.quantity.start() >= 1, "quantity: must be at least 1");
         ensure!(self.connections != Some(0), "connections: must be at least 1");
+        let streams = self.http2_streams.unwrap_or(1);
+        ensure!((1..=STREAMS_MAX).contains(&streams), "http2: must be 1 to {STREAMS_MAX}");
         ensure!(!self.request_timeout.is_zero(), "request timeout: must be more than zero");
         for (field, text) in [("organizer", &self.organizer), ("event", &self.event)] {
             let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);

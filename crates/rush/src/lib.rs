@@ -2,7 +2,7 @@
 //! Buyers arrive when the plan says, however slow the server is, and their
 //! latency counts from that moment, so that a stall is seen as what it is.
 //!
-//! It is a black box: it speaks HTTP/1.1 and knows nothing of what is behind it.
+//! It is a black box: it speaks HTTP/1.1 or 2 and knows nothing of what is behind it.
 //! Everything runs on the thread that calls [`run`], so that one core drives it
 //! and its own use of that core can be told. Afterwards it asks for every order
 //! that was acknowledged: each must be there, as it was told, and only once.

@@ -127,7 +127,7 @@ impl Report {
     fn table(&self, page: &mut String, further: &[(String, String)]) {
         let own = [
             ("buyers", group(self.buyers_arrived)),
-            ("sockets", group(self.sockets as u64)),
+            ("sockets", self.sockets_told()),
             ("orders", group(self.orders)),
             ("holds", group(self.holds)),
             ("holds abandoned", group(self.abandoned_holds)),

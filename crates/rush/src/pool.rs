@@ -14,7 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
-use crate::client::{Connection, Error};
+use crate::client::{Connection, Error, Line, Socket};
 use crate::config::Config;
 use crate::crowd::Crowd;
 use crate::plan::mix;
@@ -153,7 +153,9 @@ async fn rush(config: Config, progress: &mut dyn FnMut(&Live)) -> Result<Report>
     let target = Target::new(&config)?;
     let offer = target.offer(config.ticket_types.as_deref()).await?;
     let files = files_max().saturating_sub(FILES_RESERVE).clamp(1, CONNECTIONS_DEFAULT_MAX);
-    let wanted = config.connections.map_or(files, |c| c as u64).min(config.buyers) as usize;
+    let streams = config.http2_streams.unwrap_or(1);
+    let needed = config.buyers.div_ceil(streams as u64);
+    let wanted = config.connections.map_or(files, |c| c as u64).min(needed) as usize;
     let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let nonce = mix(time.as_nanos() as u64 ^ u64::from(std::process::id()).rotate_left(32));
     let crowd = Crowd::new(config.clone(), offer, Requests::new(&target), nonce);
@@ -173,9 +175,12 @@ async fn rush(config: Config, progress: &mut dyn FnMut(&Live)) -> Result<Report>
     let mut tasks = JoinSet::new();
     let gate = Rc::new(Semaphore::new(OPENING_MAX));
     for _ in 0..wanted {
-        tasks.spawn_local(serve(shared.clone(), gate.clone()));
+        let socket = config.http2_streams.map(|_| Socket::new(shared.target.address));
+        for _ in 0..streams {
+            tasks.spawn_local(serve(shared.clone(), gate.clone(), socket.clone()));
+        }
     }
-    opened(&shared, wanted, progress).await?;
+    opened(&shared, wanted * streams, progress).await?;
 
     shared.origin.set(Instant::now());
     let cpu_before = thread_cpu();
@@ -193,8 +198,8 @@ async fn rush(config: Config, progress: &mut dyn FnMut(&Live)) -> Result<Report>
         ended,
         wall,
         cpu,
-        sockets: opened.get() - turned_away.get(),
-        sockets_failed: failed.get() + turned_away.get(),
+        sockets: (opened.get() - turned_away.get()).div_ceil(streams),
+        sockets_failed: (failed.get() + turned_away.get()).div_ceil(streams),
         quotas_after: None,
         verification: None,
     };
@@ -225,11 +230,11 @@ async fn opened(shared: &Shared, wanted: usize, progress: &mut dyn FnMut(&Live))
     }
 }
 
-/// The life of one connection.
-async fn serve(shared: Rc<Shared>, gate: Rc<Semaphore>) {
+/// The life of one connection, or of one place on a shared one.
+async fn serve(shared: Rc<Shared>, gate: Rc<Semaphore>, socket: Option<Rc<Socket>>) {
     let opening = async {
         let _permit = gate.acquire().await;
-        open(&shared.target).await
+        open(&shared.target, socket.as_deref()).await
     };
     let mut connection = match opening.await {
         Ok(connection) => Some(connection),
@@ -250,8 +255,8 @@ async fn serve(shared: Rc<Shared>, gate: Rc<Semaphore>) {
             return shared.pass_on(buyer);
         }
         shared.crowd.borrow_mut().write_request(buyer, &mut request);
-        let was_new = connection.as_ref().is_none_or(Connection::is_new);
-        let result = exchange(&shared, &mut connection, &request).await;
+        let was_new = connection.as_ref().is_none_or(Line::is_new);
+        let result = exchange(&shared, socket.as_deref(), &mut connection, &request).await;
         let now_us = shared.now_us();
         let mut turned_away = false;
         match (result, &connection) {
@@ -280,7 +285,8 @@ async fn serve(shared: Rc<Shared>, gate: Rc<Semaphore>) {
 /// that there was turns out to have been closed while it was idle.
 async fn exchange(
     shared: &Shared,
-    connection: &mut Option<Connection>,
+    socket: Option<&Socket>,
+    connection: &mut Option<Line>,
     request: &[u8],
 ) -> Result<(), Error> {
     if let Some(open) = connection {
@@ -292,17 +298,22 @@ async fn exchange(
         }
         shared.crowd.borrow_mut().stats.reconnects += 1;
     }
-    let new = connection.insert(open(&shared.target).await?);
+    let new = connection.insert(open(&shared.target, socket).await?);
     try_once(&shared.target, new, request).await
 }
 
-async fn try_once(target: &Target, on: &mut Connection, request: &[u8]) -> Result<(), Error> {
+async fn try_once(target: &Target, on: &mut Line, request: &[u8]) -> Result<(), Error> {
     let exchange = on.exchange(request, ANSWER_BYTES_MAX);
     tokio::time::timeout(target.request_timeout, exchange).await.unwrap_or(Err(Error::Timeout))
 }
 
-async fn open(target: &Target) -> Result<Connection, Error> {
-    let opening = Connection::open(target.address);
+async fn open(target: &Target, socket: Option<&Socket>) -> Result<Line, Error> {
+    let opening = async {
+        match socket {
+            Some(socket) => socket.stream().await.map(Line::Shared),
+            None => Connection::open(target.address).await.map(Line::Own),
+        }
+    };
     tokio::time::timeout(target.request_timeout, opening).await.unwrap_or(Err(Error::Timeout))
 }
 

@@ -189,6 +189,8 @@ pub struct Report {
     pub fates: Fates,
     /// Connections that were open at once and served.
     pub sockets: usize,
+    /// Requests at a time on each, over HTTP/2; none: HTTP/1.1, one at a time.
+    pub http2_streams: Option<usize>,
     /// Connections that could not be opened, or that the server turned away.
     pub sockets_failed: usize,
     /// Requests repeated since the server had closed an idle connection.
@@ -263,6 +265,15 @@ impl Report {
         self.ended != Ended::ServerGone && self.oversold == 0 && kept
     }
 
+    /// How many sockets, and what is spoken on them.
+    pub(crate) fn sockets_told(&self) -> String {
+        let sockets = group(self.sockets as u64);
+        match self.http2_streams {
+            None => sockets,
+            Some(n) => format!("{sockets}, with HTTP/2, {n} requests at a time on each"),
+        }
+    }
+
     /// Sold out exactly, nothing oversold, and all that was acknowledged is there, once.
     #[must_use]
     pub fn is_clean_sell_out(&self) -> bool {
@@ -293,6 +304,7 @@ impl Report {
             buyers_arrived: arrived,
             fates: Fates { unfinished: stats.fates.unfinished + active, ..stats.fates },
             sockets,
+            http2_streams: config.http2_streams,
             sockets_failed,
             reconnects: stats.reconnects,
             stock,

@@ -96,7 +96,7 @@ fn write_crowd(report: &Report, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     .collect();
     let (arrived, buyers) = (group(report.buyers_arrived), group(report.buyers));
     row(f, "buyers", &format!("{arrived} of {buyers}  ({})", fates.join(", ")))?;
-    row(f, "sockets", &group(report.sockets as u64))
+    row(f, "sockets", &report.sockets_told())
 }
 
 fn write_latencies(report: &Report, f: &mut fmt::Formatter<'_>) -> fmt::Result {

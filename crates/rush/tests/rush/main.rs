@@ -61,6 +61,25 @@ fn a_shop_is_sold_out_exactly() {
 }
 
 #[test]
+fn a_shop_is_sold_out_over_http2_with_more_buyers_than_sockets() {
+    let shop = Shop::open(script());
+    let report = rush(Config { connections: Some(3), http2_streams: Some(8), ..config(&shop) });
+    assert_clean(&report);
+    assert_eq!((report.sockets, report.http2_streams), (3, Some(8)), "{report}");
+    assert!(report.errors.is_empty(), "{report}");
+    assert!(report.to_string().contains("3, with HTTP/2, 8 requests at a time"), "{report}");
+}
+
+#[test]
+fn sockets_of_http2_that_break_lose_nothing() {
+    let shop = Shop::open(Script { vanish_every: Some(37), ..script() });
+    let report = rush(Config { connections: Some(3), http2_streams: Some(8), ..config(&shop) });
+    assert_clean(&report);
+    let broken = report.errors.values().sum::<u64>() + report.reconnects;
+    assert!(broken > 0, "no socket broke: {report}");
+}
+
+#[test]
 fn abandoned_holds_come_back_and_are_sold_again() {
     let shop = Shop::open(Script { hold: Duration::from_millis(100), ..script() });
     let report = rush(Config { abandon: 0.3, ..config(&shop) });

@@ -1,6 +1,8 @@
 //! A small shop to rush at: one quota, two ticket types, holds that run out, and a
 //! script of faults. Its rules are the simplest that a buyer can tell apart.
 
+mod http2;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -157,7 +159,12 @@ async fn serve(mut stream: TcpStream, state: Rc<RefCell<State>>, death: Rc<Notif
         return;
     }
     state.borrow_mut().connections += 1;
-    answer_all(stream, &state, &death).await;
+    let mut preface = [0; 4];
+    let peeked = stream.peek(&mut preface).await;
+    match peeked.is_ok() && preface == *b"PRI " {
+        true => http2::answer_all(stream, &state).await,
+        false => answer_all(stream, &state, &death).await,
+    }
     state.borrow_mut().connections -= 1;
 }
 

@@ -49,6 +49,9 @@ pub struct RushArgs {
     /// Sockets to share [default: as many as the process may open].
     #[arg(long, value_name = "N")]
     pub connections: Option<usize>,
+    /// Speaks HTTP/2 with so many requests at a time on each socket, as a front tier would.
+    #[arg(long, value_name = "STREAMS")]
+    pub http2: Option<usize>,
     /// Time between a hold and its claim, in milliseconds.
     #[arg(long, value_name = "MIN-MAX", default_value = "100-1000", value_parser = range)]
     pub think_ms: RangeInclusive<u64>,
@@ -153,6 +156,7 @@ fn config(args: &RushArgs) -> anyhow::Result<Config> {
         buyers: args.buyers,
         arrivals,
         connections: args.connections,
+        http2_streams: args.http2,
         think_ms: args.think_ms.clone(),
         abandon: args.abandon,
         direct: args.direct,
