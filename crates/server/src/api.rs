@@ -5,6 +5,7 @@
 //! made it durable. Handlers are plain functions of a [`Call`], so that the
 //! hottest of them can be reached below the router.
 
+pub mod batch;
 mod call;
 pub mod events;
 pub mod holds;
@@ -19,6 +20,7 @@ pub mod shapes;
 pub mod streams;
 pub mod system;
 mod work;
+mod write;
 
 use std::sync::Arc;
 
@@ -108,6 +110,7 @@ fn routes() -> (axum::Router<Arc<Api>>, utoipa::openapi::OpenApi) {
         .merge(holds::routes())
         .merge(orders::routes())
         .merge(payments::routes())
+        .merge(batch::routes())
         .merge(streams::routes())
         .merge(system::routes())
         .split_for_parts();

@@ -39,6 +39,8 @@ pub struct Config {
 pub struct Limits {
     /// The largest body.
     pub body_bytes: usize,
+    /// The largest body of a batch.
+    pub batch_body_bytes: usize,
     /// The largest body of a definition.
     pub definition_body_bytes: usize,
     /// The largest head of a request.
@@ -139,6 +141,7 @@ impl Config {
             segment_bytes: check.number("segment_mib", 1, 4_096, "MiB") << 20,
             limits: Limits {
                 body_bytes: check.kib("limits.body_kib", 16_384),
+                batch_body_bytes: check.kib("limits.batch_body_kib", 65_536),
                 definition_body_bytes: check.kib("limits.definition_body_kib", 65_536),
                 header_bytes: check.kib("limits.header_kib", 256),
                 connections: check.number("limits.connections", 1, 1_000_000, "") as usize,

@@ -9,6 +9,7 @@ mod directory;
 mod driver;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -21,13 +22,25 @@ use tokio::sync::{mpsc, oneshot, watch};
 use directory::Directory;
 pub use driver::Driver;
 
-/// Requests that may wait for one shard.
+/// Requests that may wait for one shard, each command of a batch counted.
 const QUEUE_MAX: usize = 65_536;
 
-/// A request on its way, and where its answer goes.
-struct Queued {
-    request: Request,
-    ticket: oneshot::Sender<Reply>,
+/// What is on its way to a shard, and where the answers go.
+enum Queued {
+    /// One request.
+    One { request: Request, ticket: oneshot::Sender<Reply> },
+    /// Commands that are answered together.
+    Many { commands: std::vec::IntoIter<Box<Command>>, ticket: oneshot::Sender<Vec<Reply>> },
+}
+
+impl Queued {
+    /// How many requests it is.
+    fn count(&self) -> usize {
+        match self {
+            Queued::One { .. } => 1,
+            Queued::Many { commands, .. } => commands.len(),
+        }
+    }
 }
 
 /// An answer with what its receipt says.
@@ -46,10 +59,40 @@ pub struct Replied {
 /// What a driver and everybody else share of a shard.
 struct Shared {
     info: ShardInfo,
-    queue: mpsc::Sender<Queued>,
+    queue: mpsc::UnboundedSender<Queued>,
+    /// Requests in the queue: it is this that bounds it.
+    queued: Arc<AtomicUsize>,
     /// The durable position, for readers that wait for more.
     durable: watch::Receiver<u64>,
     figures: Arc<Mutex<Figures>>,
+}
+
+impl Shared {
+    fn enqueue(&self, queued: Queued) -> Result<(), Unavailable> {
+        let count = queued.count();
+        if self.queued.fetch_add(count, Relaxed) + count > QUEUE_MAX {
+            self.queued.fetch_sub(count, Relaxed);
+            return Err(Unavailable::Busy);
+        }
+        self.queue.send(queued).map_err(|_| Unavailable::Stopped)
+    }
+}
+
+impl Replied {
+    /// What a shard replied.
+    ///
+    /// # Errors
+    /// There is no decision, or none that can be told.
+    pub fn of(shards: &Shards, shard: u16, reply: Reply) -> Result<Replied, Unavailable> {
+        match reply.answer {
+            Answer::Unavailable(unavailable) => Err(unavailable),
+            answer => {
+                let info = &shards.inner.shards[usize::from(shard)].info;
+                let durability = info.durability.as_str();
+                Ok(Replied { shard, position: reply.position, durability, answer })
+            }
+        }
+    }
 }
 
 /// Figures of a shard and its batches, for metrics.
@@ -110,18 +153,21 @@ impl Shards {
             for note in shard.notes() {
                 tracing::warn!(shard = shard.info().shard, note, "the journal was opened");
             }
-            let (queue, requests) = mpsc::channel(QUEUE_MAX);
+            let (queue, requests) = mpsc::unbounded_channel();
+            let queued = Arc::new(AtomicUsize::new(0));
             let (durable, durable_seen) = watch::channel(shard.info().reader.durable());
             let figures = Arc::new(Mutex::new(Figures::default()));
             shared.push(Shared {
                 info: shard.info(),
                 queue,
+                queued: queued.clone(),
                 durable: durable_seen,
                 figures: figures.clone(),
             });
             drivers.push(Driver::new(driver::Parts {
                 shard,
                 requests,
+                queued,
                 durable,
                 figures,
                 closing: closing_seen.clone(),
@@ -184,20 +230,35 @@ impl Shards {
     }
 
     async fn ask(&self, shard: u16, request: Request) -> Result<Replied, Unavailable> {
-        let shared = &self.inner.shards[usize::from(shard)];
         let (ticket, reply) = oneshot::channel();
-        shared.queue.try_send(Queued { request, ticket }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Unavailable::Busy,
-            mpsc::error::TrySendError::Closed(_) => Unavailable::Stopped,
-        })?;
+        self.inner.shards[usize::from(shard)].enqueue(Queued::One { request, ticket })?;
         let reply = reply.await.map_err(|_| Unavailable::Unknown)?;
-        match reply.answer {
-            Answer::Unavailable(unavailable) => Err(unavailable),
-            answer => {
-                let durability = shared.info.durability.as_str();
-                Ok(Replied { shard, position: reply.position, durability, answer })
-            }
+        Replied::of(self, shard, reply)
+    }
+
+    /// The shard of an event, if there is one.
+    #[must_use]
+    pub fn of_event(&self, organizer: &Id, event: &Id) -> Option<u16> {
+        self.inner.directory.event(organizer, event)
+    }
+
+    /// Hands commands for events of one shard over together, to be carried out in their
+    /// order. Gives a reply for each, once all of them are durable.
+    ///
+    /// # Errors
+    /// There is no room for them, or the shard is gone.
+    pub async fn batch(
+        &self,
+        shard: u16,
+        commands: Vec<Box<Command>>,
+    ) -> Result<Vec<Reply>, Unavailable> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
         }
+        let (ticket, replies) = oneshot::channel();
+        let queued = Queued::Many { commands: commands.into_iter(), ticket };
+        self.inner.shards[usize::from(shard)].enqueue(queued)?;
+        replies.await.map_err(|_| Unavailable::Unknown)
     }
 
     /// The directory says it all: no shard knows the event.

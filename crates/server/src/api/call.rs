@@ -41,11 +41,22 @@ impl Call {
     where
         B: hyper::body::Body<Data = Bytes> + Unpin,
     {
-        let grant = authenticate(api, &parts.headers)?;
         let bytes_max = match parts.method {
             Method::PUT => api.limits.definition_body_bytes,
             _ => api.limits.body_bytes,
         };
+        Call::read_up_to(api, parts, body, bytes_max).await
+    }
+
+    /// Checks the key, then reads a body of up to so many bytes.
+    ///
+    /// # Errors
+    /// As [`Call::read`].
+    pub async fn read_up_to<B>(api: &Api, parts: Parts, body: B, bytes_max: usize) -> Result<Call>
+    where
+        B: hyper::body::Body<Data = Bytes> + Unpin,
+    {
+        let grant = authenticate(api, &parts.headers)?;
         let body = read_body(api, &parts.headers, body, bytes_max).await?;
         let Parts { method, uri, headers, .. } = parts;
         Ok(Call { grant, method, uri, headers, body })
@@ -172,9 +183,7 @@ impl Path {
     /// # Errors
     /// It can't be one.
     pub fn order(&self) -> Result<OrderCode> {
-        let rule = "must be 10 symbols of A-Z and 2-9 without I and O";
-        OrderCode::parse(self.part("code"))
-            .ok_or_else(|| Problem::field(&kind::INVALID_ID, "code", rule))
+        order_code("code", self.part("code"))
     }
 
     /// The payment's reference.
@@ -193,6 +202,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Path {
         let params = RawPathParams::from_request_parts(parts, state).await;
         params.map(Path).map_err(|error| Problem::new(&kind::INVALID_PATH, error.body_text()))
     }
+}
+
+/// An order's code, out of a body or a path.
+///
+/// # Errors
+/// It can't be one.
+pub fn order_code(field: &str, text: &str) -> Result<OrderCode> {
+    let rule = "must be 10 symbols of A-Z and 2-9 without I and O";
+    OrderCode::parse(text).ok_or_else(|| Problem::field(&kind::INVALID_ID, field, rule))
 }
 
 /// Whose key it is.

@@ -13,9 +13,13 @@ use uuid::Uuid;
 use super::openapi::{EventPath, HoldPath, IdempotencyHeader};
 use super::shapes::{Hold, HoldExtended, HoldReleased, HoldRequest, HoldUuid, Moment, items};
 use super::work::{carry_out, look, record, unexpected};
-use super::{Api, Call, Path, Rendered, Result, idempotency, json};
+use super::{Api, Call, Path, Rendered, Result, idempotency, json, write};
 use crate::keys::Scope;
 use crate::problem::{Problem, kind};
+use crate::shards::wall_time;
+
+/// Room for the answer to a hold; most are shorter.
+const ANSWER_BYTES: usize = 384;
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<Arc<Api>> {
@@ -49,16 +53,21 @@ pub async fn place(api: &Api, call: &Call, organizer: &str, event: &str) -> Resu
     call.expect_json()?;
     let request: HoldRequest<'_> = json::parse(&call.body)?;
     let action = Action::PlaceHold {
-        hold: HoldId(Uuid::now_v7().as_u128()),
+        hold: HoldIds::now().next(),
         customer: customer(&request.customer)?,
         items: items(&request.items)?,
     };
     let outcome = carry_out(api, idempotency::stamp(call)?, subject, action).await?;
-    let hold = outcome.take(|fact| match fact {
-        Fact::HoldPlaced(placed) => Some(Hold::placed(placed, outcome.receipt)),
+    let body = outcome.take(|fact| match fact {
+        Fact::HoldPlaced(placed) => {
+            let mut body = Vec::with_capacity(ANSWER_BYTES);
+            write::hold_placed(&mut body, placed, outcome.receipt);
+            Some(body)
+        }
         _ => None,
     })?;
-    Ok(Rendered::json(StatusCode::CREATED, &hold).replayed(outcome.replayed))
+    let rendered = Rendered::new(StatusCode::CREATED, "application/json", body.into());
+    Ok(rendered.replayed(outcome.replayed))
 }
 
 /// Shows a hold that is live.
@@ -126,6 +135,29 @@ async fn extend_hold(State(api): State<Arc<Api>>, path: Path, call: Call) -> Res
         _ => None,
     })?;
     Ok(Rendered::json(StatusCode::OK, &extended).replayed(outcome.replayed))
+}
+
+/// Makes ids of holds: UUIDs of version 7 of one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct HoldIds {
+    millis: u64,
+}
+
+impl HoldIds {
+    /// Ids that say that they were made now.
+    #[must_use]
+    pub fn now() -> HoldIds {
+        HoldIds { millis: u64::try_from(wall_time().0 / 1_000).unwrap_or(0) }
+    }
+
+    /// A new id.
+    #[must_use]
+    pub fn next(self) -> HoldId {
+        // A random UUID is the cheapest source of chance that there is.
+        let random = Uuid::new_v4().into_bytes();
+        let chance = random[6..].first_chunk().expect("ten bytes of sixteen");
+        HoldId(uuid::Builder::from_unix_timestamp_millis(self.millis, chance).as_uuid().as_u128())
+    }
 }
 
 /// A customer's id, out of a body.

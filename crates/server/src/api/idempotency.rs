@@ -14,6 +14,8 @@ use crate::problem::{Problem, kind};
 pub const HEADER: &str = "idempotency-key";
 /// Longest key, in bytes.
 const KEY_BYTES_MAX: usize = 255;
+/// What is said where a key must be there.
+pub const REQUIRED_RULE: &str = "must be there, so that the request can be sent again safely";
 
 /// The stamp of the command that a call makes: its key's digest, or a random id.
 ///
@@ -21,16 +23,24 @@ const KEY_BYTES_MAX: usize = 255;
 /// The key is in the wrong form.
 pub fn stamp(call: &Call) -> Result<CommandStamp> {
     let body = body_digest(call);
-    let stamp = match key(call)? {
-        Some(key) => CommandStamp {
-            id: digest(&[key.as_bytes()]),
-            body,
-            chosen: true,
-            made_at: time_in(key),
-        },
-        None => unkeyed(body),
-    };
-    Ok(stamp)
+    Ok(key(call)?.map_or_else(|| unkeyed(body), |key| keyed(key, body)))
+}
+
+/// The stamp of one command of a batch: its key counts as a header's does, and what it
+/// says is its text.
+///
+/// # Errors
+/// The key is in the wrong form.
+pub fn stamp_in_batch(call: &Call, key: Option<&str>, text: &str) -> Result<CommandStamp> {
+    let body = digest(&[b"BATCH", call.uri.path().as_bytes(), text.as_bytes()]);
+    match key {
+        None => Ok(unkeyed(body)),
+        Some(key) if fits(key) => Ok(keyed(key, body)),
+        Some(_) => {
+            let rule = "must be 1 to 255 printable ASCII characters";
+            Err(Problem::field(&kind::INVALID_IDEMPOTENCY_KEY, "idempotency_key", rule))
+        }
+    }
 }
 
 /// The stamp where the request is about money: it must have a key.
@@ -42,8 +52,8 @@ pub fn stamp_required(call: &Call) -> Result<CommandStamp> {
     match stamp.chosen {
         true => Ok(stamp),
         false => {
-            let rule = "must be there, so that the request can be sent again safely";
-            Err(Problem::field(&kind::IDEMPOTENCY_KEY_REQUIRED, "Idempotency-Key", rule))
+            let kind = &kind::IDEMPOTENCY_KEY_REQUIRED;
+            Err(Problem::field(kind, "Idempotency-Key", REQUIRED_RULE))
         }
     }
 }
@@ -52,6 +62,10 @@ pub fn stamp_required(call: &Call) -> Result<CommandStamp> {
 #[must_use]
 pub fn stamp_without_key(call: &Call) -> CommandStamp {
     unkeyed(body_digest(call))
+}
+
+fn keyed(key: &str, body: u128) -> CommandStamp {
+    CommandStamp { id: digest(&[key.as_bytes()]), body, chosen: true, made_at: time_in(key) }
 }
 
 fn unkeyed(body: u128) -> CommandStamp {
@@ -64,12 +78,16 @@ fn key(call: &Call) -> Result<Option<&str>> {
     let text = value.to_str().unwrap_or_default();
     let inside = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
     let key = inside.unwrap_or(text);
-    let printable = key.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
-    if values.next().is_none() && printable && (1..=KEY_BYTES_MAX).contains(&key.len()) {
+    if values.next().is_none() && fits(key) {
         return Ok(Some(key));
     }
     let rule = "must be once 1 to 255 printable ASCII characters";
     Err(Problem::field(&kind::INVALID_IDEMPOTENCY_KEY, "Idempotency-Key", rule))
+}
+
+fn fits(key: &str) -> bool {
+    (1..=KEY_BYTES_MAX).contains(&key.len())
+        && key.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
 }
 
 /// When the key says that it was made: a UUIDv7 does.

@@ -33,6 +33,7 @@ use crate::problem::{Kind, MEDIA_TYPE, Problem, kind as k};
         (name = "events", description = "What is for sale, and what is left."),
         (name = "holds", description = "Tickets set aside for a buyer."),
         (name = "orders", description = "Claimed holds, and carts bought in one step."),
+        (name = "batch", description = "Many commands in one request."),
         (name = "payments", description = "What a provider of money says."),
         (name = "streams", description = "Everything that happened, by cursor."),
         (name = "system", description = "Health, figures, and this description."),
@@ -345,6 +346,8 @@ fn problems(operation: &str) -> Option<Vec<Kinds>> {
                 &k::TOO_MANY_PAYMENTS,
             ],
         ]),
+        // What a command is refused for is in its own answer.
+        "carry_out_batch" => of_event(&[JSON, &[&k::COMMAND_COUNT]]),
         "record_refund" => of_event(&[
             CHANGE,
             IDEMPOTENT,

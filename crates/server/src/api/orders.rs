@@ -64,7 +64,11 @@ pub async fn place(api: &Api, call: &Call, organizer: &str, event: &str) -> Resu
     Ok(Rendered::json(StatusCode::CREATED, &order).replayed(outcome.replayed))
 }
 
-fn placed(api: &Api, call: &Call, outcome: &Outcome) -> Result<Order> {
+/// The answer to an order that was placed, with its tickets where it is confirmed.
+///
+/// # Errors
+/// It led to something else, which should not happen.
+pub fn placed(api: &Api, call: &Call, outcome: &Outcome) -> Result<Order> {
     outcome.take(|fact| match fact {
         Fact::OrderPlaced(placed) => {
             let key = api.shards.info(outcome.receipt.shard)?.key;

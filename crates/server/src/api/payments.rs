@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use hyper::StatusCode;
-use onsale_core::event::Subject;
+use onsale_core::event::{PaymentRecorded, Subject};
 use onsale_core::{Action, Currency, Fact, OrderCode, Reference, Time};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use super::openapi::{
     IdempotencyHeader, OrderPath, PaymentPath, ReferencePath, RequiredIdempotencyHeader,
 };
-use super::shapes::{Payment, PaymentAnswer, PaymentRequest, RefundAnswer};
+use super::shapes::{Payment, PaymentAnswer, PaymentRequest, Receipt, RefundAnswer};
 use super::work::carry_out;
 use super::{Api, Call, Path, Rendered, Result, idempotency, json, names};
 use crate::catalogue::{TIME_RULE, time_from_text};
@@ -46,24 +46,38 @@ async fn record_payment(State(api): State<Arc<Api>>, path: Path, call: Call) -> 
     let stamp = idempotency::stamp_required(&call)?;
     call.expect_json()?;
     let request: PaymentRequest<'_> = json::parse(&call.body)?;
-    let action = Action::RecordPayment {
+    let action = action(order, &request)?;
+    let outcome = carry_out(&api, stamp, subject, action).await?;
+    let answer = outcome.take(|fact| match fact {
+        Fact::PaymentRecorded(recorded) => Some(self::answer(recorded, outcome.receipt)),
+        _ => None,
+    })?;
+    Ok(Rendered::json(StatusCode::CREATED, &answer).replayed(outcome.replayed))
+}
+
+/// What a payment asks the core to do.
+///
+/// # Errors
+/// A field is in the wrong form.
+pub fn action(order: OrderCode, request: &PaymentRequest<'_>) -> Result<Action> {
+    Ok(Action::RecordPayment {
         order,
         reference: Reference::new(&request.reference)
             .map_err(|error| Problem::text("reference", error))?,
         amount: request.amount.0,
         currency: currency(&request.currency)?,
         paid_at: request.paid_at.as_deref().map(paid_at).transpose()?,
-    };
-    let outcome = carry_out(&api, stamp, subject, action).await?;
-    let answer = outcome.take(|fact| match fact {
-        Fact::PaymentRecorded(recorded) => Some(PaymentAnswer {
-            order: recorded.order.to_string(),
-            payment: Payment::new(recorded, names::payment_outcome(recorded.outcome)),
-            receipt: outcome.receipt,
-        }),
-        _ => None,
-    })?;
-    Ok(Rendered::json(StatusCode::CREATED, &answer).replayed(outcome.replayed))
+    })
+}
+
+/// The answer to a payment that was recorded.
+#[must_use]
+pub fn answer(recorded: &PaymentRecorded, receipt: Receipt) -> PaymentAnswer {
+    PaymentAnswer {
+        order: recorded.order.to_string(),
+        payment: Payment::new(recorded, names::payment_outcome(recorded.outcome)),
+        receipt,
+    }
 }
 
 /// Records that the money of a payment that was due back went back.

@@ -82,7 +82,7 @@ pub struct HoldRequest<'a> {
 }
 
 /// One wish of a cart.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, PartialEq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct ItemRequest<'a> {
     /// Id of the ticket type.

@@ -47,6 +47,14 @@ pub async fn carry_out(
     let Subject { organizer, event } = subject;
     let command = Box::new(Command { stamp, organizer, event, action });
     let replied = api.shards.command(command).await.map_err(Problem::from_unavailable)?;
+    outcome(api, stamp, replied)
+}
+
+/// What an answer says of the command with this stamp.
+///
+/// # Errors
+/// It was refused, or its id was used for another request.
+pub fn outcome(api: &Api, stamp: CommandStamp, replied: Replied) -> Result<Outcome> {
     let receipt = receipt(&replied);
     match replied.answer {
         Answer::Done(event) => Ok(Outcome { fact: Some(event.fact), replayed: false, receipt }),

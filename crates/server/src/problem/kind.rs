@@ -169,6 +169,8 @@ kinds! {
         "A change of an event must say which version it changes: send its ETag in If-Match, or *.");
 
     // --- what a rule forbids
+    COMMAND_COUNT = Kind::new(422, "command-count", "Too few or too many commands",
+        "A batch has at least one command, and not more than `max`.");
     ITEM_COUNT = Kind::new(422, "item-count", "Too few or too many items",
         "A cart has at least one item, and not more than `max`.");
     UNKNOWN_TICKET_TYPE = Kind::new(422, "unknown-ticket-type", "No such ticket type",

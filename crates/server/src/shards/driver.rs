@@ -1,11 +1,13 @@
 //! The task that drives one shard, and its two helper threads: one writes and syncs
 //! batches, one makes spare segments. The shard itself never blocks.
 
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use onsale_core::Time;
-use onsale_engine::{Clock, Reply, Shard};
+use onsale_engine::{Clock, Reply, Request, Shard};
 use onsale_journal::{SpareDone, SpareJob, WriteDone, WriteJob};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -20,13 +22,26 @@ const SPARE_RETRY: Duration = Duration::from_secs(1);
 
 /// What a driver is made of.
 pub(super) struct Parts {
-    pub shard: Shard<oneshot::Sender<Reply>>,
-    pub requests: mpsc::Receiver<Queued>,
+    pub shard: Shard<Ticket>,
+    pub requests: mpsc::UnboundedReceiver<Queued>,
+    /// Requests in that queue.
+    pub queued: Arc<AtomicUsize>,
     pub durable: watch::Sender<u64>,
     pub figures: Arc<Mutex<Figures>>,
     pub closing: watch::Receiver<bool>,
     pub closed: watch::Sender<usize>,
     pub started: Instant,
+}
+
+/// Where an answer goes.
+pub(super) enum Ticket {
+    /// To whoever waits for it alone.
+    Alone(oneshot::Sender<Reply>),
+    /// To whoever waits for the whole batch, with the next ones. Answers leave a shard in the
+    /// order of its requests, so those of a batch come one after the other.
+    Together,
+    /// The last of a batch.
+    Last(oneshot::Sender<Vec<Reply>>),
 }
 
 /// Drives one shard until the server closes.
@@ -36,7 +51,9 @@ pub struct Driver {
     writer: Helper<WriteJob, (WriteDone, Duration)>,
     spares: Helper<SpareJob, SpareDone>,
     /// Requests taken from the queue that the shard has not taken yet.
-    taken: std::collections::VecDeque<Queued>,
+    taken: VecDeque<Queued>,
+    /// Answers of a batch whose last one is not out yet.
+    together: Vec<Reply>,
     writing: bool,
     /// Whether more may be due than the last slice of the timer ended.
     more_due: bool,
@@ -62,7 +79,8 @@ impl Driver {
                 (job.run(), began.elapsed())
             }),
             spares: Helper::start(format!("spare-{number}"), SpareJob::run),
-            taken: std::collections::VecDeque::new(),
+            taken: VecDeque::new(),
+            together: Vec::new(),
             writing: false,
             more_due: false,
             preparing: false,
@@ -105,13 +123,20 @@ impl Driver {
                 if self.taken.is_empty() && self.parts.shard.ready() =>
             {
                 debug_assert!(n > 0, "the queue closes only after its driver");
+                let count = requests.iter().map(Queued::count).sum();
+                self.parts.queued.fetch_sub(count, Relaxed);
                 self.taken.extend(requests);
             }
             _ = self.parts.closing.changed(), if !closing => {}
             // At once, but not before all others on this thread had their turn.
-            () = tokio::task::yield_now(), if self.more_due => {}
+            () = tokio::task::yield_now(), if self.more_due || self.has_more() => {}
             () = tokio::time::sleep_until(wake_at) => {}
         }
+    }
+
+    /// Whether more was taken than the last turn could do.
+    fn has_more(&self) -> bool {
+        !self.taken.is_empty() && self.parts.shard.ready()
     }
 
     /// When there is something to do even if nothing comes.
@@ -132,17 +157,45 @@ impl Driver {
     fn turn(&mut self) {
         let now = self.now();
         self.more_due = self.parts.shard.expire(now);
-        while self.parts.shard.ready()
-            && let Some(Queued { request, ticket }) = self.taken.pop_front()
-        {
+        for _ in 0..REQUESTS_PER_TURN_MAX {
+            if !self.parts.shard.ready() {
+                break;
+            }
+            let Some((request, ticket)) = self.next() else { break };
             self.parts.shard.submit(now, request, ticket);
         }
         self.write(now);
-        while let Some((ticket, reply)) = self.parts.shard.release() {
-            // A caller that went away needs no answer.
-            let _ = ticket.send(reply);
-        }
+        self.answer();
         self.prepare();
+    }
+
+    /// The next request of those that were taken.
+    fn next(&mut self) -> Option<(Request, Ticket)> {
+        if let Queued::Many { commands, .. } = self.taken.front_mut()?
+            && commands.len() > 1
+        {
+            return Some((Request::Command(commands.next()?), Ticket::Together));
+        }
+        match self.taken.pop_front()? {
+            Queued::One { request, ticket } => Some((request, Ticket::Alone(ticket))),
+            Queued::Many { mut commands, ticket } => {
+                Some((Request::Command(commands.next()?), Ticket::Last(ticket)))
+            }
+        }
+    }
+
+    /// Sends the answers whose position is durable. A caller that went away needs none.
+    fn answer(&mut self) {
+        while let Some((ticket, reply)) = self.parts.shard.release() {
+            match ticket {
+                Ticket::Alone(ticket) => drop(ticket.send(reply)),
+                Ticket::Together => self.together.push(reply),
+                Ticket::Last(ticket) => {
+                    self.together.push(reply);
+                    drop(ticket.send(std::mem::take(&mut self.together)));
+                }
+            }
+        }
     }
 
     fn write(&mut self, now: Time) {

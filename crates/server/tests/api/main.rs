@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
 mod bad_input;
+mod batch;
 mod buying;
 mod catalogue;
 mod connections;

@@ -1,0 +1,141 @@
+//! Many commands in one request: the fast lane for a front tier. They are handed to the
+//! event's shard together, and are durable by one sync as a rule; each is answered
+//! as a request of its own would be.
+
+mod read;
+pub mod shapes;
+mod write;
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, Request, State};
+use hyper::StatusCode;
+use onsale_core::event::Subject;
+use onsale_core::{Action, Command, CommandStamp, Refusal};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use self::read::Sent;
+use self::shapes::{BatchAnswer, BatchRequest, CommandRequest};
+use super::call::order_code;
+use super::holds::{HoldIds, customer, hold_id};
+use super::openapi::EventPath;
+use super::shapes::items;
+use super::{Api, Call, Path, Rendered, Result, idempotency, payments};
+use crate::keys::Scope;
+use crate::problem::{Problem, kind};
+
+/// Commands in one batch.
+pub const COMMANDS_MAX: usize = 1_000;
+
+/// The routes of this file.
+pub fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().routes(routes!(carry_out_batch))
+}
+
+/// A call with a larger body than others may have.
+struct LargeCall(Call);
+
+impl FromRequest<Arc<Api>> for LargeCall {
+    type Rejection = Box<Problem>;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<LargeCall> {
+        let (parts, body) = request.into_parts();
+        Call::read_up_to(api, parts, body, api.limits.batch_body_bytes).await.map(LargeCall)
+    }
+}
+
+/// Carries out up to 1,000 commands, one by one and in order.
+///
+/// With the scope `sell`, or `pay` for payments. Each command is answered as a request of
+/// its own would be, with a status and a body: one that is refused, or is wrong in itself, stops
+/// no other. Nothing is answered before all of it is durable. The same
+/// `idempotency_key` with the same text gives the same answer.
+#[utoipa::path(
+    post,
+    path = "/v1/organizers/{organizer}/events/{event}/batch",
+    tag = "batch",
+    params(EventPath),
+    request_body = BatchRequest,
+    responses((status = 200, description = "An answer for each.", body = BatchAnswer)),
+)]
+async fn carry_out_batch(
+    State(api): State<Arc<Api>>,
+    path: Path,
+    LargeCall(call): LargeCall,
+) -> Result<Rendered> {
+    let subject = path.subject(&call, &[Scope::Sell, Scope::Pay])?;
+    call.expect_json()?;
+    let Some(shard) = api.shards.of_event(&subject.organizer, &subject.event) else {
+        return Err(Problem::from_refusal(&Refusal::UnknownEvent));
+    };
+    let sent = read::read(&call.body)?;
+    let maker = Maker { call: &call, subject, ids: HoldIds::now() };
+    let mut commands = Vec::with_capacity(sent.len());
+    let made = |sent: Sent<'_>| {
+        let command = maker.command(sent)?;
+        let stamp = command.stamp;
+        commands.push(Box::new(command));
+        Ok(stamp)
+    };
+    let stamps: Vec<Result<CommandStamp>> = sent.into_iter().map(made).collect();
+    let replies = api.shards.batch(shard, commands).await.map_err(Problem::from_unavailable)?;
+    let writer = write::Writer::new(&api, &call, shard);
+    Ok(Rendered::new(StatusCode::OK, "application/json", writer.answers(stamps, replies)))
+}
+
+/// Makes commands of what was sent.
+struct Maker<'a> {
+    call: &'a Call,
+    subject: Subject,
+    ids: HoldIds,
+}
+
+impl Maker<'_> {
+    fn command(&self, sent: Sent<'_>) -> Result<Command> {
+        let request = sent.command?;
+        let key = request.idempotency_key();
+        let stamp = idempotency::stamp_in_batch(self.call, key, sent.text)?;
+        let Subject { organizer, event } = self.subject;
+        Ok(Command { stamp, organizer, event, action: self.action(request)? })
+    }
+
+    fn action(&self, request: CommandRequest<'_>) -> Result<Action> {
+        let scope = match request {
+            CommandRequest::Payment(_) => Scope::Pay,
+            _ => Scope::Sell,
+        };
+        self.call.needs(&[scope])?;
+        Ok(match request {
+            CommandRequest::Hold(hold) => Action::PlaceHold {
+                hold: self.ids.next(),
+                customer: customer(&hold.customer)?,
+                items: items(&hold.items)?,
+            },
+            CommandRequest::Buy(buy) => {
+                Action::Buy { customer: customer(&buy.customer)?, items: items(&buy.items)? }
+            }
+            CommandRequest::Claim(claim) => Action::ClaimHold {
+                customer: customer(&claim.customer)?,
+                hold: hold_id("hold", &claim.hold)?,
+            },
+            CommandRequest::Release(release) => {
+                Action::ReleaseHold { hold: hold_id("hold", &release.hold)? }
+            }
+            CommandRequest::Extend(extend) => {
+                Action::ExtendHold { hold: hold_id("hold", &extend.hold)? }
+            }
+            CommandRequest::Payment(payment) => {
+                if payment.idempotency_key.is_none() {
+                    return Err(Problem::field(
+                        &kind::IDEMPOTENCY_KEY_REQUIRED,
+                        "idempotency_key",
+                        idempotency::REQUIRED_RULE,
+                    ));
+                }
+                let order = order_code("order", &payment.order)?;
+                payments::action(order, &payment.into_request())?
+            }
+        })
+    }
+}

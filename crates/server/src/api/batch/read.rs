@@ -1,0 +1,128 @@
+//! From the body of a batch to its commands. A body in the plain form that programs
+//! write is read in one pass by `plain`; any other one, and any that is wrong, by
+//! serde, which says what is wrong. Both come to the same where both take it.
+
+mod plain;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::COMMANDS_MAX;
+use super::shapes::CommandRequest;
+use crate::api::{Result, json};
+use crate::problem::{Problem, kind};
+
+/// One command as it was sent.
+#[derive(Debug)]
+pub struct Sent<'a> {
+    /// Its text, from brace to brace.
+    pub text: &'a str,
+    /// What it says, or what is wrong with it.
+    pub command: Result<CommandRequest<'a>>,
+}
+
+/// Reads a body.
+///
+/// # Errors
+/// It is no list of 1 to [`COMMANDS_MAX`] values. What is wrong with a command is said of that one.
+pub fn read(body: &[u8]) -> Result<Vec<Sent<'_>>> {
+    match plain::read(body) {
+        Some(commands) => Ok(commands),
+        None => read_any(body),
+    }
+}
+
+/// Reads a body of any form.
+fn read_any(body: &[u8]) -> Result<Vec<Sent<'_>>> {
+    let List { commands: Texts(texts) } = json::parse(body)?;
+    if texts.is_empty() || texts.len() > COMMANDS_MAX {
+        let rule = format!("must have 1 to {COMMANDS_MAX} commands");
+        let mut problem = Problem::field(&kind::COMMAND_COUNT, "commands", rule);
+        (problem.min, problem.max) = (Some(1), Some(COMMANDS_MAX as i64));
+        return Err(problem);
+    }
+    Ok(texts.into_iter().map(Sent::of).collect())
+}
+
+impl<'a> Sent<'a> {
+    fn of(text: &'a RawValue) -> Sent<'a> {
+        Sent { text: text.get(), command: command(text.get()) }
+    }
+}
+
+fn command(text: &str) -> Result<CommandRequest<'_>> {
+    let body = text.as_bytes();
+    let command = json::parse(body).and_then(|Tag { op }| {
+        Ok(match &*op {
+            "hold" => CommandRequest::Hold(json::parse(body)?),
+            "buy" => CommandRequest::Buy(json::parse(body)?),
+            "claim" => CommandRequest::Claim(json::parse(body)?),
+            "release" => CommandRequest::Release(json::parse(body)?),
+            "extend" => CommandRequest::Extend(json::parse(body)?),
+            "payment" => CommandRequest::Payment(json::parse(body)?),
+            _ => {
+                let rule = "must be hold, buy, claim, release, extend or payment";
+                return Err(Problem::field(&kind::WRONG_TYPE, "op", rule));
+            }
+        })
+    });
+    command.map_err(|mut problem| {
+        // They would count from the command's own beginning.
+        (problem.line, problem.column) = (None, None);
+        problem
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+struct List<'a> {
+    #[serde(borrow)]
+    commands: Texts<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct Tag<'a> {
+    #[serde(borrow)]
+    op: Cow<'a, str>,
+}
+
+/// The texts of a list's entries: one more than are allowed, at most.
+struct Texts<'a>(Vec<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Texts<'a> {
+    fn deserialize<D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> std::result::Result<Texts<'a>, D::Error> {
+        deserializer.deserialize_seq(TextsVisitor)
+    }
+}
+
+struct TextsVisitor;
+
+impl<'de> Visitor<'de> for TextsVisitor {
+    type Value = Texts<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a sequence")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(
+        self,
+        mut list: A,
+    ) -> std::result::Result<Texts<'de>, A::Error> {
+        let mut texts = Vec::new();
+        while let Some(text) = list.next_element::<&'de RawValue>()? {
+            if texts.len() <= COMMANDS_MAX {
+                texts.push(text);
+            }
+        }
+        Ok(Texts(texts))
+    }
+}
