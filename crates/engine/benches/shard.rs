@@ -17,7 +17,7 @@ use onsale_core::{
     HoldId, Id, QuotaDefinition, TicketTypeDefinition, Time, Window,
 };
 use onsale_engine::{Answer, Folder, Request, Seeds, Shard};
-use onsale_journal::{FileStorage, Options, Writer};
+use onsale_journal::{Durability, FileStorage, Options, Writer};
 
 const HOLDS: u64 = 200_000;
 const HOLDS_PER_BATCH: u64 = 1_000;
@@ -104,8 +104,15 @@ fn flush(shard: &mut Shard<()>) {
 fn append_only(records: &[Vec<u8>]) -> f64 {
     let folder = tempfile::tempdir().unwrap();
     let storage = Arc::new(FileStorage::open(folder.path()).unwrap());
-    let options = Options { segment_bytes: SEGMENT_BYTES, log: 1, shard: 0, generation: 1 };
-    let mut writer = onsale_journal::open(storage, options, &mut |_, _| Ok(())).unwrap().writer;
+    let options = Options {
+        segment_bytes: SEGMENT_BYTES,
+        log: 1,
+        shard: 0,
+        generation: 1,
+        durability: Durability::Synced,
+    };
+    let mut writer =
+        onsale_journal::open(storage, options, 0, &mut |_, _, _| Ok(())).unwrap().writer;
     let began = Instant::now();
     for batch in records.chunks(HOLDS_PER_BATCH as usize) {
         for record in batch {

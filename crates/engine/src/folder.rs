@@ -20,7 +20,7 @@ use onsale_codec as codec;
 use onsale_core::event::ShardStarted;
 use onsale_core::{CodeKey, Id, Sale, Time, limits};
 use onsale_journal::storage::Storage;
-use onsale_journal::{FileStorage, Options};
+use onsale_journal::{Durability, FileStorage, Options};
 use onsale_planted::{Bug, is};
 
 use crate::{Error, Shard};
@@ -203,8 +203,14 @@ fn open_shard<T>(
     storage: Arc<dyn Storage>,
 ) -> Result<Shard<T>, Error> {
     let mut sale = Sale::default();
-    let options = Options { segment_bytes, log: identity.log, shard, generation: FIRST_GENERATION };
-    let opened = onsale_journal::open(storage, options, &mut |position, record| {
+    let options = Options {
+        segment_bytes,
+        log: identity.log,
+        shard,
+        generation: FIRST_GENERATION,
+        durability: Durability::Synced,
+    };
+    let opened = onsale_journal::open(storage, options, 0, &mut |position, record, _| {
         let event = codec::decode(record).map_err(|e| e.to_string())?;
         sale.apply(position, &event).map_err(|e| e.to_string())
     })

@@ -125,6 +125,16 @@ pub enum Error {
         /// What is in the way.
         detail: String,
     },
+    /// What a position was asked for is gone: segments were removed, on demand, after they were archived, and
+    /// from the archive, too.
+    #[error("the log begins at position {begins_at} now: what was before it is gone")]
+    Gone {
+        /// The lowest position that is left.
+        begins_at: u64,
+    },
+    /// The writer was to be closed while a batch was being written.
+    #[error("the log can't be closed while a batch is being written")]
+    Busy,
     /// A position that was asked for isn't there, or not durable yet.
     #[error("there is no durable record at position {position}: they go from 1 to {durable}")]
     NotThere {

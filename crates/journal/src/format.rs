@@ -6,7 +6,12 @@
 //! segment's sequence in decimal, from 1, with leading zeros, without gaps. Their lengths may differ
 //! and are multiples of 4,096 bytes. `NNNNNNNNNN.tmp` is a segment that is still being
 //! made; it has no standing and may be removed whenever no writer is at work. A segment that holds
-//! nothing but zeros after all the others is a spare. Other names are not the log's.
+//! nothing but zeros after all the others is a spare. `NNNNNNNNNN.ids` and `snapshot-*` belong to the log's
+//! user, who can make them again. Other names are not the log's.
+//!
+//! A second folder, the archive, may hold copies of segments under the same names, without the zeros at their ends.
+//! A copy has its name only once it was read back and is durable. Segments may then be gone from the first folder, from
+//! the lowest one on; and later from the archive, from the lowest one on: then the log begins where its first segment does.
 //!
 //! # Batches
 //!
@@ -23,10 +28,10 @@
 //! | 12 | 4 | header CRC | over all header bytes, this field taken as zero |
 //! | 16 | 16 | log id | big-endian, as a UUID is written |
 //! | 32 | 2 | shard | of which shard this is the log |
-//! | 34 | 2 | flags | bit 0 mark, bit 1 copy, bit 2 (reserved) compressed payload; a reader refuses a bit that it doesn't know |
+//! | 34 | 2 | flags | bit 0 mark, bit 1 copy, bit 2 (reserved) compressed payload, bit 3 clean end, of a mark only; a reader refuses a bit that it doesn't know |
 //! | 36 | 4 | generation | of the log; never falls |
 //! | 40 | 8 | segment | sequence of the segment it was written to |
-//! | 48 | 4 | reuse | how often this segment's file was a segment before (reserved, 0) |
+//! | 48 | 4 | reuse | how often this segment's file was a segment before, as far as its writer knew: one that a start finds as a spare counts from 0 again |
 //! | 52 | 4 | previous | chain of the record batch before it, 0 at the log's beginning |
 //! | 56 | 8 | offset | in the segment, a multiple of 4,096 |
 //! | 64 | 8 | term | sequence of the first segment that was written by the same run of the writer |
@@ -46,8 +51,13 @@
 //! payload bytes (4) and payload CRC (4), in this order. It depends on nothing but what the log holds, so
 //! a copy of a batch has the same one, and a mark leaves it alone.
 //!
-//! A **mark** is a batch without records: it only says how far the log is durable. A **copy** is
-//! a record batch that a start took over, payload byte for byte, from an earlier term.
+//! A **mark** is a batch without records: it only says how far the log is durable. A mark with a **clean end** is
+//! the last that a run of the writer wrote, after all its records were durable: where one ends the log, nothing
+//! was lost. A **copy** is a record batch that a start took over, payload byte for byte, from an earlier term.
+//!
+//! The first batch of a segment says that everything before it is durable (`durable up to` is `first` - 1), so the
+//! first positions of segments never fall. The records from a segment's first position to
+//! the one before the next segment's are in that segment, if the start that wrote the next one came to its mark.
 //!
 //! # What a folder holds
 //!
@@ -90,7 +100,8 @@ pub const VERSION: u16 = 1;
 pub(crate) const ZERO_BLOCK: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 pub(crate) const FLAG_MARK: u16 = 1;
 pub(crate) const FLAG_COPY: u16 = 2;
-const FLAGS_KNOWN: u16 = FLAG_MARK | FLAG_COPY;
+pub(crate) const FLAG_CLEAN: u16 = 8;
+const FLAGS_KNOWN: u16 = FLAG_MARK | FLAG_COPY | FLAG_CLEAN;
 const MAGIC: [u8; 8] = [0xFF, b'O', b'N', b'S', b'A', b'L', b'E', 0xFE];
 const CRC_AT: usize = 12;
 
@@ -132,6 +143,8 @@ pub(crate) fn temporary_name(sequence: u64) -> String {
 pub(crate) enum Named {
     Segment(u64),
     Unfinished,
+    /// A file of the log's user.
+    Side,
     Foreign,
 }
 
@@ -143,6 +156,8 @@ pub(crate) fn parse_name(name: &str) -> Named {
             Named::Segment(sequence)
         }
         (Ok(sequence), "tmp") if digits && temporary_name(sequence) == name => Named::Unfinished,
+        (Ok(_), "ids" | "ids.tmp") if digits => Named::Side,
+        _ if name.starts_with("snapshot-") => Named::Side,
         _ => Named::Foreign,
     }
 }
@@ -156,6 +171,7 @@ pub(crate) struct Header {
     pub flags: u16,
     pub generation: u32,
     pub segment: u64,
+    pub reuse: u32,
     pub previous: u32,
     pub offset: u64,
     pub term: u64,
@@ -193,6 +209,7 @@ impl Header {
         out[34..36].copy_from_slice(&self.flags.to_le_bytes());
         out[36..40].copy_from_slice(&self.generation.to_le_bytes());
         out[40..48].copy_from_slice(&self.segment.to_le_bytes());
+        out[48..52].copy_from_slice(&self.reuse.to_le_bytes());
         out[52..56].copy_from_slice(&self.previous.to_le_bytes());
         out[56..64].copy_from_slice(&self.offset.to_le_bytes());
         out[64..72].copy_from_slice(&self.term.to_le_bytes());
@@ -231,6 +248,7 @@ impl Header {
             flags,
             generation: u32_at(block, 36),
             segment: u64_at(block, 40),
+            reuse: u32_at(block, 48),
             previous: u32_at(block, 52),
             offset: u64_at(block, 56),
             term: u64_at(block, 64),
@@ -251,12 +269,21 @@ impl Header {
             && self.first.checked_add(u64::from(self.count)).is_some()
             && self.term <= self.segment
             && self.is_mark() == (self.count == 0)
+            && (self.is_mark() || self.flags & FLAG_CLEAN == 0)
             && records <= u64::from(self.payload_bytes)
             && (self.count > 0 || self.payload_bytes == 0)
     }
 
     pub(crate) fn is_mark(&self) -> bool {
         self.flags & FLAG_MARK != 0
+    }
+
+    pub(crate) fn is_copy(&self) -> bool {
+        self.flags & FLAG_COPY != 0
+    }
+
+    pub(crate) fn is_clean_end(&self) -> bool {
+        self.is_mark() && self.flags & FLAG_CLEAN != 0
     }
 
     /// Position of its last record; of a mark, the one before it.

@@ -2,6 +2,8 @@
 //! log, how far it is proven, what is damaged.
 
 use std::cmp::Reverse;
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use onsale_planted::{Bug, is};
@@ -10,12 +12,13 @@ use crate::Error;
 use crate::format::{
     BLOCK_BYTES, FIRST_SEQUENCE, Header, Named, Records, parse_name, segment_name,
 };
-use crate::reader::{Batch, Expected, Shared, read_batch};
-use crate::scan::{Found, Identity, Scanned, scan};
-use crate::storage::{LOCK_NAME, Storage};
+use crate::index::{Known, Shared, Slot};
+use crate::reader::{Batch, Earlier, Expected, Reader, read_batch};
+use crate::scan::{Found, Identity, Scanned, head, scan};
+use crate::storage::{Kind, LOCK_NAME, Stores};
 
-/// Takes a record; says what is wrong where it can't.
-pub type Replay<'a> = dyn FnMut(u64, &[u8]) -> Result<(), String> + 'a;
+/// Takes a record, and what came before it; says what is wrong where it can't.
+pub type Replay<'a> = dyn FnMut(u64, &[u8], &dyn Earlier) -> Result<(), String> + 'a;
 
 /// Remarks that are kept, at most.
 const NOTES_MAX: usize = 100;
@@ -28,16 +31,30 @@ pub(crate) struct Kept {
     pub found: Found,
 }
 
+/// The files of a folder and of the archive beside it.
+struct Files {
+    /// Sequences of the segments in the folder, without gaps.
+    live: Range<u64>,
+    archived: BTreeSet<u64>,
+    /// The lowest sequence from which on every segment is in one of them.
+    begin: u64,
+}
+
 /// What a folder holds.
 pub(crate) struct Plan {
     pub identity: Identity,
-    /// The log, from position 1.
+    files: Files,
+    /// Position and chain before the batches.
+    start: (u64, u32),
+    /// The log, from `start` on.
     pub batches: Vec<Kept>,
     /// How far it is proven to have been durable.
     pub proven: u64,
     /// The highest generation of a batch.
     pub generation: u32,
-    /// Segments that are not spares, in order.
+    /// Whether it ends with a clean end, or is new.
+    pub clean: bool,
+    /// Segments that were read and are not spares, in order.
     pub segments: Vec<Scanned>,
     /// Spares: blank segments after all others, in order, with their lengths.
     pub spares: Vec<(u64, u64)>,
@@ -48,73 +65,185 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Reads a folder. Changes nothing.
+    /// Reads a folder, as far as it can hold positions above `from`. Changes nothing.
     ///
     /// # Errors
-    /// `Damaged` where the log ends below what is proven; `Missing`, `Foreign`, `Version`, `Io`.
-    pub(crate) fn read(storage: &dyn Storage, identity: Identity) -> Result<Plan, Error> {
+    /// `Damaged` where the log ends below what is proven; `NotThere` where it ends below `from`; `Gone` where it
+    /// begins above; `Missing`, `Foreign`, `Version`, `Io`.
+    pub(crate) fn read(stores: &Stores, identity: Identity, from: u64) -> Result<Plan, Error> {
         let mut plan = Plan {
             identity,
+            files: Files { live: 0..0, archived: BTreeSet::new(), begin: FIRST_SEQUENCE },
+            start: (0, 0),
             batches: Vec::new(),
             proven: 0,
             generation: 0,
+            clean: false,
             segments: Vec::new(),
             spares: Vec::new(),
             unfinished: Vec::new(),
             notes: Vec::new(),
         };
-        for (expected, sequence) in (FIRST_SEQUENCE..).zip(plan.list(storage)?) {
-            if sequence != expected {
-                return Err(Error::Missing { file: segment_name(expected) });
-            }
-            let name = segment_name(sequence);
-            plan.segments.push(scan(storage, sequence, name, &mut plan.identity)?);
-        }
+        plan.files = plan.list(stores)?;
+        plan.scan(stores, from)?;
         let used = plan.segments.iter().rposition(|s| !s.is_blank()).map_or(0, |at| at + 1);
         let blank = plan.segments.split_off(used);
         plan.spares = blank.iter().map(|s| (s.sequence, s.length)).collect();
+        plan.start = plan.find_start(stores, from)?;
         check_terms(&plan.segments)?;
         plan.proven = plan.segments.iter().map(|s| s.durable_upto).max().unwrap_or(0);
         plan.generation = plan.segments.iter().map(|s| s.generation).max().unwrap_or(0);
-        plan.batches = longest_run(&plan.segments);
+        plan.batches = longest_run(&plan.segments, plan.start);
         if is(Bug::TailCutAtProven) {
             plan.batches.truncate(plan.split().0.len());
         }
         if plan.last() < plan.proven && !is(Bug::DamageCut) {
             return Err(plan.damaged());
         }
+        if plan.last() < from {
+            return Err(Error::NotThere { position: from, durable: plan.last() });
+        }
+        let clean_end = plan.segments.last().map_or(Some(0), |s| s.clean_end);
+        plan.clean = clean_end == Some(plan.last());
         plan.note_what_is_left_out();
         Ok(plan)
     }
 
-    /// Sorts the files by what they are; gives back the segments' sequences, in order.
-    fn list(&mut self, storage: &dyn Storage) -> Result<Vec<u64>, Error> {
+    /// Sorts the files by what they are.
+    fn list(&mut self, stores: &Stores) -> Result<Files, Error> {
         let mut sequences = Vec::new();
-        for name in storage.list().map_err(Error::io("list", "the folder"))? {
+        for name in stores.live.list().map_err(Error::io("list", "the folder"))? {
             match parse_name(&name) {
                 Named::Segment(sequence) => sequences.push(sequence),
                 Named::Unfinished => self.unfinished.push(name),
+                Named::Side => {}
                 Named::Foreign if name == LOCK_NAME => {}
                 Named::Foreign => self.note(format!("{name} is no file of the log: left alone")),
             }
         }
         sequences.sort_unstable();
-        Ok(sequences)
+        let mut archived = BTreeSet::new();
+        if let Some(archive) = &stores.archive {
+            for name in archive.list().map_err(Error::io("list", "the archive"))? {
+                if let Named::Segment(sequence) = parse_name(&name) {
+                    archived.insert(sequence);
+                }
+            }
+        }
+        self.arrange(&sequences, archived)
+    }
+
+    /// Checks that no segment is missing in between.
+    fn arrange(&mut self, live: &[u64], archived: BTreeSet<u64>) -> Result<Files, Error> {
+        let Some(first) = live.first().copied() else {
+            return match archived.last() {
+                None => Ok(Files { live: 1..1, archived, begin: FIRST_SEQUENCE }),
+                // What was written last is never in the archive only.
+                Some(last) => Err(Error::Missing { file: segment_name(last + 1) }),
+            };
+        };
+        for (expected, sequence) in (first..).zip(live) {
+            if *sequence != expected {
+                return Err(Error::Missing { file: segment_name(expected) });
+            }
+        }
+        let mut begin = first;
+        while archived.contains(&(begin - 1)) {
+            begin -= 1;
+        }
+        if archived.first().is_some_and(|lowest| *lowest < begin) {
+            let missing = segment_name(begin - 1);
+            self.note(format!("archive: {missing} is missing: what is before it can't be read"));
+        }
+        Ok(Files { live: first..first + live.len() as u64, archived, begin })
+    }
+
+    /// Reads the segments, from the last one on that certainly holds, with those after it, all positions above `from`.
+    fn scan(&mut self, stores: &Stores, from: u64) -> Result<(), Error> {
+        let mut end = self.files.live.end;
+        loop {
+            let begin = self.candidate(stores, end, from)?;
+            let mut segments = Vec::new();
+            for sequence in begin..end {
+                segments.push(self.scan_best(stores, sequence)?);
+            }
+            segments.append(&mut self.segments);
+            self.segments = segments;
+            end = begin;
+            if begin == self.files.begin || can_begin_with(&self.segments[0]) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The last segment below `end` that begins at or below the position after `from`.
+    fn candidate(&self, stores: &Stores, end: u64, from: u64) -> Result<u64, Error> {
+        let begin = self.files.begin;
+        // From the beginning there is nothing to choose.
+        let tried = if from == 0 { begin..begin } else { begin..end };
+        for sequence in tried.rev() {
+            let kind = self.files.kind(sequence);
+            let (header, _) = head(stores, kind, sequence, self.identity)?;
+            if header.is_some_and(|h| h.first - 1 <= from && h.durable_upto == h.first - 1) {
+                return Ok(sequence);
+            }
+        }
+        Ok(begin)
+    }
+
+    /// Reads a segment; the archived copy where that has more to give.
+    fn scan_best(&mut self, stores: &Stores, sequence: u64) -> Result<Scanned, Error> {
+        let kind = self.files.kind(sequence);
+        let scanned = scan(stores, kind, sequence, &mut self.identity)?;
+        let whole = |s: &Scanned| s.batches.iter().filter(|batch| batch.whole).count();
+        let is_fine = scanned.damage.is_empty() && whole(&scanned) == scanned.batches.len();
+        if is_fine || kind == Kind::Archived || !self.files.archived.contains(&sequence) {
+            return Ok(scanned);
+        }
+        match scan(stores, Kind::Archived, sequence, &mut self.identity) {
+            Ok(copy) if whole(&copy) > whole(&scanned) => {
+                self.note(format!("{} is damaged: read from the archive", scanned.name));
+                Ok(copy)
+            }
+            _ => Ok(scanned),
+        }
+    }
+
+    /// Position and chain before the first batch of the segments that were read.
+    fn find_start(&self, stores: &Stores, from: u64) -> Result<(u64, u32), Error> {
+        let Some(first) = self.segments.first() else { return Ok((0, 0)) };
+        if first.sequence == FIRST_SEQUENCE {
+            return Ok((0, 0));
+        }
+        match first.head {
+            None => Err(Error::Damaged {
+                file: first.name.clone(),
+                offset: 0,
+                position: from.saturating_add(1),
+                detail: "the log's first segment that is left does not begin with a batch".into(),
+            }),
+            // Segments are taken away only where there is an archive.
+            Some(head) if head.first - 1 > from && stores.archive.is_none() => {
+                Err(Error::Missing { file: segment_name(first.sequence - 1) })
+            }
+            Some(head) if head.first - 1 > from => Err(Error::Gone { begins_at: head.first }),
+            Some(head) => Ok((head.first - 1, head.previous)),
+        }
     }
 
     /// The last position of the log; 0 where it is empty.
     pub(crate) fn last(&self) -> u64 {
-        self.batches.last().map_or(0, |batch| batch.found.last())
+        self.batches.last().map_or(self.start.0, |batch| batch.found.last())
     }
 
     /// The chain after its last batch.
     pub(crate) fn chain(&self) -> u32 {
-        self.batches.last().map_or(0, |batch| batch.found.chain)
+        self.batches.last().map_or(self.start.1, |batch| batch.found.chain)
     }
 
     /// Where the first segment after those in use has its place.
     pub(crate) fn next_sequence(&self) -> u64 {
-        FIRST_SEQUENCE + self.segments.len() as u64
+        self.segments.last().map_or(FIRST_SEQUENCE, |segment| segment.sequence + 1)
     }
 
     /// What is proven, and the tail that has to be made durable again.
@@ -127,12 +256,12 @@ impl Plan {
     /// Reads a batch again, and checks it again.
     pub(crate) fn load(
         &self,
-        storage: &dyn Storage,
+        stores: &Stores,
         kept: &Kept,
         batch: &mut Batch,
     ) -> Result<Header, Error> {
-        let Scanned { name, sequence, .. } = &self.segments[kept.segment];
-        let file = batch.open(storage, *sequence, name, None)?;
+        let Scanned { name, sequence, kind, .. } = &self.segments[kept.segment];
+        let file = batch.open(stores, *sequence, *kind, None)?;
         let expected = Expected {
             identity: self.identity,
             segment: *sequence,
@@ -142,18 +271,22 @@ impl Plan {
         read_batch(&*file, name, kept.found.batch_bytes as usize, &expected, &mut batch.bytes)
     }
 
-    /// Hands every record to the caller, in order.
+    /// Hands every record above `from` to the caller, in order.
     pub(crate) fn replay(
         &self,
-        storage: &dyn Storage,
+        shared: &Arc<Shared>,
+        from: u64,
         replay: &mut Replay<'_>,
     ) -> Result<(), Error> {
-        let mut batch = Batch::default();
-        for kept in &self.batches {
-            let header = self.load(storage, kept, &mut batch)?;
+        let (mut batch, earlier) = (Batch::default(), Reader::new(Arc::clone(shared)));
+        let below = self.batches.partition_point(|kept| kept.found.last() <= from);
+        for kept in &self.batches[below..] {
+            let header = self.load(&shared.stores, kept, &mut batch)?;
+            shared.set_durable(header.last());
             let payload = header.payload(&batch.bytes).expect("it was loaded whole");
-            for (position, record) in (header.first..).zip(Records::new(payload)) {
-                replay(position, record).map_err(|detail| Error::Replay {
+            let skipped = (from.saturating_add(1)).saturating_sub(header.first) as usize;
+            for (position, record) in (header.first..).zip(Records::new(payload)).skip(skipped) {
+                replay(position, record, &earlier).map_err(|detail| Error::Replay {
                     position,
                     file: self.segments[kept.segment].name.clone(),
                     offset: kept.found.offset,
@@ -164,12 +297,20 @@ impl Plan {
         Ok(())
     }
 
-    /// Puts these batches into the index, where they are.
-    pub(crate) fn index(&self, batches: &[Kept], shared: &Arc<Shared>) {
-        for kept in batches {
-            let sequence = self.segments[kept.segment].sequence;
-            shared.add(sequence, kept.found.offset, kept.found.first, None);
+    /// An index of all segments, with the batches that were found in memory.
+    pub(crate) fn index(&self, stores: &Stores) -> Arc<Shared> {
+        let slots = (self.files.begin..self.next_sequence()).map(|sequence| Slot {
+            live: self.files.live.contains(&sequence),
+            archived: self.files.archived.contains(&sequence),
+            head: Known::NotYet,
+        });
+        let slots: VecDeque<_> = slots.collect();
+        let shared = Shared::new(stores.clone(), self.identity, self.files.begin, slots);
+        for kept in &self.batches {
+            let Scanned { sequence, kind, .. } = self.segments[kept.segment];
+            shared.add_found(sequence, kind, kept.found.offset, kept.found.first);
         }
+        Arc::new(shared)
     }
 
     fn note(&mut self, text: String) {
@@ -235,6 +376,19 @@ impl Plan {
     }
 }
 
+impl Files {
+    /// Which copy of a segment to read.
+    fn kind(&self, sequence: u64) -> Kind {
+        if self.live.contains(&sequence) { Kind::Live } else { Kind::Archived }
+    }
+}
+
+/// Whether the log can be read from the beginning of this segment on: not if that is a copy which a
+/// start may not have come to the end of, so that a part of the log is in the segment before it only.
+fn can_begin_with(segment: &Scanned) -> bool {
+    segment.head.is_some_and(|head| !head.is_copy() || segment.durable_upto >= head.base)
+}
+
 /// Checks what must hold between segments whatever happened to the disk.
 fn check_terms(segments: &[Scanned]) -> Result<(), Error> {
     let damaged = |segment: &Scanned, offset, detail: String| Error::Damaged {
@@ -264,9 +418,9 @@ fn check_terms(segments: &[Scanned]) -> Result<(), Error> {
     }
 }
 
-/// The longest run of batches from position 1 that are whole, not void, of the
+/// The longest run of batches from `start` on that are whole, not void, of the
 /// highest term that has them, and chained.
-fn longest_run(segments: &[Scanned]) -> Vec<Kept> {
+fn longest_run(segments: &[Scanned], start: (u64, u32)) -> Vec<Kept> {
     let mut candidates = Vec::new();
     // From the last segment back: the base of each term voids what lower terms hold above it.
     let (mut void_above, mut base_min, mut term_above) = (u64::MAX, u64::MAX, None);
@@ -278,7 +432,8 @@ fn longest_run(segments: &[Scanned]) -> Vec<Kept> {
         base_min = base_min.min(base);
         term_above = Some(term);
         let all = is(Bug::VoidRecordsComeBack);
-        let good = segment.batches.iter().filter(|b| b.whole && (all || b.last() <= void_above));
+        let good = |b: &&Found| b.whole && (all || b.last() <= void_above) && b.first > start.0;
+        let good = segment.batches.iter().filter(good);
         candidates.extend(good.rev().map(|found| Kept { segment: index, term, found: *found }));
     }
     // Back in order, so that the sort finds almost nothing to do.
@@ -286,7 +441,7 @@ fn longest_run(segments: &[Scanned]) -> Vec<Kept> {
     let lower = is(Bug::LowerTermWins);
     candidates.sort_by_key(|kept| (kept.found.first, Reverse(if lower { 0 } else { kept.term })));
     candidates.dedup_by_key(|kept| kept.found.first);
-    let (mut next, mut chain) = (1, 0);
+    let (mut next, mut chain) = (start.0 + 1, start.1);
     let follows = |kept: &Kept| {
         let found = &kept.found;
         let fits = (found.first, found.previous) == (next, chain);

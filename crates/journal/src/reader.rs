@@ -1,97 +1,27 @@
 //! Reads records by position, up to the durable one, from any thread.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use crate::Error;
-use crate::format::{BATCH_BYTES_MAX, BLOCK_BYTES, Decoded, Header, Records, segment_name};
-use crate::scan::Identity;
-use crate::storage::{File, Storage};
+use crate::format::{
+    BATCH_BYTES_MAX, BLOCK_BYTES, Decoded, FIRST_SEQUENCE, Header, Records, segment_name,
+};
+use crate::index::{Found, Place, Shared, not_in};
+use crate::scan::{Identity, open_segment};
+use crate::storage::{File, Kind, Stores};
 
-/// Where the batches are, and how far they are durable: shared by the writer and
-/// its readers.
-pub(crate) struct Shared {
-    storage: Arc<dyn Storage>,
-    identity: Identity,
-    durable: AtomicU64,
-    index: RwLock<Vec<Run>>,
+/// Reads records that came before the one at hand.
+pub trait Earlier {
+    /// One of them.
+    ///
+    /// # Errors
+    /// `NotThere` if the position is 0 or comes later; `Gone`; `Damaged` or `Io`, with file and offset.
+    fn record(&self, position: u64) -> Result<Vec<u8>, Error>;
 }
 
-/// Batches that follow each other, all in one segment.
-struct Run {
-    segment: u64,
-    /// Position of the first record.
-    first: u64,
-    batches: Vec<Entry>,
-    /// Held open only for the segment that is being written.
-    file: Option<Arc<dyn File>>,
-}
-
-/// One batch, in 8 bytes: there may be millions.
-struct Entry {
-    /// Its first position, from the run's.
-    first: u32,
-    /// Its place in the segment, in blocks.
-    block: u32,
-}
-
-/// Where a batch is.
-#[derive(Clone)]
-struct Place {
-    segment: u64,
-    offset: u64,
-    /// Where the next one begins, if that is known: a guess at its length.
-    end: Option<u64>,
-    file: Option<Arc<dyn File>>,
-}
-
-impl Shared {
-    pub(crate) fn new(storage: Arc<dyn Storage>, identity: Identity) -> Shared {
-        let index = RwLock::default();
-        Shared { storage, identity, durable: AtomicU64::new(0), index }
-    }
-
-    /// Adds the batch that follows all the others. `file` is its segment's, if it is
-    /// being written.
-    pub(crate) fn add(&self, segment: u64, offset: u64, first: u64, file: Option<&Arc<dyn File>>) {
-        let mut runs = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        if runs.last().is_none_or(|run| run.segment != segment) {
-            if let Some(run) = runs.last_mut() {
-                run.file = None;
-                run.batches.shrink_to_fit();
-            }
-            let file = file.cloned();
-            runs.push(Run { segment, first, batches: Vec::new(), file });
-        }
-        let run = runs.last_mut().expect("one was pushed where there was none");
-        let block =
-            u32::try_from(offset / BLOCK_BYTES as u64).expect("a segment's length is bounded");
-        let first = u32::try_from(first - run.first).expect("a segment's records are bounded");
-        run.batches.push(Entry { first, block });
-    }
-
-    /// Says that all up to this position is durable. What was added must reach there.
-    pub(crate) fn set_durable(&self, position: u64) {
-        self.durable.store(position, Ordering::Release);
-    }
-
-    pub(crate) fn durable(&self) -> u64 {
-        self.durable.load(Ordering::Acquire)
-    }
-
-    /// Where the batch with this position is; the position must be durable.
-    fn find(&self, position: u64) -> Option<Place> {
-        let runs = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        let at = runs.partition_point(|run| run.first <= position).checked_sub(1)?;
-        let run = &runs[at];
-        let after = run.batches.partition_point(|b| run.first + u64::from(b.first) <= position);
-        let bytes = |entry: &Entry| u64::from(entry.block) * BLOCK_BYTES as u64;
-        Some(Place {
-            segment: run.segment,
-            offset: bytes(run.batches.get(after.checked_sub(1)?)?),
-            end: run.batches.get(after).map(bytes),
-            file: run.file.clone(),
-        })
+impl Earlier for Reader {
+    fn record(&self, position: u64) -> Result<Vec<u8>, Error> {
+        Reader::record(self, position)
     }
 }
 
@@ -116,7 +46,8 @@ impl Reader {
     /// to `limit`, and up to `bytes_max` bytes, but at least one where there is one.
     ///
     /// # Errors
-    /// `Damaged` or `Io`, with file and offset; what was handed out before is right.
+    /// `Damaged` or `Io`, with file and offset; `Gone` where the log begins later now. What was handed out before
+    /// is right.
     pub fn read(
         &self,
         after: u64,
@@ -149,7 +80,7 @@ impl Reader {
     /// One record.
     ///
     /// # Errors
-    /// `NotThere` if the position is 0 or not durable; `Damaged` or `Io`, with file and offset.
+    /// `NotThere` if the position is 0 or not durable; `Gone`; `Damaged` or `Io`, with file and offset.
     pub fn record(&self, position: u64) -> Result<Vec<u8>, Error> {
         let durable = self.durable();
         let mut found = None;
@@ -159,29 +90,97 @@ impl Reader {
         found.ok_or(Error::NotThere { position, durable })
     }
 
+    /// The lowest position that is left, or the one that comes next where the log is empty.
+    ///
+    /// # Errors
+    /// `Io`, `Damaged`: the first segment can't be read.
+    pub fn begins_at(&self) -> Result<u64, Error> {
+        let first = self.shared.sequences().start;
+        if first == FIRST_SEQUENCE {
+            return Ok(1);
+        }
+        let head = self.shared.head(first)?;
+        head.map(|head| head.first).ok_or_else(|| not_in(first, 0))
+    }
+
     /// Segment and offset of the batch that holds a durable position, for messages.
     #[must_use]
     pub fn locate(&self, position: u64) -> Option<(String, u64)> {
-        let durable = (1..=self.durable()).contains(&position);
-        let place = durable.then(|| self.shared.find(position)).flatten()?;
-        Some((segment_name(place.segment), place.offset))
+        if !(1..=self.durable()).contains(&position) {
+            return None;
+        }
+        let place = match self.shared.find(position).ok()? {
+            Found::Here(place) => place,
+            Found::Gone(_) => return None,
+            Found::In(segment) => {
+                let mut copies = self.shared.copies(segment).into_iter().flatten();
+                copies.find_map(|kind| self.shared.run(segment, kind).ok()?.find(position))?
+            }
+        };
+        Some((place.kind.shown(place.segment), place.offset))
     }
 
     /// Reads the batch that holds this durable position, and checks it.
     fn load(&self, position: u64, batch: &mut Batch) -> Result<Header, Error> {
-        let place = self.shared.find(position).expect("durable positions are in the index");
-        let name = segment_name(place.segment);
-        let file = batch.open(&*self.shared.storage, place.segment, &name, place.file)?;
-        let expected = Expected {
-            identity: self.shared.identity,
-            segment: place.segment,
-            offset: place.offset,
-            position,
-        };
+        match self.shared.find(position)? {
+            Found::Here(place) => self.load_at(&place, position, batch),
+            Found::In(segment) => self.load_from(segment, position, batch),
+            Found::Gone(_) if self.shared.sequences().start == FIRST_SEQUENCE => {
+                Err(not_in(FIRST_SEQUENCE, position))
+            }
+            Found::Gone(begins_at) => Err(Error::Gone { begins_at }),
+        }
+    }
+
+    /// Reads from a segment that is full, or from another place that has the same, if there is one.
+    fn load_from(&self, segment: u64, position: u64, batch: &mut Batch) -> Result<Header, Error> {
+        let mut found_error = None;
+        // A segment whose first block is broken is not known to begin where it does: its records
+        // seem to be in the one before it. So the last one that is tried should have had it.
+        for segment in (segment..segment + 1).chain(self.shared.headless_after(segment)) {
+            match self.load_copy(segment, position, batch) {
+                Ok(header) => return Ok(header),
+                Err(error @ Error::Damaged { .. }) => found_error = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        // The tail that a start has copied is there a second time.
+        if let (Some(before), Some(head)) =
+            (segment.checked_sub(1), self.shared.head(segment).ok().flatten())
+            && let Ok(header) = self.load_copy(before, position, batch)
+            && header.term < head.term
+            && header.last() <= head.base
+        {
+            return Ok(header);
+        }
+        Err(found_error.expect("one segment was tried"))
+    }
+
+    /// Reads from one segment: from its file, or else from its archived copy.
+    fn load_copy(&self, segment: u64, position: u64, batch: &mut Batch) -> Result<Header, Error> {
+        let mut first_error = None;
+        for kind in self.shared.copies(segment).into_iter().flatten() {
+            let loaded = self.shared.run(segment, kind).and_then(|run| {
+                let place = run.find(position).ok_or_else(|| not_in(segment, position))?;
+                self.load_at(&place, position, batch)
+            });
+            match loaded {
+                Ok(header) => return Ok(header),
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        Err(first_error.unwrap_or_else(|| Error::Missing { file: segment_name(segment) }))
+    }
+
+    fn load_at(&self, place: &Place, position: u64, batch: &mut Batch) -> Result<Header, Error> {
+        let Place { segment, kind, offset, .. } = *place;
+        let file = batch.open(&self.shared.stores, segment, kind, place.file.as_ref())?;
+        let identity = self.shared.identity;
+        let expected = Expected { identity, segment, offset, position };
         // Marks may lie between this batch and the next: that much is read in vain.
-        let next = place.end.map_or(0, |end| end.saturating_sub(place.offset));
+        let next = place.end.map_or(0, |end| end.saturating_sub(offset));
         let length = (next as usize).clamp(BLOCK_BYTES, BATCH_BYTES_MAX);
-        read_batch(&*file, &name, length, &expected, &mut batch.bytes)
+        read_batch(&*file, &kind.shown(segment), length, &expected, &mut batch.bytes)
     }
 }
 
@@ -189,24 +188,26 @@ impl Reader {
 #[derive(Default)]
 pub(crate) struct Batch {
     pub bytes: Vec<u8>,
-    opened: Option<(u64, Arc<dyn File>)>,
+    opened: Option<(u64, Kind, Arc<dyn File>)>,
 }
 
 impl Batch {
     /// The segment's file: the one at hand, or the one opened last, or opened now.
     pub(crate) fn open(
         &mut self,
-        storage: &dyn Storage,
+        stores: &Stores,
         segment: u64,
-        name: &str,
-        at_hand: Option<Arc<dyn File>>,
+        kind: Kind,
+        at_hand: Option<&Arc<dyn File>>,
     ) -> Result<Arc<dyn File>, Error> {
-        let file = match (at_hand, &self.opened) {
-            (Some(file), _) => file,
-            (None, Some((opened, file))) if *opened == segment => Arc::clone(file),
-            (None, _) => storage.open(name).map_err(Error::io("open", name))?,
+        if let Some(file) = at_hand {
+            return Ok(Arc::clone(file));
+        }
+        let file = match &self.opened {
+            Some((opened, of, file)) if (*opened, *of) == (segment, kind) => Arc::clone(file),
+            _ => open_segment(stores, kind, segment)?,
         };
-        self.opened = Some((segment, Arc::clone(&file)));
+        self.opened = Some((segment, kind, Arc::clone(&file)));
         Ok(file)
     }
 }

@@ -17,11 +17,12 @@ use crate::format::{
     BLOCK_BYTES, FLAG_COPY, FLAG_MARK, HEADER_BYTES, Header, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
     segment_name,
 };
+use crate::index::Shared;
 use crate::plan::{Plan, Replay};
-use crate::reader::{Batch, Reader, Shared};
+use crate::reader::{Batch, Reader};
 use crate::scan::Identity;
 use crate::spare::{Segment, SpareJob};
-use crate::storage::Storage;
+use crate::storage::{Kind, Storage, Stores};
 use crate::writer::{State, Term, Writer};
 
 /// What a log is opened with.
@@ -36,6 +37,19 @@ pub struct Options {
     pub shard: u16,
     /// Its generation, where the log has none that is higher.
     pub generation: u32,
+    /// When a batch counts as durable.
+    pub durability: Durability,
+}
+
+/// When a batch counts as durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Durability {
+    /// When it is on the disk: it survives whatever does not break the disk.
+    #[default]
+    Synced,
+    /// When the operating system has it: it survives the end of the process, but where the machine
+    /// ends the last batches may be lost, back to any position since the last segment began.
+    Os,
 }
 
 /// An open log.
@@ -46,6 +60,10 @@ pub struct Opened {
     pub reader: Reader,
     /// The last position that it holds, all of them durable; 0 where it is new.
     pub last_position: u64,
+    /// Its generation.
+    pub generation: u32,
+    /// Whether it is new, or the last run has closed it: nothing that was given a position was lost.
+    pub clean: bool,
     /// Remarks for the log of the program: foreign files, what was cut and where.
     pub notes: Vec<String>,
 }
@@ -68,29 +86,42 @@ pub struct ReadOnly {
     pub notes: Vec<String>,
 }
 
-/// Opens the log in this folder, or makes it. Every record that is kept is handed to `replay`, in
-/// order. When this returns, all of them are durable, and the writer stands on a new segment
-/// under a higher term: old ones are never appended to. Nothing is written before the whole log is
-/// found right and replayed.
+/// Opens the log in this folder, or makes it. Every record above `from` that is kept is handed to `replay`, in
+/// order; segments that can't hold one are not read. When this returns, all records are durable, and the writer
+/// stands on a new segment under a higher term: old ones are never appended to. Nothing is written before what
+/// was read is found right and replayed.
 ///
 /// # Errors
-/// `Damaged`, `Missing`, `Foreign`, `Version`, `Options`: nothing was changed. `Replay`, with
-/// what the caller said: nothing was changed either. `Io`, `Spare`, `Write`: the disk refused something; another
-/// try loses nothing.
+/// `Damaged`, `Missing`, `Foreign`, `Version`, `Options`, `Gone` where the log begins above `from` + 1,
+/// `NotThere` where it ends below `from`: nothing was changed. `Replay`, with what the caller said: nothing was changed
+/// either. `Io`, `Spare`, `Write`: the disk refused something; another try loses nothing.
 pub fn open(
-    storage: Arc<dyn Storage>,
+    stores: impl Into<Stores>,
     options: Options,
+    from: u64,
+    replay: &mut Replay<'_>,
+) -> Result<Opened, Error> {
+    open_stores(&stores.into(), options, from, replay)
+}
+
+fn open_stores(
+    stores: &Stores,
+    options: Options,
+    from: u64,
     replay: &mut Replay<'_>,
 ) -> Result<Opened, Error> {
     check(&options)?;
     let identity = Identity { log: Some(options.log), shard: Some(options.shard) };
-    let mut plan = Plan::read(&*storage, identity)?;
-    let options = Options { generation: options.generation.max(plan.generation), ..options };
-    plan.replay(&*storage, replay)?;
-    let writer = begin_term(&storage, &options, &plan)?;
-    give_back_unwritten(&*storage, &mut plan);
-    let reader = Reader::new(Arc::clone(writer.shared()));
-    Ok(Opened { writer, reader, last_position: plan.last(), notes: plan.notes })
+    let mut plan = Plan::read(stores, identity, from)?;
+    let generation = options.generation.max(plan.generation);
+    let options = Options { generation, ..options };
+    let shared = plan.index(stores);
+    plan.replay(&shared, from, replay)?;
+    let writer = begin_term(&shared, &options, &plan)?;
+    give_back_unwritten(&*stores.live, &mut plan);
+    let (last_position, clean) = (plan.last(), plan.clean);
+    let reader = Reader::new(shared);
+    Ok(Opened { writer, reader, last_position, generation, clean, notes: plan.notes })
 }
 
 /// Reads the log in this folder without changing anything: what it gives is what a start would
@@ -98,13 +129,16 @@ pub fn open(
 ///
 /// # Errors
 /// `Damaged`, `Missing`, `Foreign`, `Version`, `Io`; `Empty` where there is no log.
-pub fn open_read_only(storage: Arc<dyn Storage>) -> Result<ReadOnly, Error> {
-    let plan = Plan::read(&*storage, Identity::default())?;
+pub fn open_read_only(stores: impl Into<Stores>) -> Result<ReadOnly, Error> {
+    look(&stores.into())
+}
+
+fn look(stores: &Stores) -> Result<ReadOnly, Error> {
+    let plan = Plan::read(stores, Identity::default(), 0)?;
     let (Some(log), Some(shard)) = (plan.identity.log, plan.identity.shard) else {
         return Err(Error::Empty);
     };
-    let shared = Arc::new(Shared::new(storage, plan.identity));
-    plan.index(&plan.batches, &shared);
+    let shared = plan.index(stores);
     shared.set_durable(plan.last());
     Ok(ReadOnly {
         reader: Reader::new(shared),
@@ -133,13 +167,14 @@ fn check(options: &Options) -> Result<(), Error> {
 }
 
 /// Takes a blank segment, copies the tail to it, and makes it durable.
-fn begin_term(storage: &Arc<dyn Storage>, options: &Options, plan: &Plan) -> Result<Writer, Error> {
+fn begin_term(shared: &Arc<Shared>, options: &Options, plan: &Plan) -> Result<Writer, Error> {
+    let storage = &shared.stores.live;
     for name in &plan.unfinished {
         storage.remove(name).map_err(Error::io("remove", name))?;
     }
     // Names that an earlier run gave may be in memory only.
     storage.sync().map_err(Error::io("sync", "the folder"))?;
-    let (kept, tail) = plan.split();
+    let (_, tail) = plan.split();
     let tail_bytes: u64 = tail.iter().map(|batch| batch.found.batch_bytes).sum();
     let length = options.segment_bytes.max(tail_bytes + BLOCK_BYTES as u64);
     let mut spares = take_spares(&**storage, plan, options.segment_bytes, length)?;
@@ -158,12 +193,11 @@ fn begin_term(storage: &Arc<dyn Storage>, options: &Options, plan: &Plan) -> Res
         base: plan.last(),
         segment_bytes: options.segment_bytes,
     };
-    let shared = Arc::new(Shared::new(Arc::clone(storage), plan.identity));
-    plan.index(kept, &shared);
-    let offset = copy_tail(&**storage, plan, &term, &segment, &shared)?;
+    shared.unpin();
+    let offset = copy_tail(plan, &term, &segment, shared)?;
     shared.set_durable(plan.last());
     let state = State { segment, offset, spares, last: plan.last(), chain: plan.chain() };
-    Ok(Writer::new(shared, Arc::clone(storage), term, state))
+    Ok(Writer::new(Arc::clone(shared), options.durability, term, state))
 }
 
 /// Opens the spares that can be used. If one can't, it and those after it are taken
@@ -191,13 +225,7 @@ fn take_spares(
 
 /// Writes the tail to the new segment, syncs it, then a mark which says so, and syncs
 /// that. Gives back where the mark ends.
-fn copy_tail(
-    storage: &dyn Storage,
-    plan: &Plan,
-    term: &Term,
-    segment: &Segment,
-    shared: &Shared,
-) -> Result<u64, Error> {
+fn copy_tail(plan: &Plan, term: &Term, segment: &Segment, shared: &Shared) -> Result<u64, Error> {
     let mut offset = 0;
     let failed = |offset| {
         let file = segment.name.clone();
@@ -206,7 +234,7 @@ fn copy_tail(
     let mut batch = Batch::default();
     let (_, tail) = plan.split();
     for kept in tail {
-        let found = plan.load(storage, kept, &mut batch)?;
+        let found = plan.load(&shared.stores, kept, &mut batch)?;
         let copy = Header {
             flags: FLAG_COPY,
             previous: found.previous,
@@ -224,7 +252,7 @@ fn copy_tail(
         batch.bytes.resize(copy.batch_bytes(), 0);
         copy.encode(&mut batch.bytes);
         segment.file.write_at(&batch.bytes, offset).map_err(failed(offset))?;
-        shared.add(segment.sequence, offset, copy.first, Some(&segment.file));
+        shared.add(&copy, &segment.file);
         offset += batch.bytes.len() as u64;
     }
     if offset > 0 && !is(Bug::TailNotSynced) {
@@ -243,6 +271,7 @@ fn copy_tail(
     if !is(Bug::TailNotSynced) {
         segment.file.sync_data().map_err(failed(offset))?;
     }
+    shared.add(&mark, &segment.file);
     Ok(offset + BLOCK_BYTES as u64)
 }
 
@@ -250,7 +279,8 @@ fn copy_tail(
 /// to: many starts would otherwise fill the disk. They say nothing, so nothing is lost.
 fn give_back_unwritten(storage: &dyn Storage, plan: &mut Plan) {
     for segment in &plan.segments {
-        if segment.used_bytes == 0 || segment.used_bytes == segment.length {
+        let is_full = segment.used_bytes == 0 || segment.used_bytes == segment.length;
+        if is_full || segment.kind == Kind::Archived {
             continue;
         }
         let cut = storage.open(&segment.name).and_then(|file| file.truncate(segment.used_bytes));

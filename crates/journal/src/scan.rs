@@ -1,9 +1,11 @@
 //! What one segment holds, read without trusting it: every block is looked at,
 //! also past damage.
 
+use std::sync::Arc;
+
 use crate::Error;
-use crate::format::{BLOCK_BYTES, Decoded, Header, VERSION, ZERO_BLOCK};
-use crate::storage::{File, Storage};
+use crate::format::{BLOCK_BYTES, Decoded, Header, VERSION, ZERO_BLOCK, segment_name};
+use crate::storage::{File, Kind, Stores};
 
 /// How much of a segment is read at a time, at least.
 const READ_BYTES: usize = 1 << 20;
@@ -46,6 +48,12 @@ impl Found {
 pub(crate) struct Scanned {
     pub name: String,
     pub sequence: u64,
+    /// Which copy of it was read.
+    pub kind: Kind,
+    /// The header that it begins with, where that counts.
+    pub head: Option<Header>,
+    /// The position that it says was the log's last, where it ends with a clean end.
+    pub clean_end: Option<u64>,
     /// Length of its file.
     pub length: u64,
     /// Where the zeros begin that go on to its end.
@@ -68,18 +76,42 @@ impl Scanned {
     }
 }
 
+/// Opens a copy of a segment.
+pub(crate) fn open_segment(
+    stores: &Stores,
+    kind: Kind,
+    sequence: u64,
+) -> Result<Arc<dyn File>, Error> {
+    let file = stores.of(kind).open(&segment_name(sequence));
+    file.map_err(Error::io("open", &kind.shown(sequence)))
+}
+
 /// Reads a segment from its beginning to its end.
 pub(crate) fn scan(
-    storage: &dyn Storage,
+    stores: &Stores,
+    kind: Kind,
     sequence: u64,
-    name: String,
     identity: &mut Identity,
 ) -> Result<Scanned, Error> {
-    let file = storage.open(&name).map_err(Error::io("open", &name))?;
+    let file = open_segment(stores, kind, sequence)?;
+    scan_file(&*file, kind.shown(sequence), kind, sequence, identity)
+}
+
+/// Reads a segment's file from its beginning to its end.
+pub(crate) fn scan_file(
+    file: &dyn File,
+    name: String,
+    kind: Kind,
+    sequence: u64,
+    identity: &mut Identity,
+) -> Result<Scanned, Error> {
     let length = file.length().map_err(Error::io("read the length of", &name))?;
     let mut scanned = Scanned {
         name,
         sequence,
+        kind,
+        head: None,
+        clean_end: None,
         length,
         used_bytes: 0,
         term: None,
@@ -88,7 +120,7 @@ pub(crate) fn scan(
         batches: Vec::new(),
         damage: Vec::new(),
     };
-    let mut window = Window { file: &*file, length, start: 0, bytes: Vec::new() };
+    let mut window = Window { file, length, start: 0, bytes: Vec::new() };
     let mut offset = 0;
     while offset < length {
         offset = scan_block(&mut scanned, &mut window, offset, identity)?;
@@ -108,13 +140,10 @@ fn scan_block(
     if *block == ZERO_BLOCK[..block.len()] {
         return Ok(next);
     }
-    let header = match Header::decode(block) {
-        Decoded::Header(header) => header,
-        Decoded::Unknown { version, flags } => {
-            let file = scanned.name.clone();
-            return Err(Error::Version { file, offset, version, flags, known: VERSION });
-        }
-        Decoded::None => {
+    let header = match decode(block, &scanned.name, offset)? {
+        Some(header) => header,
+        None => {
+            scanned.clean_end = None;
             scanned.used_bytes = next.min(scanned.length);
             if scanned.damage.len() < DAMAGE_MAX {
                 scanned.damage.push(offset);
@@ -127,6 +156,9 @@ fn scan_block(
         // A remnant of an earlier use of the file: it takes up its block, no more.
         scanned.used_bytes = next.min(scanned.length);
         return Ok(next);
+    }
+    if offset == 0 {
+        scanned.head = Some(header);
     }
     let end = offset + header.batch_bytes() as u64;
     scanned.used_bytes = end.min(scanned.length);
@@ -165,6 +197,70 @@ fn take_header(scanned: &mut Scanned, header: &Header, offset: u64) -> Result<()
     }
     scanned.durable_upto = scanned.durable_upto.max(header.durable_upto);
     scanned.generation = scanned.generation.max(header.generation);
+    scanned.clean_end = header.is_clean_end().then_some(header.durable_upto);
+    Ok(())
+}
+
+/// The header that a block begins with, if it is one.
+fn decode(block: &[u8], name: &str, offset: u64) -> Result<Option<Header>, Error> {
+    match Header::decode(block) {
+        Decoded::Header(header) => Ok(Some(header)),
+        Decoded::None => Ok(None),
+        Decoded::Unknown { version, flags } => {
+            let file = name.to_owned();
+            Err(Error::Version { file, offset, version, flags, known: VERSION })
+        }
+    }
+}
+
+/// The header at this place of a segment, where it counts. `block` has room for it.
+fn header_at(
+    file: &dyn File,
+    name: &str,
+    sequence: u64,
+    offset: u64,
+    identity: &mut Identity,
+    block: &mut [u8],
+) -> Result<Option<Header>, Error> {
+    file.read_at(block, offset).map_err(Error::io("read", name))?;
+    let Some(header) = decode(block, name, offset)? else { return Ok(None) };
+    check_identity(&header, identity, name, offset)?;
+    Ok(((header.segment, header.offset) == (sequence, offset)).then_some(header))
+}
+
+/// The header that a segment begins with, where it counts, and the length of its file: one block is read.
+pub(crate) fn head(
+    stores: &Stores,
+    kind: Kind,
+    sequence: u64,
+    mut identity: Identity,
+) -> Result<(Option<Header>, u64), Error> {
+    let (file, name) = (open_segment(stores, kind, sequence)?, kind.shown(sequence));
+    let length = file.length().map_err(Error::io("read the length of", &name))?;
+    if length < BLOCK_BYTES as u64 {
+        return Ok((None, length));
+    }
+    let mut block = vec![0; BLOCK_BYTES];
+    Ok((header_at(&*file, &name, sequence, 0, &mut identity, &mut block)?, length))
+}
+
+/// Hands out the headers of a segment's record batches that count, in order, without a look at their payloads.
+pub(crate) fn headers(
+    file: &dyn File,
+    name: &str,
+    sequence: u64,
+    mut identity: Identity,
+    each: &mut dyn FnMut(&Header),
+) -> Result<(), Error> {
+    let length = file.length().map_err(Error::io("read the length of", name))?;
+    let (mut offset, mut block) = (0, vec![0; BLOCK_BYTES]);
+    while offset + BLOCK_BYTES as u64 <= length {
+        let found = header_at(file, name, sequence, offset, &mut identity, &mut block)?;
+        offset += found.map_or(BLOCK_BYTES, |header| header.batch_bytes()) as u64;
+        if let Some(header) = found.filter(|header| !header.is_mark()) {
+            each(&header);
+        }
+    }
     Ok(())
 }
 

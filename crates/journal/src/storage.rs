@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rustix::fs::FlockOperation;
 
 use crate::Error;
+use crate::format::segment_name;
 
 /// Name of the file whose lock says that a folder is in use.
 pub const LOCK_NAME: &str = "LOCK";
@@ -44,6 +45,57 @@ pub trait File: Send + Sync {
     fn sync_data(&self) -> io::Result<()>;
     /// Makes content and length durable (`fsync`).
     fn sync_all(&self) -> io::Result<()>;
+}
+
+/// Where a log is kept.
+#[derive(Clone)]
+pub struct Stores {
+    /// The folder that is written to.
+    pub live: Arc<dyn Storage>,
+    /// The folder for copies of segments that are full, if there is one.
+    pub archive: Option<Arc<dyn Storage>>,
+}
+
+impl<S: Storage + 'static> From<Arc<S>> for Stores {
+    fn from(live: Arc<S>) -> Stores {
+        Stores { live, archive: None }
+    }
+}
+
+impl From<Arc<dyn Storage>> for Stores {
+    fn from(live: Arc<dyn Storage>) -> Stores {
+        Stores { live, archive: None }
+    }
+}
+
+impl Stores {
+    /// One of the folders.
+    ///
+    /// # Panics
+    /// If it is the archive, and there is none.
+    pub(crate) fn of(&self, kind: Kind) -> &Arc<dyn Storage> {
+        match kind {
+            Kind::Live => &self.live,
+            Kind::Archived => self.archive.as_ref().expect("nothing is archived without one"),
+        }
+    }
+}
+
+/// Which copy of a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    Live,
+    Archived,
+}
+
+impl Kind {
+    /// A segment's file, as messages have it.
+    pub(crate) fn shown(self, sequence: u64) -> String {
+        match self {
+            Kind::Live => segment_name(sequence),
+            Kind::Archived => format!("archive/{}", segment_name(sequence)),
+        }
+    }
 }
 
 /// A folder of real files, locked as long as this lives.

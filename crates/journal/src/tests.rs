@@ -2,14 +2,20 @@
 
 use std::sync::Arc;
 
-use crate::{FileStorage, Opened, Options, open};
+use crate::{Durability, FileStorage, Opened, Options, open};
 
-const OPTIONS: Options = Options { segment_bytes: 64 << 10, log: 7, shard: 0, generation: 1 };
+const OPTIONS: Options = Options {
+    segment_bytes: 64 << 10,
+    log: 7,
+    shard: 0,
+    generation: 1,
+    durability: Durability::Synced,
+};
 
 fn reopen(folder: &std::path::Path) -> (Opened, Vec<Vec<u8>>) {
     let storage = Arc::new(FileStorage::open(folder).unwrap());
     let mut records = Vec::new();
-    let opened = open(storage, OPTIONS, &mut |position, record| {
+    let opened = open(storage, OPTIONS, 0, &mut |position, record, _| {
         records.push(record.to_vec());
         assert_eq!(position, records.len() as u64);
         Ok(())

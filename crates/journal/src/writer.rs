@@ -1,6 +1,6 @@
 //! The writer of a log: one batch is open, one at most is being written.
 //!
-//! It does no I/O itself. [`Writer::seal`] closes the open batch and gives out a job that
+//! It does no I/O itself but to be closed. [`Writer::seal`] closes the open batch and gives out a job that
 //! writes and syncs it, for a helper thread; [`Writer::finish`] takes the result back. The two
 //! buffers change places, so a record's bytes are written once, into the buffer
 //! that goes to the disk.
@@ -16,11 +16,13 @@ use onsale_planted::{Bug, is};
 
 use crate::Error;
 use crate::format::{
-    BLOCK_BYTES, FLAG_MARK, HEADER_BYTES, Header, RECORD_OVERHEAD_BYTES, batch_bytes_max, padded,
+    BLOCK_BYTES, FLAG_CLEAN, FLAG_MARK, HEADER_BYTES, Header, RECORD_OVERHEAD_BYTES,
+    batch_bytes_max, padded,
 };
-use crate::reader::Shared;
+use crate::index::Shared;
+use crate::recovery::Durability;
 use crate::spare::{Segment, SpareDone, SpareJob};
-use crate::storage::{File, Storage};
+use crate::storage::File;
 
 /// Spare segments to keep ready: one to go on in, and one in reserve.
 const SPARES: usize = 2;
@@ -64,6 +66,7 @@ impl Term {
             flags: 0,
             generation: self.generation,
             segment,
+            reuse: 0,
             previous: 0,
             offset,
             term: self.term,
@@ -91,7 +94,9 @@ pub(crate) struct State {
 /// The writer of a log. There is one at a time.
 pub struct Writer {
     shared: Arc<Shared>,
-    storage: Arc<dyn Storage>,
+    durability: Durability,
+    /// The last position that is on the disk for certain.
+    synced: u64,
     term: Term,
     batch_max: usize,
     /// The segment in use, where in it the next batch goes, the position of the last record
@@ -113,6 +118,9 @@ pub struct Writer {
 /// A batch to be written and synced, on a helper thread.
 #[must_use = "the writer waits for its result"]
 pub struct WriteJob {
+    /// A segment to sync before anything is written: the one that is full now.
+    sync_before: Option<Arc<dyn File>>,
+    sync: bool,
     file: Arc<dyn File>,
     name: String,
     buffer: Vec<u8>,
@@ -127,11 +135,18 @@ pub struct WriteDone {
 }
 
 impl WriteJob {
-    /// Writes and syncs the batch. There is no second try.
+    /// Writes the batch, and syncs it where it is to be on the disk. There is no second try.
     pub fn run(self) -> WriteDone {
-        let written = self.file.write_at(&self.buffer, self.header.offset);
-        let result = written.and_then(|()| self.sync());
+        let result = self.write();
         WriteDone { job: self, result }
+    }
+
+    fn write(&self) -> io::Result<()> {
+        if let Some(full) = &self.sync_before {
+            full.sync_data()?;
+        }
+        self.file.write_at(&self.buffer, self.header.offset)?;
+        if self.sync { self.sync() } else { Ok(()) }
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -162,13 +177,14 @@ impl Writer {
     /// A writer that goes on from here; the log ends with a mark.
     pub(crate) fn new(
         shared: Arc<Shared>,
-        storage: Arc<dyn Storage>,
+        durability: Durability,
         term: Term,
         state: State,
     ) -> Writer {
         Writer {
             shared,
-            storage,
+            durability,
+            synced: state.last,
             term,
             batch_max: batch_bytes_max(term.segment_bytes),
             state,
@@ -180,10 +196,6 @@ impl Writer {
             marked: true,
             failed: None,
         }
-    }
-
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
     }
 
     /// Appends one record to the open batch, in the bytes that `write` adds to the end, and gives
@@ -268,17 +280,63 @@ impl Writer {
     }
 
     /// A batch without records that says how far the log is durable, to be written when nothing
-    /// else is; none where the log ends with one already, or has no place for it.
+    /// else is; none where the log ends with one already, has no place for it, or is not synced.
     pub fn mark(&mut self) -> Option<WriteJob> {
         let has_place = self.left() >= BLOCK_BYTES as u64 || !self.state.spares.is_empty();
-        if self.marked || self.count > 0 || self.failed.is_some() || !has_place {
+        let is_os = self.durability == Durability::Os;
+        if is_os || self.marked || self.count > 0 || self.failed.is_some() || !has_place {
             return None;
         }
+        self.make_mark(FLAG_MARK)
+    }
+
+    fn make_mark(&mut self, flags: u16) -> Option<WriteJob> {
         let mut buffer = self.idle.take()?;
         buffer.clear();
         buffer.resize(HEADER_BYTES, 0);
         self.marked = true;
-        Some(self.job(buffer, self.state.last + 1, 0, FLAG_MARK))
+        Some(self.job(buffer, self.state.last + 1, 0, flags))
+    }
+
+    /// Ends this run: makes everything durable, on the disk, too, and says so there with a mark, so that the
+    /// next start knows that nothing was lost.
+    ///
+    /// # Errors
+    /// `Busy` while a batch is being written; `Write`, `Failed`; `Spare` where there is no room for the mark. The log
+    /// then counts as not closed, which is no harm where batches are synced.
+    pub fn close(mut self) -> Result<(), Error> {
+        if let Some((file, offset)) = self.failed.clone() {
+            return Err(Error::Failed { file, offset });
+        }
+        if self.idle.is_none() {
+            return Err(Error::Busy);
+        }
+        if let Some(job) = self.seal() {
+            self.finish(job.run())?;
+        }
+        let Segment { file, name, .. } = &self.state.segment;
+        file.sync_data().map_err(|source| Error::Write {
+            file: name.clone(),
+            offset: 0,
+            source,
+        })?;
+        self.synced = self.state.last;
+        if self.left() < BLOCK_BYTES as u64 && self.state.spares.is_empty() {
+            let source = io::ErrorKind::StorageFull.into();
+            return Err(Error::Spare { file: name.clone(), source });
+        }
+        self.durability = Durability::Synced;
+        let mark = self.make_mark(FLAG_MARK | FLAG_CLEAN).expect("no batch is being written");
+        self.finish(mark.run())
+    }
+
+    /// Lets later batches say that they are of this generation.
+    ///
+    /// # Panics
+    /// If it is below the one that the log has.
+    pub fn raise_generation(&mut self, generation: u32) {
+        assert!(generation >= self.term.generation, "a log's generation never falls");
+        self.term.generation = generation;
     }
 
     /// Takes the result of a job. After an error the writer takes nothing more: what was written
@@ -287,7 +345,8 @@ impl Writer {
     /// # Errors
     /// `Write`, with file and offset; `Failed` if it had failed before.
     pub fn finish(&mut self, done: WriteDone) -> Result<(), Error> {
-        let WriteDone { job: WriteJob { file, name, buffer, header }, result } = done;
+        let WriteDone { job: WriteJob { file, name, buffer, header, sync, sync_before }, result } =
+            done;
         if let Some((file, offset)) = self.failed.clone() {
             return Err(Error::Failed { file, offset });
         }
@@ -295,9 +354,12 @@ impl Writer {
             self.failed = Some((name.clone(), header.offset));
             return Err(Error::Write { file: name, offset: header.offset, source });
         }
-        if !header.is_mark() {
-            self.shared.add(header.segment, header.offset, header.first, Some(&file));
-            self.shared.set_durable(header.last());
+        self.shared.add(&header, &file);
+        self.shared.set_durable(header.last());
+        if sync {
+            self.synced = header.last();
+        } else if sync_before.is_some() {
+            self.synced = header.first - 1;
         }
         self.idle = Some(buffer);
         Ok(())
@@ -312,7 +374,7 @@ impl Writer {
         self.preparing = true;
         let State { segment, spares, .. } = &self.state;
         Some(SpareJob {
-            storage: Arc::clone(&self.storage),
+            storage: Arc::clone(&self.shared.stores.live),
             sequence: segment.sequence + spares.len() as u64 + 1,
             length: self.term.segment_bytes,
         })
@@ -343,18 +405,24 @@ impl Writer {
     fn job(&mut self, mut buffer: Vec<u8>, first: u64, count: u32, flags: u16) -> WriteJob {
         let end = buffer.len();
         buffer.resize(padded(end), 0);
+        let sync = self.durability == Durability::Synced;
+        let mut sync_before = None;
         if buffer.len() as u64 > self.left() {
-            self.state.segment = self.state.spares.pop_front().expect("it was asked for before");
+            let next = self.state.spares.pop_front().expect("it was asked for before");
+            let full = std::mem::replace(&mut self.state.segment, next);
             self.state.offset = 0;
+            sync_before = (!sync).then_some(full.file);
         }
         let State { segment, offset, chain, .. } = &mut self.state;
+        // What a segment begins with says that everything before is durable: it is synced first.
+        let durable_upto = if sync_before.is_some() { first - 1 } else { self.synced };
         let header = Header {
             flags,
             previous: *chain,
             first,
             durable_upto: match is(Bug::OwnBatchProven) {
                 true => first + u64::from(count) - 1,
-                false => self.shared.durable(),
+                false => durable_upto,
             },
             count,
             payload_bytes: (end - HEADER_BYTES) as u32,
@@ -365,7 +433,7 @@ impl Writer {
         *chain = header.chain();
         *offset += buffer.len() as u64;
         let (file, name) = (Arc::clone(&segment.file), segment.name.clone());
-        WriteJob { file, name, buffer, header }
+        WriteJob { sync_before, sync, file, name, buffer, header }
     }
 }
 

@@ -7,14 +7,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Source, append, copy, flush, look, rewrite};
 use crate::format::SEGMENT_BYTES_MIN;
-use crate::{Error, FileStorage, Opened, Options, open, open_read_only};
+use crate::{Durability, Error, FileStorage, Opened, Options, open, open_read_only};
 
-const OPTIONS: Options =
-    Options { segment_bytes: 16 * SEGMENT_BYTES_MIN, log: 7, shard: 1, generation: 1 };
+const OPTIONS: Options = Options {
+    segment_bytes: 16 * SEGMENT_BYTES_MIN,
+    log: 7,
+    shard: 1,
+    generation: 1,
+    durability: Durability::Synced,
+};
 
 fn start(folder: &Path) -> Opened {
     let storage = Arc::new(FileStorage::open(folder).unwrap());
-    open(storage, OPTIONS, &mut |_, _| Ok(())).unwrap()
+    open(storage, OPTIONS, 0, &mut |_, _, _| Ok(())).unwrap()
 }
 
 fn record(number: u64) -> Vec<u8> {

@@ -12,6 +12,7 @@ fn header() -> Header {
         flags: FLAG_COPY,
         generation: 0x0304_0506,
         segment: 0x0708_090a_0b0c_0d0e,
+        reuse: 0x4142_4344,
         previous: 0x0f10_1112,
         offset: 0x1314_1516_1718_1000,
         term: 0x0619_1a1b_1c1d_1e1f,
@@ -29,10 +30,10 @@ fn the_bytes_of_a_header() {
     let mut bytes = [0xAA; BLOCK_BYTES];
     header().encode(&mut bytes);
     let expected = [
-        "ff4f4e53414c45fe 0100 8000 718f3870",
+        "ff4f4e53414c45fe 0100 8000 5a25ac37",
         "00112233445566778899aabbccddeeff",
         "0201 0200 06050403 0e0d0c0b0a090807",
-        "00000000 1211100f 0010181716151413",
+        "44434241 1211100f 0010181716151413",
         "1f1e1d1c1b1a1906 2726252423222120",
         "2f2e2d2c2b2a2928 3635343332312020",
         "38370000 3c3b3a39 403f3e3d 0000 0000",
@@ -112,6 +113,7 @@ fn fields_that_contradict_each_other_are_none() {
     let durable = header().first.to_le_bytes();
     assert_eq!(changed(88, &durable), Decoded::None, "durable before it was written");
     assert_eq!(changed(34, &[1, 0]), Decoded::None, "a mark with records");
+    assert_eq!(changed(34, &[8, 0]), Decoded::None, "a clean end with records");
     assert_eq!(changed(96, &[0; 4]), Decoded::None, "no mark without records");
     assert_eq!(changed(96, &[0xFF; 4]), Decoded::None, "more records than bytes");
     assert_eq!(changed(64, &[0xFF; 8]), Decoded::None, "a term from a later segment");
@@ -123,11 +125,15 @@ fn names_of_files() {
     let named = |name: &str| match parse_name(name) {
         Named::Segment(sequence) => Some(sequence),
         Named::Unfinished => Some(0),
+        Named::Side => Some(u64::MAX),
         Named::Foreign => None,
     };
     assert_eq!(named("0000000007.seg"), Some(7));
     assert_eq!(named("12345678901.seg"), Some(12_345_678_901));
     assert_eq!(named("0000000007.tmp"), Some(0));
+    for side in ["0000000007.ids", "0000000007.ids.tmp", "snapshot-00000000000000000007.snap"] {
+        assert_eq!(named(side), Some(u64::MAX), "{side}");
+    }
     for foreign in
         ["7.seg", "0000000000.seg", "00000000007.seg", "LOCK", "x.seg", "+000000007.seg", ".seg"]
     {

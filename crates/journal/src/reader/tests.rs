@@ -3,12 +3,18 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::{FileStorage, Opened, Options, Writer, open};
+use crate::{Durability, FileStorage, Opened, Options, Writer, open};
 
 fn start(folder: &std::path::Path) -> Opened {
     let storage = Arc::new(FileStorage::open(folder).unwrap());
-    let options = Options { segment_bytes: 64 << 10, log: 1, shard: 0, generation: 1 };
-    open(storage, options, &mut |_, _| Ok(())).unwrap()
+    let options = Options {
+        segment_bytes: 64 << 10,
+        log: 1,
+        shard: 0,
+        generation: 1,
+        durability: Durability::Synced,
+    };
+    open(storage, options, 0, &mut |_, _, _| Ok(())).unwrap()
 }
 
 /// What the record at a position holds.

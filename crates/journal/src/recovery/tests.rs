@@ -6,11 +6,17 @@ use super::*;
 use crate::FileStorage;
 use crate::format::RECORD_OVERHEAD_BYTES;
 
-const OPTIONS: Options = Options { segment_bytes: 16 << 10, log: 7, shard: 1, generation: 2 };
+const OPTIONS: Options = Options {
+    segment_bytes: 16 << 10,
+    log: 7,
+    shard: 1,
+    generation: 2,
+    durability: Durability::Synced,
+};
 
 fn start(folder: &Path, options: Options) -> Result<Opened, Error> {
     let storage = FileStorage::open(folder)?;
-    open(Arc::new(storage), options, &mut |_, _| Ok(()))
+    open(Arc::new(storage), options, 0, &mut |_, _, _| Ok(()))
 }
 
 fn look(folder: &Path) -> Result<ReadOnly, Error> {

@@ -3,15 +3,21 @@
 use std::sync::Arc;
 
 use crate::format::{BLOCK_BYTES, HEADER_BYTES, RECORD_OVERHEAD_BYTES, batch_bytes_max};
-use crate::{FileStorage, Opened, Options, Room, open};
+use crate::{Durability, FileStorage, Opened, Options, Room, open};
 
 const SEGMENT_BYTES: u64 = 64 << 10;
 
 fn start() -> (tempfile::TempDir, Opened) {
     let folder = tempfile::tempdir().unwrap();
     let storage = Arc::new(FileStorage::open(folder.path()).unwrap());
-    let options = Options { segment_bytes: SEGMENT_BYTES, log: 1, shard: 0, generation: 1 };
-    let opened = open(storage, options, &mut |_, _| Ok(())).unwrap();
+    let options = Options {
+        segment_bytes: SEGMENT_BYTES,
+        log: 1,
+        shard: 0,
+        generation: 1,
+        durability: Durability::Synced,
+    };
+    let opened = open(storage, options, 0, &mut |_, _, _| Ok(())).unwrap();
     (folder, opened)
 }
 

@@ -150,11 +150,15 @@ fn start_like(disk: &FaultyDisk, expected: &Result<Vec<Vec<u8>>, (String, u64)>)
     let disk = disk.copy();
     let before = disk.files();
     let mut records = Vec::new();
-    let started =
-        onsale_journal::open(Arc::new(disk.clone()), options(SEGMENT_BYTES), &mut |_, record| {
+    let started = onsale_journal::open(
+        Arc::new(disk.clone()),
+        options(SEGMENT_BYTES),
+        0,
+        &mut |_, record, _| {
             records.push(record.to_vec());
             Ok(())
-        });
+        },
+    );
     match (started, expected) {
         (Ok(_), Ok(expected)) => {
             assert!(records == *expected);

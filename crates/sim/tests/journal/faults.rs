@@ -229,7 +229,7 @@ fn a_record_that_the_caller_refuses_stops_the_start_and_changes_nothing() {
     let mut history = History::default();
     let disk = used_disk(7, &mut history);
     let before = disk.files();
-    let result = open(Arc::new(disk.clone()), options(SEGMENT_BYTES), &mut |position, _| {
+    let result = open(Arc::new(disk.clone()), options(SEGMENT_BYTES), 0, &mut |position, _, _| {
         if position == 3 { Err("no such ticket type".to_owned()) } else { Ok(()) }
     });
     match result {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use onsale_journal::{
-    Error, Opened, Options, RECORD_OVERHEAD_BYTES, Reader, Room, SpareJob, WriteDone, WriteJob,
-    Writer, open,
+    Durability, Error, Opened, Options, RECORD_OVERHEAD_BYTES, Reader, Room, SpareJob, WriteDone,
+    WriteJob, Writer, open,
 };
 use onsale_sim::disk::FaultyDisk;
 use onsale_sim::rng::Rng;
@@ -12,7 +12,8 @@ use onsale_sim::rng::Rng;
 pub const LOG: u128 = 0x0123_4567_89ab_cdef_0f1e_2d3c_4b5a_6978;
 
 pub fn options(segment_bytes: u64) -> Options {
-    Options { segment_bytes, log: LOG, shard: 3, generation: 1 }
+    let durability = Durability::Synced;
+    Options { segment_bytes, log: LOG, shard: 3, generation: 1, durability }
 }
 
 /// What was appended, and how much of it may not be lost any more.
@@ -44,7 +45,7 @@ impl History {
     ) -> Result<Result<Opened, Error>, String> {
         let mut found: Vec<Vec<u8>> = Vec::new();
         let opened =
-            open(Arc::new(disk.clone()), options(segment_bytes), &mut |position, record| {
+            open(Arc::new(disk.clone()), options(segment_bytes), 0, &mut |position, record, _| {
                 found.push(record.to_vec());
                 match position == found.len() as u64 {
                     true => Ok(()),
