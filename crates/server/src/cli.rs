@@ -5,6 +5,8 @@
 //! nothing was done.
 
 mod audit;
+mod check;
+mod journal;
 mod rush;
 #[cfg(test)]
 mod tests;
@@ -24,6 +26,8 @@ use crate::shards::wall_time;
 use crate::{import, keys, serve};
 
 pub use audit::AuditArgs;
+pub use check::CheckArgs;
+pub use journal::{BackupArgs, InspectArgs, RestoreArgs};
 pub use rush::RushArgs;
 
 /// Exit code: it went well.
@@ -71,6 +75,8 @@ pub enum Command {
     Demo(DemoArgs),
     #[command(subcommand)]
     Journal(JournalCommand),
+    #[command(subcommand)]
+    Config(ConfigCommand),
     #[command(subcommand, after_help = EXIT_CODES)]
     Keys(KeysCommand),
 }
@@ -130,6 +136,16 @@ pub struct ServeArgs {
 #[expect(missing_docs, reason = "a comment here would hide the help of the arguments' own types")]
 pub enum JournalCommand {
     Audit(AuditArgs),
+    Inspect(InspectArgs),
+    Backup(BackupArgs),
+    Restore(RestoreArgs),
+}
+
+/// Works on the configuration.
+#[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "a comment here would hide the help of the arguments' own types")]
+pub enum ConfigCommand {
+    Check(CheckArgs),
 }
 
 /// Shows it all: sells out a festival to a rush of buyers, and checks the result.
@@ -179,6 +195,10 @@ fn run(command: Command) -> u8 {
         Command::Rush(args) => rush::run(&args),
         Command::Demo(args) => crate::demo::run(&args),
         Command::Journal(JournalCommand::Audit(args)) => audit::run(&args),
+        Command::Journal(JournalCommand::Inspect(args)) => journal::inspect(&args),
+        Command::Journal(JournalCommand::Backup(args)) => journal::back_up(&args),
+        Command::Journal(JournalCommand::Restore(args)) => journal::restore(&args),
+        Command::Config(ConfigCommand::Check(args)) => check::run(&args),
         Command::Keys(command) => match keys::command::run(command, wall_time()) {
             Ok(text) => {
                 say(&text);

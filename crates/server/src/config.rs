@@ -91,6 +91,14 @@ impl Config {
     /// # Errors
     /// Every key that breaks its rule, and every key that does not exist.
     pub fn load(file: Option<&Path>, flags: &Flags) -> Result<Config, Error> {
+        Config::load_told(file, flags).map(|(config, _)| config)
+    }
+
+    /// The same, and every setting in force as TOML, each with where it was made.
+    ///
+    /// # Errors
+    /// Every key that breaks its rule, and every key that does not exist.
+    pub fn load_told(file: Option<&Path>, flags: &Flags) -> Result<(Config, String), Error> {
         let text = match file {
             None => None,
             Some(path) => match std::fs::read_to_string(path) {
@@ -112,7 +120,7 @@ impl Config {
         environment: &dyn Fn(&str) -> Option<String>,
         flags: &Flags,
         cores_max: usize,
-    ) -> Result<Config, Error> {
+    ) -> Result<(Config, String), Error> {
         let mut wrong = Vec::new();
         let mut settings = Settings::new();
         read_toml("default.toml", DEFAULTS, &mut settings, &mut wrong);
@@ -151,10 +159,29 @@ impl Config {
             },
         };
         match check.wrong.is_empty() {
-            true => Ok(config),
+            true => Ok((config, told(&settings))),
             false => Err(Error(check.wrong)),
         }
     }
+}
+
+/// Settings as TOML, each with its source; keys without a dot come first.
+fn told(settings: &Settings) -> String {
+    let mut lines = Vec::new();
+    let mut table = "";
+    let mut keys: Vec<(&String, &Setting)> = settings.iter().collect();
+    keys.sort_by_key(|(key, _)| (key.contains('.'), *key));
+    for (key, Setting { text, source }) in keys {
+        let (of, name) = key.rsplit_once('.').unwrap_or(("", key));
+        if of != table {
+            lines.push(format!("\n[{of}]"));
+            table = of;
+        }
+        let bare = text.parse::<i64>().is_ok() || text.parse::<bool>().is_ok();
+        let value = if bare { text.clone() } else { toml::Value::String(text.clone()).to_string() };
+        lines.push(format!("{:<44} # {source}", format!("{name} = {value}")));
+    }
+    lines.join("\n") + "\n"
 }
 
 /// Name of the environment variable for a key.

@@ -2,12 +2,14 @@
 
 pub mod api;
 pub mod audit;
+pub mod backup;
 pub mod catalogue;
 pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod http_client;
 pub mod import;
+pub mod inspect;
 pub mod keys;
 pub mod listen;
 pub mod metrics;

@@ -6,7 +6,7 @@ fn resolve(file: &str, environment: &[(&str, &str)], flags: &Flags) -> Result<Co
     let variable = |name: &str| {
         environment.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
     };
-    Config::resolve(Some(("onsale.toml", file)), &variable, flags, 2)
+    Config::resolve(Some(("onsale.toml", file)), &variable, flags, 2).map(|(config, _)| config)
 }
 
 #[test]
@@ -52,4 +52,24 @@ fn a_file_that_is_not_toml_is_told_with_its_line() {
     let Error(wrong) = resolve("shards = \n", &[], &Flags::default()).unwrap_err();
     assert_eq!(wrong.len(), 1);
     assert!(wrong[0].starts_with("onsale.toml: ") && wrong[0].contains("line 1"), "{wrong:?}");
+}
+
+#[test]
+fn what_is_in_force_can_be_told_and_read_back() {
+    let environment = |name: &str| (name == "ONSALE_LIMITS_BODY_KIB").then(|| "7".to_owned());
+    let flags = Flags { cores: Some("2".to_owned()), ..Flags::default() };
+    let file = "data = \"with \\\"quotes\\\"\"\n";
+    let sources = Some(("onsale.toml", file));
+    let (config, told) = Config::resolve(sources, &environment, &flags, 2).unwrap();
+    let line = |start: &str| told.lines().find(|line| line.starts_with(start)).unwrap();
+    for (start, source) in [
+        ("data = ", "onsale.toml"),
+        ("cores = 2", "--cores"),
+        ("body_kib = 7", "ONSALE_LIMITS_BODY_KIB"),
+        ("shards = 4", "default.toml"),
+    ] {
+        assert!(line(start).ends_with(&format!("# {source}")), "{told}");
+    }
+    let again = resolve(&told, &[], &Flags::default()).unwrap();
+    assert_eq!(again, config, "{told}");
 }

@@ -1,0 +1,39 @@
+//! `onsale config check`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{OK, USAGE, complain, say};
+use crate::config::{Config, Flags};
+
+/// Checks the configuration that `onsale serve` would start with.
+///
+/// Puts the defaults, the file and the environment together, and lists every mistake at once, each with
+/// its key and where it was made.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Exit codes:\n  \
+    0  the configuration is right\n  \
+    2  it is not; every mistake is listed")]
+pub struct CheckArgs {
+    /// A TOML file with settings.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Prints every setting in force and where it comes from.
+    #[arg(long)]
+    pub print: bool,
+}
+
+/// Checks; returns the exit code.
+pub fn run(args: &CheckArgs) -> u8 {
+    match Config::load_told(args.config.as_deref(), &Flags::default()) {
+        Ok((_, settings)) => {
+            match args.print {
+                true => say(settings.trim_end()),
+                false => say("the configuration is right"),
+            }
+            OK
+        }
+        Err(error) => complain(&error.into(), USAGE),
+    }
+}

@@ -1,0 +1,250 @@
+//! Backups while a real server sells, and folders restored from them.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use onsale_core::code::OrderCode;
+use onsale_core::{Event, Fact, Sale};
+use onsale_engine::Folder;
+use onsale_journal::{FileStorage, ReadOnly, open_read_only};
+use serde_json::Value;
+
+use crate::support::{EVENT, Server, buyers, copy_folder, onsale, text};
+
+fn run(arguments: &[&str]) -> String {
+    let output = onsale(arguments);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {out}\n{err}");
+    out
+}
+
+fn path(folder: &Path, name: &str) -> String {
+    folder.join(name).to_str().unwrap().to_owned()
+}
+
+fn log(data: &Path, shard: u16) -> ReadOnly {
+    let storage = FileStorage::open_read_only(Folder::shard_path(data, shard)).unwrap();
+    open_read_only(Arc::new(storage)).unwrap()
+}
+
+fn events(log: &ReadOnly) -> Vec<Event> {
+    let mut events = Vec::new();
+    let each = &mut |_: u64, record: &[u8]| events.push(onsale_codec::decode(record).unwrap());
+    log.reader.read(0, usize::MAX, usize::MAX, each).unwrap();
+    events
+}
+
+fn replay(events: &[Event]) -> Sale {
+    let mut sale = Sale::default();
+    for (position, event) in (1..).zip(events) {
+        sale.apply(position, event).unwrap();
+    }
+    sale
+}
+
+/// Codes of all orders and tickets of a folder.
+fn codes(data: &Path, shards: u16) -> (BTreeSet<OrderCode>, BTreeSet<String>) {
+    let (mut orders, mut tickets) = (BTreeSet::new(), BTreeSet::new());
+    for shard in 0..shards {
+        let events = events(&log(data, shard));
+        let Fact::ShardStarted(started) = &events[0].fact else { panic!("no first record") };
+        for event in &events {
+            if let Fact::OrderPlaced(placed) = &event.fact {
+                orders.insert(placed.order);
+                let of_order = started.key.tickets(placed);
+                tickets.extend(of_order.iter().map(|ticket| ticket.code.to_string()));
+            }
+        }
+    }
+    (orders, tickets)
+}
+
+/// Numbers that look random, the same in every run.
+fn random(seed: &mut u64) -> u64 {
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 7;
+    *seed ^= *seed << 17;
+    *seed
+}
+
+/// A folder that was sold from, and the last of several backups that were made meanwhile.
+fn sold_and_saved(folder: &Path) {
+    let data = folder.join("data");
+    let (data_text, backup) = (path(folder, "data"), path(folder, "backup"));
+    let server = Server::start(&data);
+    server.open_event();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let url = server.url.clone();
+        let over = &over;
+        scope.spawn(move || {
+            let report = onsale_rush::run(buyers(&url, 8_000, 2_500.0), &mut |_| {}).unwrap();
+            assert!(report.acknowledged.len() > 1_000, "{report}");
+            over.store(true, Ordering::Relaxed);
+        });
+        let (mut backups, mut last) = (0, 0);
+        while !over.load(Ordering::Relaxed) && backups < 100 {
+            let out = run(&["journal", "backup", &data_text, &backup, "--json"]);
+            let saved: Value = serde_json::from_str(&out).unwrap();
+            let shards = saved["backup"]["shards"].as_array().unwrap();
+            let sum = shards.iter().map(|s| s["last_position"].as_u64().unwrap()).sum();
+            assert!(sum >= last, "{sum} after {last}");
+            (backups, last) = (backups + 1, sum);
+            let audit = onsale::audit::audit(Path::new(&backup)).unwrap();
+            assert!(audit.report.ok, "{}", audit.to_text());
+        }
+        assert!(backups > 2, "{backups} backups were made meanwhile");
+    });
+    run(&["journal", "inspect", &data_text]);
+    server.stop();
+}
+
+#[test]
+fn a_backup_under_load_is_restored_to_any_position() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    sold_and_saved(folder);
+    let (data, backup) = (folder.join("data"), path(folder, "backup"));
+    let (known_orders, known_tickets) = codes(&data, 2);
+    let originals: Vec<Vec<Event>> = (0..2).map(|shard| events(&log(&data, shard))).collect();
+    let of: Vec<u64> = (0..2).map(|s| log(Path::new(&backup), s).last_position).collect();
+    let (mut seed, mut generation) = (0x5EED, 1);
+    for round in 0..6 {
+        let kept: Vec<u64> = match round {
+            0 => of.clone(),
+            _ => of.iter().map(|of| 1 + random(&mut seed) % of).collect(),
+        };
+        let target = path(folder, &format!("restored-{round}"));
+        let limits: Vec<String> =
+            (0..2).map(|s| format!("--to-position={s}={}", kept[s])).collect();
+        let mut arguments = vec!["journal", "restore", &backup, &target, "--segment-mib", "1"];
+        arguments.extend(limits.iter().map(String::as_str));
+        let out = run(&arguments);
+        generation += 1;
+        assert!(out.contains(&format!("generation {generation}")), "{out}");
+        assert_eq!(out.contains("CUT"), kept != of, "{out}");
+        for (shard, kept) in (0..).zip(&kept) {
+            let restored = log(Path::new(&target), shard);
+            assert_eq!((restored.last_position, restored.generation), (kept + 1, generation));
+            let mut expected = originals[usize::from(shard)][..*kept as usize].to_vec();
+            let at = expected.last().unwrap().at;
+            let fact = Fact::GenerationStarted { generation };
+            expected.push(Event { at, stamp: None, subject: None, fact });
+            let hash = replay(&events(&restored)).hash();
+            assert_eq!(hash, replay(&expected).hash(), "shard {shard}, position {kept}");
+        }
+        assert!(onsale::audit::audit(Path::new(&target)).unwrap().report.ok, "round {round}");
+    }
+    sells_with_new_codes(Path::new(&path(folder, "restored-0")), &known_orders, &known_tickets);
+}
+
+/// A server starts with a restored folder, and gives out no code that was given out before.
+fn sells_with_new_codes(data: &Path, orders: &BTreeSet<OrderCode>, tickets: &BTreeSet<String>) {
+    let before = codes(data, 2);
+    let server = Server::start(data);
+    let report = onsale_rush::run(buyers(&server.url, 300, 3_000.0), &mut |_| {}).unwrap();
+    assert!(report.acknowledged.len() > 50, "{report}");
+    let old = before.0.first().unwrap();
+    let shown = server.send("GET", &format!("{EVENT}/orders/{old}"), ("accept", "*/*"), "");
+    assert_eq!(shown.status, 200, "an order of before the restore is there");
+    server.stop();
+    let audit = onsale::audit::audit(data).unwrap();
+    assert!(audit.report.ok, "{}", audit.to_text());
+    let after = codes(data, 2);
+    let new: Vec<_> = after.0.difference(&before.0).collect();
+    assert!(new.len() >= report.acknowledged.len() && new.len() > 50);
+    assert!(new.iter().all(|code| !orders.contains(code)), "an order code came twice");
+    let mut new = after.1.difference(&before.1);
+    assert!(new.all(|code| !tickets.contains(code)), "a ticket code came twice");
+}
+
+#[test]
+fn a_time_a_replaced_folder_and_a_generation_are_kept_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (data, backup) = (path(folder, "data"), path(folder, "backup"));
+    let server = Server::start(Path::new(&data));
+    server.open_event();
+    onsale_rush::run(buyers(&server.url, 200, 1_000.0), &mut |_| {}).unwrap();
+    run(&["journal", "backup", &data, &backup]);
+    server.stop();
+    let logs: Vec<Vec<Event>> = (0..2).map(|shard| events(&log(Path::new(&data), shard))).collect();
+    let sold = logs.iter().find(|events| events.len() > 10).unwrap();
+    let at = sold[sold.len() / 2].at;
+    let time = onsale::catalogue::time_to_text(at);
+    let target = path(folder, "by-time");
+    run(&["journal", "restore", &backup, &target, "--to-time", &time, "--segment-mib", "1"]);
+    for (shard, events) in (0..).zip(&logs) {
+        let kept = events.iter().filter(|event| event.at <= at).count() as u64;
+        assert_eq!(log(Path::new(&target), shard).last_position, kept + 1, "shard {shard}");
+    }
+    // Generation 2 is gone; what was replaced and what is asked for count, too.
+    let restore = |name: &str, more: &[&str]| {
+        let target = path(folder, name);
+        let mut arguments = vec!["journal", "restore", &backup, &target, "--segment-mib", "1"];
+        arguments.extend(more);
+        onsale(&arguments)
+    };
+    assert_eq!(restore("low", &["--generation", "2"]).status.code(), Some(1));
+    assert_eq!(restore("nine", &["--generation", "9"]).status.code(), Some(0));
+    let other = path(folder, "other");
+    copy_folder(Path::new(&backup), Path::new(&other));
+    let nine = path(folder, "nine");
+    let more = onsale(&["journal", "restore", &other, &path(folder, "ten"), "--replaces", &nine]);
+    assert!(text(&more.stdout).contains("generation 10"), "{}", text(&more.stderr));
+    // A backup is not sold from, and a folder that is in use is not restored to.
+    let served = onsale(&["serve", "--data", &backup, "--listen", "127.0.0.1:0"]);
+    assert_eq!(served.status.code(), Some(1));
+    assert!(text(&served.stderr).contains("is a backup"), "{}", text(&served.stderr));
+    assert_eq!(restore("data", &[]).status.code(), Some(1));
+    let records = run(&["journal", "inspect", &nine, "--shard", "0", "--records", "1..3"]);
+    let first: Value = serde_json::from_str(records.lines().next().unwrap()).unwrap();
+    assert_eq!(first["type"], "onsale.shard.started.v1");
+    assert!(!records.contains("key"), "the secret is shown: {records}");
+}
+
+#[test]
+fn a_damaged_backup_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (data, backup) = (path(folder, "data"), path(folder, "backup"));
+    let server = Server::start(Path::new(&data));
+    server.open_event();
+    onsale_rush::run(buyers(&server.url, 200, 1_000.0), &mut |_| {}).unwrap();
+    run(&["journal", "backup", &data, &backup]);
+    server.stop();
+    let largest = |shard: u16| {
+        let files = std::fs::read_dir(Folder::shard_path(Path::new(&backup), shard)).unwrap();
+        let files = files.map(|entry| entry.unwrap().path());
+        files.max_by_key(|file| std::fs::metadata(file).unwrap().len()).unwrap()
+    };
+    let segment = [largest(0), largest(1)]
+        .into_iter()
+        .max_by_key(|file| std::fs::metadata(file).unwrap().len())
+        .unwrap();
+    let whole = std::fs::read(&segment).unwrap();
+    let blocks = whole.len() / 4096;
+    let refused = |what: &str, number: usize| {
+        let target = path(folder, &format!("target-{what}-{number}"));
+        let output = onsale(&["journal", "restore", &backup, &target, "--segment-mib", "1"]);
+        assert_eq!(output.status.code(), Some(1), "{what} {number}: {}", text(&output.stdout));
+        assert!(text(&output.stderr).contains("damaged"), "{}", text(&output.stderr));
+        assert!(!Path::new(&target).join("onsale.log").exists());
+    };
+    // The first bytes of a record batch's payload; the mark at the beginning has none.
+    for block in (1..blocks).step_by(1 + blocks / 8) {
+        let mut bytes = whole.clone();
+        bytes[block * 4096 + 140] ^= 8;
+        if bytes[block * 4096] != 0xFF {
+            continue;
+        }
+        std::fs::write(&segment, &bytes).unwrap();
+        refused("flipped", block);
+    }
+    std::fs::write(&segment, &whole[..whole.len() / 2 / 4096 * 4096]).unwrap();
+    refused("cut", 0);
+    std::fs::remove_file(&segment).unwrap();
+    refused("missing", 0);
+}

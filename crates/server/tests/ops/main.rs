@@ -1,0 +1,7 @@
+//! What operators use: backups, the second auditor, metrics with their alerts, the unit of systemd.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
+mod auditor;
+mod backup;
+mod support;

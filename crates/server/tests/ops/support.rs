@@ -1,0 +1,127 @@
+//! A server as a process of its own, and the binary as it is used.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use onsale::http_client::{Client, Response};
+use onsale_rush::{Arrivals, Config};
+
+pub const KEY: &str = "a-key-that-may-do-everything";
+pub const EVENT: &str = "/v1/organizers/o/events/e";
+const DEFINITION: &str = r#"{"name":"E","currency":"EUR","hold_seconds":60,
+    "quotas":[{"id":"q","capacity":50000000}],
+    "ticket_types":[{"id":"free","name":"Free","price":0,"quotas":["q"]},
+                    {"id":"paid","name":"Paid","price":1250,"quotas":["q"]}]}"#;
+
+pub struct Server {
+    child: Child,
+    pub url: String,
+}
+
+impl Server {
+    /// Starts on a free port below those that the system gives to clients.
+    pub fn start(data: &Path) -> Server {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let first = 13_000 + (std::process::id() % 3_000) as u16;
+        let first = first + NEXT.fetch_add(1, Ordering::Relaxed) * 131;
+        let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+        let port = (first..24_900).step_by(7).find(free).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_onsale"))
+            .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--segment-mib", "1"])
+            .args(["--shards", "2", "--data"])
+            .arg(data)
+            .env("ONSALE_KEY", KEY)
+            .env("RUST_LOG", "warn")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let listening = lines.map_while(Result::ok).try_for_each(|line| {
+            match line.strip_prefix("listening on ") {
+                Some(url) => ControlFlow::Break(url.to_owned()),
+                None => ControlFlow::Continue(()),
+            }
+        });
+        let ControlFlow::Break(url) = listening else {
+            panic!("the server did not start: {:?}", child.wait());
+        };
+        Server { child, url }
+    }
+
+    pub fn send(&self, method: &str, path: &str, header: (&str, &str), body: &str) -> Response {
+        let client = Client::new(&self.url, Some(KEY)).unwrap();
+        let body = (method != "GET").then_some(body);
+        client.request(method, path, &[header], body).unwrap()
+    }
+
+    /// Defines the event and opens it.
+    pub fn open_event(&self) {
+        assert_eq!(self.send("PUT", EVENT, ("if-none-match", "*"), DEFINITION).status, 201);
+        let open = r#"{"state":"open"}"#;
+        assert_eq!(self.send("PATCH", EVENT, ("if-match", "*"), open).status, 200);
+    }
+
+    pub fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Buyers for the event of a server, some of whom abandon their holds.
+pub fn buyers(url: &str, buyers: u64, per_second: f64) -> Config {
+    Config {
+        buyers,
+        arrivals: Arrivals::Constant { per_second },
+        connections: Some(16),
+        think_ms: 0..=20,
+        abandon: 0.1,
+        direct: 0.2,
+        give_up: Duration::from_millis(300),
+        seed: 7,
+        verify: false,
+        ..Config::new(url, KEY, "o", "e")
+    }
+}
+
+/// Runs the binary.
+pub fn onsale<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onsale"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ONSALE_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments).output().unwrap()
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A path from the repository's root.
+pub fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
+pub fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        match path.is_dir() {
+            true => copy_folder(&path, &target),
+            false => drop(std::fs::copy(path, target).unwrap()),
+        }
+    }
+}
