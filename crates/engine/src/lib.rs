@@ -10,6 +10,7 @@
 pub mod audit;
 pub mod clock;
 pub mod folder;
+mod ids;
 pub mod shard;
 
 pub use clock::Clock;
