@@ -10,7 +10,7 @@ mod filter;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::sync::Arc;
@@ -242,19 +242,22 @@ pub(crate) struct Ids {
     since: Time,
 }
 
+#[expect(clippy::disallowed_types, reason = "it is asked for keys, never gone through")]
+type Offsets = std::collections::HashMap<u64, u32, BuildHasherDefault<Itself>>;
+
 /// Ids of records that follow each other, whole.
 struct Run {
     first: u64,
     last: u64,
     last_at: Time,
-    offsets: HashMap<u64, u32, BuildHasherDefault<Itself>>,
+    offsets: Offsets,
 }
 
 impl Ids {
     /// Takes up the id of a record that follows all others.
     pub fn push(&mut self, key: u64, position: u64, at: Time) {
         if self.runs.back().is_none_or(|run| run.offsets.len() >= RUN_IDS) {
-            let offsets = HashMap::default();
+            let offsets = Offsets::default();
             self.runs.push_back(Run { first: position, last: position, last_at: at, offsets });
         }
         let run = self.runs.back_mut().expect("one was pushed where there was none");

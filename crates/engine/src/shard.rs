@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use onsale_codec as codec;
-use onsale_core::event::{Events, ShardStarted, Subject};
+use onsale_core::event::{Events, Line, ShardStarted, Stock, Subject};
 use onsale_core::view::{AvailabilityView, EventView, HoldView, OrderView};
 use onsale_core::{
     Action, CodeKey, Command, CommandStamp, Decision, Event, Fact, HoldId, Id, OrderCode, Refusal,
@@ -214,8 +214,8 @@ pub struct Shard<T> {
     /// A command that waits: for the next batch, since its events do not fit into the open
     /// one, or for a spare segment.
     deferred: Option<(Box<Command>, T)>,
+    /// Where events are encoded only to be measured.
     encoded: Vec<u8>,
-    lengths: Vec<usize>,
     due: Vec<(Subject, Action)>,
     /// Whether a spare segment is being made.
     preparing: bool,
@@ -236,7 +236,6 @@ impl<T> Shard<T> {
             waiting: VecDeque::new(),
             deferred: None,
             encoded: Vec::new(),
-            lengths: Vec::new(),
             due: Vec::new(),
             preparing: false,
             full: false,
@@ -354,7 +353,7 @@ impl<T> Shard<T> {
                 (!waits).then_some(Answer::Unavailable(Unavailable::StorageFull))
             }
             Ok(Decision::Change(events)) => match self.record(events) {
-                Ok(fact) => Some(Answer::Done(Box::new(fact))),
+                Ok(fact) => Some(Answer::Done(fact)),
                 Err(NoRoom::UntilNextBatch) => None,
                 Err(NoRoom::Ever) => Some(Answer::Unavailable(Unavailable::TooLarge)),
             },
@@ -371,35 +370,44 @@ impl<T> Shard<T> {
 
     /// Puts a command's events into the open batch, all or none, and applies them.
     /// Gives back the last one, the command's own fact.
-    fn record(&mut self, events: Events) -> Result<Event, NoRoom> {
-        self.encoded.clear();
-        self.lengths.clear();
+    fn record(&mut self, mut events: Events) -> Result<Box<Event>, NoRoom> {
+        if !self.writer.fits(
+            events.iter().fold(0, |sum: usize, event| sum.saturating_add(bytes_at_most(event))),
+        ) {
+            self.measure(&events)?;
+        }
+        let fact = Box::new(events.pop().expect("a change has at least one event"));
         for event in &events {
-            let start = self.encoded.len();
-            codec::encode(event, &mut self.encoded);
-            self.lengths.push(self.encoded.len() - start);
+            self.append(event);
         }
+        self.append(&fact);
+        Ok(fact)
+    }
+
+    /// Whether events go into the open batch, to the byte.
+    fn measure(&mut self, events: &Events) -> Result<(), NoRoom> {
+        self.encoded.clear();
+        events.iter().for_each(|event| codec::encode(event, &mut self.encoded));
         let bytes = self.encoded.len() + events.len() * RECORD_OVERHEAD_BYTES;
-        if !self.writer.fits(bytes) {
-            let empty = self.writer.is_empty();
-            return Err(if empty && self.writer.room() == Room::All {
-                NoRoom::Ever
-            } else {
-                NoRoom::UntilNextBatch
-            });
+        match self.writer.fits(bytes) {
+            true => Ok(()),
+            false if self.writer.is_empty() && self.writer.room() == Room::All => Err(NoRoom::Ever),
+            false => Err(NoRoom::UntilNextBatch),
         }
-        let mut rest = self.encoded.as_slice();
-        for (event, length) in events.iter().zip(&self.lengths) {
-            let (record, after) = rest.split_at(*length);
-            rest = after;
-            let position = self.writer.append(&mut |buffer| buffer.extend_from_slice(record));
-            // The batch holds what was decided: if the state can't follow, going on
-            // would sell on a state that no replay can reach.
-            if let Err(error) = self.sale.apply(position, event) {
-                panic!("position {position} was decided but can't be applied: {error}");
-            }
+    }
+
+    /// Writes an event into the open batch, which has room for it, and applies it.
+    fn append(&mut self, event: &Event) {
+        let position = self.writer.append(&mut |buffer| {
+            let start = buffer.len();
+            codec::encode(event, buffer);
+            debug_assert!(buffer.len() - start + RECORD_OVERHEAD_BYTES <= bytes_at_most(event));
+        });
+        // The batch holds what was decided: if the state can't follow, going on
+        // would sell on a state that no replay can reach.
+        if let Err(error) = self.sale.apply(position, event) {
+            panic!("position {position} was decided but can't be applied: {error}");
         }
-        Ok(events.into_iter().next_back().expect("a change has at least one event"))
     }
 
     fn query(&self, now: Time, query: &Query) -> Answer {
@@ -563,6 +571,26 @@ impl<T> Shard<T> {
             Some((_, reply)) if reply.position <= durable => self.waiting.pop_front(),
             _ => None,
         }
+    }
+}
+
+/// More than an event's record takes in a batch, told without encoding it.
+fn bytes_at_most(event: &Event) -> usize {
+    /// Ids, times, stamps and a reference at their longest, the names of fields included.
+    const FACT_BYTES: usize = 640;
+    const LINE_BYTES: usize = 320;
+    let lines = match &event.fact {
+        Fact::HoldPlaced(placed) => &placed.lines,
+        Fact::OrderPlaced(placed) => &placed.lines,
+        // A definition may be of any length.
+        Fact::EventDefined(_) => return usize::MAX / 2,
+        _ => return FACT_BYTES,
+    };
+    let is_plain =
+        |line: &Line| matches!(line.stock, Stock::Counted(_)) && line.components.is_empty();
+    match lines.iter().all(is_plain) {
+        true => FACT_BYTES + lines.len() * LINE_BYTES,
+        false => usize::MAX / 2,
     }
 }
 

@@ -162,25 +162,3 @@ fn ids_in_memory_are_let_go_once_they_are_in_files() {
     }
     assert!(ids.since() > Time(0), "ids were forgotten, and nobody says so");
 }
-
-/// Run by hand: `cargo test -p onsale-engine --release -- --ignored --nocapture look_up`.
-#[test]
-#[ignore = "a measurement"]
-#[expect(clippy::print_stdout, clippy::disallowed_methods, reason = "it measures")]
-fn look_up_over_a_thousand_segments() {
-    let folder = tempfile::tempdir().unwrap();
-    let storage = FileStorage::open(folder.path()).unwrap();
-    let began = std::time::Instant::now();
-    let mut window = window(&storage, 1_000, 10_000);
-    println!("written in {:?}", began.elapsed());
-    let began = std::time::Instant::now();
-    window.fill(usize::MAX).unwrap();
-    println!("filled in {:?}", began.elapsed());
-    let (bytes, ids) = window.size();
-    println!("{ids} ids, {:.2} bytes each", bytes as f64 / ids as f64);
-    let looks = 1_000_000;
-    let keys: Vec<u64> = (0..looks).map(|n| key(n + 1_000_000_000)).collect();
-    let began = std::time::Instant::now();
-    let found = keys.iter().filter(|key| window.find(**key).unwrap().is_some()).count();
-    println!("{:?} per look-up, {found} found", began.elapsed() / looks as u32);
-}
