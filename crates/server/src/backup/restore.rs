@@ -11,7 +11,9 @@ use onsale_core::{Event, Fact, Sale, Time};
 use onsale_engine::Folder;
 use onsale_engine::folder::Identity;
 use onsale_journal::backup::{append, flush, look, rewrite};
-use onsale_journal::{FileStorage, Options, ReadOnly, Reader, lock_folder, open, open_read_only};
+use onsale_journal::{
+    Durability, FileStorage, Options, ReadOnly, Reader, lock_folder, open, open_read_only,
+};
 
 use super::{Manifest, copy_file, ensure_empty, identity, read_manifest, source, write_manifest};
 use crate::catalogue::time_to_text;
@@ -211,9 +213,15 @@ fn write_shard(
     segment_bytes: u64,
     progress: &mut dyn FnMut(u64),
 ) -> anyhow::Result<()> {
-    let options = Options { segment_bytes, log: log.log, shard: log.shard, generation };
+    let options = Options {
+        segment_bytes,
+        log: log.log,
+        shard: log.shard,
+        generation,
+        durability: Durability::Synced,
+    };
     let storage = Arc::new(FileStorage::open(path)?);
-    let mut writer = open(storage, options, &mut |_, _| Ok(()))?.writer;
+    let mut writer = open(storage, options, 0, &mut |_, _, _| Ok(()))?.writer;
     rewrite(&log.reader, kept, &mut writer, progress)?;
     let at = time_of(&log.reader, kept)?;
     let fact = Fact::GenerationStarted { generation };
@@ -221,10 +229,7 @@ fn write_shard(
     onsale_codec::encode(&Event { at, stamp: None, subject: None, fact }, &mut record);
     append(&mut writer, &record)?;
     flush(&mut writer)?;
-    if let Some(job) = writer.mark() {
-        writer.finish(job.run())?;
-    }
-    Ok(())
+    Ok(writer.close()?)
 }
 
 /// Reads it back: the same records, which make a state that adds up.
