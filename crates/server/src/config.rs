@@ -45,6 +45,8 @@ pub struct Limits {
     pub definition_body_bytes: usize,
     /// The largest head of a request.
     pub header_bytes: usize,
+    /// Requests at a time on one connection of HTTP/2.
+    pub streams: u32,
     /// Connections open at a time.
     pub connections: usize,
     /// Until the head of the next request must have come.
@@ -152,6 +154,7 @@ impl Config {
                 batch_body_bytes: check.kib("limits.batch_body_kib", 65_536),
                 definition_body_bytes: check.kib("limits.definition_body_kib", 65_536),
                 header_bytes: check.kib("limits.header_kib", 256),
+                streams: check.number("limits.streams", 1, 10_000, "") as u32,
                 connections: check.number("limits.connections", 1, 1_000_000, "") as usize,
                 header_time: check.seconds("limits.header_seconds"),
                 body_time: check.seconds("limits.body_seconds"),

@@ -6,30 +6,25 @@
 //! by `Connection: close`, give those that are idle a moment in which a request that is
 //! on its way may still come, then close them and wait for what is under way.
 
+mod connection;
 mod hot;
 mod reply;
 mod wire;
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use hyper::StatusCode;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioTimer;
-use hyper_util::server::graceful::GracefulShutdown;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::api::Api;
 use crate::problem::{Problem, kind};
-use wire::Wire;
+use connection::Connection;
 
 /// Connections that may wait to be taken.
 const BACKLOG: i32 = 4_096;
@@ -38,8 +33,6 @@ const BACKLOG: i32 = 4_096;
 const LINGER: Duration = Duration::from_millis(300);
 /// How long to wait where the process has no file descriptor left.
 const NO_DESCRIPTOR_WAIT: Duration = Duration::from_millis(20);
-/// The most that hyper reads ahead of one connection.
-const READ_AHEAD_BYTES: usize = 64 << 10;
 
 /// One listener, and the connections that it took.
 pub struct Listener {
@@ -93,7 +86,8 @@ impl Listener {
     /// Serves until the server is told to stop and every request under way has its
     /// answer, or the time for that is over.
     pub async fn run(self) {
-        let graceful = GracefulShutdown::new();
+        // True once clients are asked to close.
+        let closing = watch::Sender::new(false);
         let mut draining = self.api.draining.subscribe();
         let open = Arc::new(AtomicUsize::new(0));
         let mut stop = pin!(stopped(&mut draining));
@@ -102,12 +96,12 @@ impl Listener {
                 biased;
                 () = &mut stop => break,
                 accepted = self.socket.accept() => match accepted {
-                    Ok((stream, _)) => self.take(stream, &open, &graceful),
+                    Ok((stream, _)) => self.take(stream, &open, &closing),
                     Err(error) => self.accept_failed(&error).await,
                 },
             }
         }
-        self.drain(open, graceful).await;
+        self.drain(open, closing).await;
     }
 
     async fn accept_failed(&self, error: &io::Error) {
@@ -121,7 +115,7 @@ impl Listener {
         }
     }
 
-    fn take(&self, stream: TcpStream, open: &Arc<AtomicUsize>, graceful: &GracefulShutdown) {
+    fn take(&self, stream: TcpStream, open: &Arc<AtomicUsize>, closing: &watch::Sender<bool>) {
         let metrics = &self.api.metrics;
         if open.load(Relaxed) >= self.connections_max {
             metrics.connections_refused.fetch_add(1, Relaxed);
@@ -132,87 +126,29 @@ impl Listener {
         // Without it, small answers wait for acknowledgements; a failure costs time only.
         let _ = stream.set_nodelay(true);
         let guard = OpenConnection::new(open.clone(), self.api.clone());
-        let (api, router) = (self.api.clone(), self.router.clone());
-        // Whether a request was refused before its body was read.
-        let unread = Arc::new(AtomicBool::new(false));
-        let seen = unread.clone();
-        let service = service_fn(move |request| {
-            let (api, router, unread) = (api.clone(), router.clone(), unread.clone());
-            // Boxed: hyper keeps room for it as long as the connection is open, and moves
-            // it there, so that an idle connection would cost what a busy one does.
-            Box::pin(async move {
-                let answer = hot::answer(api, router, request).await;
-                if leaves_body_unread(answer.status()) {
-                    unread.store(true, Relaxed);
-                }
-                Ok::<_, Infallible>(answer)
-            })
-        });
-        let (wire, comes_back) = Wire::lend(stream);
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.api.limits.header_time)
-            .max_header_size(self.api.limits.header_bytes)
-            .max_buf_size(READ_AHEAD_BYTES.max(self.api.limits.header_bytes))
-            .pipeline_flush(true)
-            // Else hyper reads while it waits for an answer, to see whether the client is
-            // gone, and has a second buffer for that. What was asked is done anyway.
-            .half_close(true)
-            .serve_connection(wire, service);
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            let _guard = guard;
-            let result = connection.await;
-            if let Ok(socket) = comes_back.await {
-                end(socket, result, seen.load(Relaxed)).await;
-            }
-        });
+        let connection = Connection::new(self.api.clone(), self.router.clone());
+        tokio::spawn(connection.serve(stream, closing.subscribe(), guard));
     }
 
-    async fn drain(self, open: Arc<AtomicUsize>, graceful: GracefulShutdown) {
+    async fn drain(self, open: Arc<AtomicUsize>, closing: watch::Sender<bool>) {
         // Those that wait in the backlog believe that they are connected.
         while let Some(Ok((stream, _))) = now(self.socket.accept()).await {
-            self.take(stream, &open, &graceful);
+            self.take(stream, &open, &closing);
         }
         drop(self.socket);
         tokio::select! {
             () = tokio::time::sleep(LINGER) => {}
             () = none_open(&open) => {}
         }
+        closing.send_replace(true);
         let rest = self.api.limits.drain_time;
-        if tokio::time::timeout(rest, graceful.shutdown()).await.is_err() {
+        if tokio::time::timeout(rest, none_open(&open)).await.is_err() {
             tracing::warn!(
                 connections = open.load(Relaxed),
                 "requests under way were cut: time is over"
             );
         }
     }
-}
-
-/// Whether such an answer may have been made before the request's body was read.
-fn leaves_body_unread(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::UNAUTHORIZED | StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE
-    )
-}
-
-/// Ends a connection: tells what was wrong with a head that can't be read, and makes
-/// sure that the last answer is heard.
-async fn end(socket: TcpStream, result: hyper::Result<()>, unread: bool) {
-    let problem = match result {
-        Err(error) if error.is_parse_too_large() => {
-            Problem::new(&kind::HEAD_TOO_LARGE, "the head of the request is too large")
-        }
-        Err(error) if error.is_parse() => Problem::new(&kind::MALFORMED_HEAD, error.to_string()),
-        Err(error) => {
-            tracing::debug!(%error, "a connection ended");
-            return;
-        }
-        Ok(()) if unread => return wire::part(socket, &[]).await,
-        Ok(()) => return,
-    };
-    wire::part(socket, &wire::last_answer(&problem)).await;
 }
 
 async fn stopped(draining: &mut watch::Receiver<bool>) {

@@ -1,15 +1,15 @@
 //! One request: the two hottest kinds go straight to their handlers, all else
 //! through the router. Either way it is counted.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::MatchedPath;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, Version};
 use tower::ServiceExt as _;
 
+use super::connection::Connection;
 use super::reply::Reply;
 use crate::api::{Api, Call, Result, holds, orders};
 use crate::metrics::RouteIndex;
@@ -22,19 +22,18 @@ enum Hot {
 }
 
 /// Answers one request.
-pub async fn answer(
-    api: Arc<Api>,
-    router: axum::Router,
-    request: Request<Incoming>,
-) -> Response<Reply> {
+pub async fn answer(connection: &Connection, request: Request<Incoming>) -> Response<Reply> {
+    let api = &*connection.api;
+    let closable = request.version() < Version::HTTP_2;
     let began = Instant::now();
     let hot = request.method() == Method::POST && hot_path(request.uri().path()).is_some();
     let (route, mut response) = match hot {
-        true => straight(&api, request).await,
+        true => straight(api, request).await,
         // Boxed, so that the hot way does not carry the room that the router needs.
-        false => Box::pin(routed(&api, router, request)).await,
+        false => Box::pin(routed(api, connection.router.clone(), request)).await,
     };
-    if *api.draining.borrow() {
+    // HTTP/2 has a frame for that.
+    if closable && *api.draining.borrow() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     api.metrics.answered(route, response.status().as_u16(), began.elapsed());

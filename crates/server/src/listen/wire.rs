@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -25,17 +26,20 @@ const LINGER_BYTES_MAX: usize = 16 << 20;
 /// How much of it is read at a time.
 const SCRAP_BYTES: usize = 16 << 10;
 
-/// The socket, lent to hyper.
+/// The socket, lent to hyper, with what was read of it before.
 pub struct Wire {
+    /// What was read of it before.
+    first: Bytes,
     socket: Option<TokioIo<TcpStream>>,
     back: Option<oneshot::Sender<TcpStream>>,
 }
 
 impl Wire {
-    /// Lends a socket; it comes back once this is dropped.
-    pub fn lend(socket: TcpStream) -> (Wire, oneshot::Receiver<TcpStream>) {
+    /// Lends a socket of which this was read; it comes back once this is dropped.
+    pub fn lend(socket: TcpStream, first: &[u8]) -> (Wire, oneshot::Receiver<TcpStream>) {
         let (back, comes_back) = oneshot::channel();
-        (Wire { socket: Some(TokioIo::new(socket)), back: Some(back) }, comes_back)
+        let first = Bytes::copy_from_slice(first);
+        (Wire { first, socket: Some(TokioIo::new(socket)), back: Some(back) }, comes_back)
     }
 
     fn socket(&mut self) -> Pin<&mut TokioIo<TcpStream>> {
@@ -56,9 +60,22 @@ impl Read for Wire {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        self.get_mut().socket().poll_read(context, buffer)
+        let wire = self.get_mut();
+        if !wire.first.is_empty() {
+            let length = wire.first.len().min(buffer.remaining());
+            buffer.put_slice(&wire.first.split_to(length));
+            // What is there already need not wait for another turn.
+            if buffer.remaining() == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            return match wire.socket().poll_read(context, buffer) {
+                Poll::Pending => Poll::Ready(Ok(())),
+                ready => ready,
+            };
+        }
+        wire.socket().poll_read(context, buffer)
     }
 }
 
