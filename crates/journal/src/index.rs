@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::Error;
+use crate::archive::Sealed;
 use crate::format::{BLOCK_BYTES, Header, segment_name};
 use crate::scan::{Identity, head, headers, open_segment};
 use crate::storage::{File, Kind, Stores};
@@ -25,8 +26,13 @@ pub(crate) struct Shared {
     pub stores: Stores,
     pub identity: Identity,
     durable: AtomicU64,
+    /// The last position that is on the disk for certain.
+    synced: AtomicU64,
+    /// Sealed segments that end here or below may be used again once they are archived.
+    release: AtomicU64,
     index: RwLock<Index>,
     recent: Mutex<Recent>,
+    archiving: Mutex<()>,
 }
 
 struct Index {
@@ -62,11 +68,16 @@ pub(crate) struct Head {
     pub first: u64,
     pub term: u64,
     pub base: u64,
+    /// How often its file was used before.
+    pub reuse: u32,
+    /// Length of its file.
+    pub bytes: u64,
 }
 
-impl From<&Header> for Head {
-    fn from(header: &Header) -> Head {
-        Head { first: header.first, term: header.term, base: header.base }
+impl Head {
+    fn new(header: &Header, bytes: u64) -> Head {
+        let Header { first, term, base, reuse, .. } = *header;
+        Head { first, term, base, reuse, bytes }
     }
 }
 
@@ -146,8 +157,12 @@ impl Recent {
         Some(run)
     }
 
+    fn forget(&mut self, segment: u64, kind: Kind) {
+        self.runs.retain(|run| (run.segment, run.kind) != (segment, kind));
+    }
+
     fn put(&mut self, run: Arc<Run>) {
-        self.runs.retain(|r| (r.segment, r.kind) != (run.segment, run.kind));
+        self.forget(run.segment, run.kind);
         self.runs.push_back(run);
         let entries =
             |runs: &VecDeque<Arc<Run>>| -> usize { runs.iter().map(|run| run.batches.len()).sum() };
@@ -168,8 +183,16 @@ impl Shared {
         slots: VecDeque<Slot>,
     ) -> Shared {
         let index = RwLock::new(Index { begin, slots, runs: Vec::new() });
-        let recent = Mutex::default();
-        Shared { stores, identity, durable: AtomicU64::new(0), index, recent }
+        Shared {
+            stores,
+            identity,
+            durable: AtomicU64::new(0),
+            synced: AtomicU64::new(0),
+            release: AtomicU64::new(0),
+            index,
+            recent: Mutex::default(),
+            archiving: Mutex::default(),
+        }
     }
 
     fn index(&self) -> RwLockReadGuard<'_, Index> {
@@ -209,8 +232,8 @@ impl Shared {
     pub(crate) fn add(&self, header: &Header, file: &Arc<dyn File>) {
         let index = &mut *self.index_mut();
         if header.segment >= index.begin + index.slots.len() as u64 {
-            let slot = Slot { live: true, archived: false, head: Known::Head(Head::from(header)) };
-            index.slots.push_back(slot);
+            let head = Known::Head(Head::new(header, file.length().unwrap_or(0)));
+            index.slots.push_back(Slot { live: true, archived: false, head });
         }
         if header.is_mark() {
             return;
@@ -271,12 +294,13 @@ impl Shared {
         };
         let mut read = Ok(None);
         for kind in copies.into_iter().flatten() {
-            read = head(&self.stores, kind, sequence, self.identity).map(|(header, _)| header);
+            let found = head(&self.stores, kind, sequence, self.identity);
+            read = found.map(|(header, bytes)| header.map(|header| Head::new(&header, bytes)));
             if matches!(read, Ok(Some(_))) {
                 break;
             }
         }
-        let found = read?.as_ref().map(Head::from);
+        let found = read?;
         if let Some(slot) = self.index_mut().slot_mut(sequence) {
             slot.head = found.map_or(Known::Nothing, Known::Head);
         }
@@ -318,6 +342,130 @@ impl Shared {
             index.slot(*sequence).is_some_and(|slot| matches!(slot.head, Known::Nothing))
         };
         segment + 1..(segment + 1..).find(|at| !is_headless(at)).expect("the segments end")
+    }
+}
+
+/// What a segment is and what may be done with it.
+impl Shared {
+    /// Says that all up to this position is on the disk.
+    pub(crate) fn set_synced(&self, position: u64) {
+        self.synced.store(position, Ordering::Release);
+    }
+
+    pub(crate) fn synced(&self) -> u64 {
+        self.synced.load(Ordering::Acquire)
+    }
+
+    /// Lets sealed segments that end here or below be used again once they are archived.
+    pub(crate) fn release_below(&self, position: u64) {
+        self.release.fetch_max(position, Ordering::AcqRel);
+    }
+
+    /// Held while a segment is archived.
+    pub(crate) fn archiving(&self) -> MutexGuard<'_, ()> {
+        self.archiving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// First and last position of what is the log's in a segment that is not the one in use. One
+    /// that does not begin with a header has nothing of it.
+    pub(crate) fn range(&self, sequence: u64) -> Result<(u64, u64), Error> {
+        let head = self.head(sequence)?;
+        for later in sequence + 1..self.sequences().end {
+            if let Some(next) = self.head(later)? {
+                return Ok((head.map_or(next.first, |head| head.first), next.first - 1));
+            }
+        }
+        let next = self.durable() + 1;
+        Ok((head.map_or(next, |head| head.first), next - 1))
+    }
+
+    /// Sequences of the sealed segments in the folder: all but the one in use, and what is not on the disk yet.
+    fn sealed_sequences(&self) -> Range<u64> {
+        let index = self.index();
+        let released = index.slots.iter().take_while(|slot| !slot.live).count() as u64;
+        let end = index.begin + (index.slots.len() as u64).saturating_sub(1);
+        (index.begin + released).min(end)..end
+    }
+
+    /// The sealed segments in the folder, in order.
+    pub(crate) fn sealed(&self) -> Result<Vec<Sealed>, Error> {
+        let mut all = Vec::new();
+        for sequence in self.sealed_sequences() {
+            all.extend(self.sealed_one(sequence)?);
+        }
+        Ok(all)
+    }
+
+    /// A sealed segment; none where it has been used again, or is not on the disk yet.
+    fn sealed_one(&self, sequence: u64) -> Result<Option<Sealed>, Error> {
+        let bytes = self.head(sequence)?.map_or(0, |head| head.bytes);
+        let (first, last) = self.range(sequence)?;
+        let index = self.index();
+        let slot = index.slot(sequence).filter(|slot| slot.live && last <= self.synced());
+        Ok(slot.map(|slot| Sealed { sequence, first, last, bytes, archived: slot.archived }))
+    }
+
+    /// Whether something is perhaps to be archived.
+    pub(crate) fn may_archive(&self) -> bool {
+        let wants = |slot: &Slot| slot.live && !slot.archived;
+        self.stores.archive.is_some() && self.index().slots.iter().rev().skip(1).any(wants)
+    }
+
+    /// The lowest sealed segment without a copy.
+    pub(crate) fn to_archive(&self) -> Result<Option<Sealed>, Error> {
+        for sequence in self.sealed_sequences() {
+            let is_archived = self.index().slot(sequence).is_none_or(|slot| slot.archived);
+            if !is_archived {
+                return self.sealed_one(sequence);
+            }
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn set_archived(&self, sequence: u64, archived: bool) {
+        if let Some(slot) = self.index_mut().slot_mut(sequence) {
+            slot.archived = archived;
+        }
+        if !archived {
+            self.recent().forget(sequence, Kind::Archived);
+        }
+    }
+
+    /// The lowest segment in the folder, if it may be used again.
+    pub(crate) fn reusable(&self) -> Result<Option<Sealed>, Error> {
+        let Some(sequence) = self.sealed_sequences().next() else { return Ok(None) };
+        let is_archived = self.index().slot(sequence).is_some_and(|slot| slot.archived);
+        let release = self.release.load(Ordering::Acquire);
+        if !is_archived || release == 0 {
+            return Ok(None);
+        }
+        Ok(self.sealed_one(sequence)?.filter(|sealed| sealed.last <= release))
+    }
+
+    /// Says whether a segment is in the folder.
+    pub(crate) fn set_live(&self, sequence: u64, live: bool) {
+        if let Some(slot) = self.index_mut().slot_mut(sequence) {
+            slot.live = live;
+        }
+        self.recent().forget(sequence, Kind::Live);
+    }
+
+    /// Takes out the first segment, if it is in the archive only and wholly below this position.
+    pub(crate) fn trim(&self, below: u64) -> Result<Option<u64>, Error> {
+        let sequence = self.sequences().start;
+        let is_archive_only = |slot: &Slot| slot.archived && !slot.live;
+        if !self.index().slot(sequence).is_some_and(is_archive_only)
+            || self.range(sequence)?.1 >= below
+        {
+            return Ok(None);
+        }
+        let index = &mut *self.index_mut();
+        if index.begin != sequence {
+            return Ok(None);
+        }
+        index.slots.pop_front();
+        index.begin += 1;
+        Ok(Some(sequence))
     }
 }
 

@@ -215,19 +215,30 @@ impl Plan {
         if first.sequence == FIRST_SEQUENCE {
             return Ok((0, 0));
         }
-        match first.head {
-            None => Err(Error::Damaged {
+        // A start that was cut short leaves a segment without a header, and nothing is in it.
+        let found = self.segments.iter().find_map(|s| s.head.map(|head| (s, head)));
+        let begins_with_nothing = |s: &Scanned, first: u64| {
+            !s.batches.iter().any(|batch| batch.whole && batch.last() < first)
+        };
+        match found {
+            Some((segment, head))
+                if segment.sequence == first.sequence || begins_with_nothing(first, head.first) =>
+            {
+                if head.first - 1 <= from {
+                    return Ok((head.first - 1, head.previous));
+                }
+                // Segments are taken away only where there is an archive.
+                Err(match stores.archive {
+                    None => Error::Missing { file: segment_name(first.sequence - 1) },
+                    Some(_) => Error::Gone { begins_at: head.first },
+                })
+            }
+            _ => Err(Error::Damaged {
                 file: first.name.clone(),
                 offset: 0,
                 position: from.saturating_add(1),
                 detail: "the log's first segment that is left does not begin with a batch".into(),
             }),
-            // Segments are taken away only where there is an archive.
-            Some(head) if head.first - 1 > from && stores.archive.is_none() => {
-                Err(Error::Missing { file: segment_name(first.sequence - 1) })
-            }
-            Some(head) if head.first - 1 > from => Err(Error::Gone { begins_at: head.first }),
-            Some(head) => Ok((head.first - 1, head.previous)),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::Error;
+use crate::archive::Sealed;
 use crate::format::{
     BATCH_BYTES_MAX, BLOCK_BYTES, Decoded, FIRST_SEQUENCE, Header, Records, segment_name,
 };
@@ -99,8 +100,15 @@ impl Reader {
         if first == FIRST_SEQUENCE {
             return Ok(1);
         }
-        let head = self.shared.head(first)?;
-        head.map(|head| head.first).ok_or_else(|| not_in(first, 0))
+        Ok(self.shared.range(first)?.0)
+    }
+
+    /// The sealed segments in the folder, in order; of a log that is only looked at, none.
+    ///
+    /// # Errors
+    /// `Io`, `Foreign`, `Version`.
+    pub fn sealed(&self) -> Result<Vec<Sealed>, Error> {
+        self.shared.sealed()
     }
 
     /// Segment and offset of the batch that holds a durable position, for messages.

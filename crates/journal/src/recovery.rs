@@ -182,7 +182,7 @@ fn begin_term(shared: &Arc<Shared>, options: &Options, plan: &Plan) -> Result<Wr
         Some(segment) => segment,
         None => {
             let (storage, sequence) = (Arc::clone(storage), plan.next_sequence());
-            SpareJob { storage, sequence, length }.make()?
+            SpareJob { storage, shared: None, sequence, length }.make()?
         }
     };
     let term = Term {
@@ -196,6 +196,7 @@ fn begin_term(shared: &Arc<Shared>, options: &Options, plan: &Plan) -> Result<Wr
     shared.unpin();
     let offset = copy_tail(plan, &term, &segment, shared)?;
     shared.set_durable(plan.last());
+    shared.set_synced(plan.last());
     let state = State { segment, offset, spares, last: plan.last(), chain: plan.chain() };
     Ok(Writer::new(Arc::clone(shared), options.durability, term, state))
 }
@@ -218,7 +219,7 @@ fn take_spares(
     let open = |(sequence, length): &(u64, u64)| {
         let name = segment_name(*sequence);
         let file = storage.open(&name).map_err(Error::io("open", &name))?;
-        Ok(Segment { sequence: *sequence, name, length: *length, file })
+        Ok(Segment { sequence: *sequence, name, length: *length, reuse: 0, file })
     };
     plan.spares[..usable].iter().map(open).collect()
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use onsale_planted::{Bug, is};
 
 use crate::Error;
+use crate::archive::{ArchiveJob, ScrubJob, Sealed, TrimJob};
 use crate::format::{
     BLOCK_BYTES, FLAG_CLEAN, FLAG_MARK, HEADER_BYTES, Header, RECORD_OVERHEAD_BYTES,
     batch_bytes_max, padded,
@@ -95,8 +96,6 @@ pub(crate) struct State {
 pub struct Writer {
     shared: Arc<Shared>,
     durability: Durability,
-    /// The last position that is on the disk for certain.
-    synced: u64,
     term: Term,
     batch_max: usize,
     /// The segment in use, where in it the next batch goes, the position of the last record
@@ -184,7 +183,6 @@ impl Writer {
         Writer {
             shared,
             durability,
-            synced: state.last,
             term,
             batch_max: batch_bytes_max(term.segment_bytes),
             state,
@@ -320,7 +318,7 @@ impl Writer {
             offset: 0,
             source,
         })?;
-        self.synced = self.state.last;
+        self.shared.set_synced(self.state.last);
         if self.left() < BLOCK_BYTES as u64 && self.state.spares.is_empty() {
             let source = io::ErrorKind::StorageFull.into();
             return Err(Error::Spare { file: name.clone(), source });
@@ -357,9 +355,9 @@ impl Writer {
         self.shared.add(&header, &file);
         self.shared.set_durable(header.last());
         if sync {
-            self.synced = header.last();
+            self.shared.set_synced(header.last());
         } else if sync_before.is_some() {
-            self.synced = header.first - 1;
+            self.shared.set_synced(header.first - 1);
         }
         self.idle = Some(buffer);
         Ok(())
@@ -375,6 +373,7 @@ impl Writer {
         let State { segment, spares, .. } = &self.state;
         Some(SpareJob {
             storage: Arc::clone(&self.shared.stores.live),
+            shared: Some(Arc::clone(&self.shared)),
             sequence: segment.sequence + spares.len() as u64 + 1,
             length: self.term.segment_bytes,
         })
@@ -389,6 +388,38 @@ impl Writer {
         self.full = done.result.is_err();
         self.state.spares.push_back(done.result?);
         Ok(())
+    }
+
+    /// The sealed segments in the folder, in order. Reads the first block of those that were not looked at before.
+    ///
+    /// # Errors
+    /// `Io`, `Foreign`, `Version`.
+    pub fn sealed(&self) -> Result<Vec<Sealed>, Error> {
+        self.shared.sealed()
+    }
+
+    /// A job that archives one segment; none where all that are sealed are archived, or there is no archive.
+    #[must_use]
+    pub fn archive(&self) -> Option<ArchiveJob> {
+        let shared = Arc::clone(&self.shared);
+        shared.may_archive().then_some(ArchiveJob { shared })
+    }
+
+    /// A job that checks a sealed segment and its copy.
+    pub fn scrub(&self, sequence: u64) -> ScrubJob {
+        ScrubJob { shared: Arc::clone(&self.shared), sequence }
+    }
+
+    /// Lets the files of sealed segments that end at this position or below be used again, once they are archived. Their
+    /// records are then read from the archive.
+    pub fn release_below(&self, position: u64) {
+        self.shared.release_below(position);
+    }
+
+    /// A job that removes archived segments whose records are all below this position, for good; not those that are in the
+    /// folder, too. A later start must be from a position that is left.
+    pub fn trim_archive(&self, below: u64) -> TrimJob {
+        TrimJob { shared: Arc::clone(&self.shared), below }
     }
 
     /// Bytes left in the segment in use.
@@ -415,7 +446,7 @@ impl Writer {
         }
         let State { segment, offset, chain, .. } = &mut self.state;
         // What a segment begins with says that everything before is durable: it is synced first.
-        let durable_upto = if sync_before.is_some() { first - 1 } else { self.synced };
+        let durable_upto = if sync_before.is_some() { first - 1 } else { self.shared.synced() };
         let header = Header {
             flags,
             previous: *chain,
@@ -427,6 +458,7 @@ impl Writer {
             count,
             payload_bytes: (end - HEADER_BYTES) as u32,
             payload_crc: crc32c::crc32c(&buffer[HEADER_BYTES..end]),
+            reuse: segment.reuse,
             ..self.term.header(segment.sequence, *offset)
         };
         header.encode(&mut buffer);

@@ -35,7 +35,12 @@ pub enum Fault {
 #[derive(Clone)]
 pub struct FaultyDisk {
     state: Arc<Mutex<State>>,
+    /// What the names of this folder's files begin with on the disk.
+    folder: &'static str,
 }
+
+/// What names in the second folder begin with.
+const ARCHIVE: &str = "archive/";
 
 #[derive(Clone)]
 struct State {
@@ -51,7 +56,8 @@ struct State {
     fault: Option<(u64, Fault)>,
     stopped: bool,
     room_bytes: u64,
-    syncs_lie: bool,
+    /// In which folders syncs do nothing.
+    syncs_lie: &'static [&'static str],
 }
 
 #[derive(Clone, Default)]
@@ -69,6 +75,16 @@ enum NameChange {
     Create(String, usize),
     Rename(String, String, usize),
     Remove(String),
+}
+
+impl NameChange {
+    /// The name that it is about: all of one change are in the same folder.
+    fn name(&self) -> &str {
+        let (NameChange::Create(name, _)
+        | NameChange::Rename(name, _, _)
+        | NameChange::Remove(name)) = self;
+        name
+    }
 }
 
 /// How a power loss treats what is not safe.
@@ -107,12 +123,12 @@ impl FaultyDisk {
             fault: None,
             stopped: false,
             room_bytes: u64::MAX,
-            syncs_lie: false,
+            syncs_lie: &[],
         })
     }
 
     fn from(state: State) -> FaultyDisk {
-        FaultyDisk { state: Arc::new(Mutex::new(state)) }
+        FaultyDisk { state: Arc::new(Mutex::new(state)), folder: "" }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -122,8 +138,30 @@ impl FaultyDisk {
     /// Lets syncs say that all went well and do nothing: to prove that a test sees it.
     #[must_use]
     pub fn with_lying_syncs(self) -> FaultyDisk {
-        self.state().syncs_lie = true;
+        self.state().syncs_lie = &["", ARCHIVE];
         self
+    }
+
+    /// Lets only syncs in the second folder lie.
+    #[must_use]
+    pub fn with_lying_archive(self) -> FaultyDisk {
+        self.state().syncs_lie = &[ARCHIVE];
+        self
+    }
+
+    /// A second folder on the same disk: it fails, and loses power, with the first one.
+    #[must_use]
+    pub fn archive(&self) -> FaultyDisk {
+        FaultyDisk { state: Arc::clone(&self.state), folder: ARCHIVE }
+    }
+
+    fn full(&self, name: &str) -> String {
+        format!("{}{name}", self.folder)
+    }
+
+    /// What a file on the disk is called in this folder, if it is in it.
+    fn own<'a>(&self, full: &'a str) -> Option<&'a str> {
+        full.strip_prefix(self.folder).filter(|name| !name.contains('/'))
     }
 
     /// Lets one call go wrong: the one before which [`FaultyDisk::calls`] gives this number.
@@ -200,7 +238,7 @@ impl FaultyDisk {
         FaultyDisk::from(next)
     }
 
-    /// All files by name, as the process sees them.
+    /// All files of both folders by name, as the process sees them.
     #[must_use]
     pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let state = self.state();
@@ -354,54 +392,59 @@ impl Storage for FaultyDisk {
     fn list(&self) -> io::Result<Vec<String>> {
         let mut state = self.state();
         state.whole_call()?;
-        Ok(state.names.keys().cloned().collect())
+        Ok(state.names.keys().filter_map(|full| self.own(full)).map(str::to_owned).collect())
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
         let mut state = self.state();
         state.whole_call()?;
-        let id = state.id(name)?;
+        let id = state.id(&self.full(name))?;
         Ok(Arc::new(FaultyFile { disk: self.clone(), id }))
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
         let mut state = self.state();
         state.whole_call()?;
-        if state.names.contains_key(name) {
+        let name = self.full(name);
+        if state.names.contains_key(&name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let id = state.contents.len();
         state.contents.push(Content::default());
-        state.names.insert(name.to_owned(), id);
-        state.changes.push(NameChange::Create(name.to_owned(), id));
+        state.names.insert(name.clone(), id);
+        state.changes.push(NameChange::Create(name, id));
         Ok(Arc::new(FaultyFile { disk: self.clone(), id }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.state();
         state.whole_call()?;
-        let id = state.id(from)?;
-        state.names.remove(from);
-        state.names.insert(to.to_owned(), id);
-        state.changes.push(NameChange::Rename(from.to_owned(), to.to_owned(), id));
+        let (from, to) = (self.full(from), self.full(to));
+        let id = state.id(&from)?;
+        state.names.remove(&from);
+        state.names.insert(to.clone(), id);
+        state.changes.push(NameChange::Rename(from, to, id));
         Ok(())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.state();
         state.whole_call()?;
-        state.id(name)?;
-        state.names.remove(name);
-        state.changes.push(NameChange::Remove(name.to_owned()));
+        let name = self.full(name);
+        state.id(&name)?;
+        state.names.remove(&name);
+        state.changes.push(NameChange::Remove(name));
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut state = self.state();
+        let state = &mut *self.state();
         state.whole_call()?;
-        if !state.syncs_lie {
-            state.safe_names = state.names.clone();
-            state.changes.clear();
+        if !state.syncs_lie.contains(&self.folder) {
+            state.safe_names.retain(|full, _| self.own(full).is_none());
+            let own = state.names.iter().filter(|(full, _)| self.own(full).is_some());
+            state.safe_names.extend(own.map(|(full, id)| (full.clone(), *id)));
+            state.changes.retain(|change| self.own(change.name()).is_none());
         }
         Ok(())
     }
@@ -416,7 +459,7 @@ impl FaultyFile {
     fn sync(&self) -> io::Result<()> {
         let state = &mut *self.disk.state();
         match state.call() {
-            Call::Go if state.syncs_lie => Ok(()),
+            Call::Go if state.syncs_lie.contains(&self.disk.folder) => Ok(()),
             Call::Go => {
                 state.contents[self.id].sync();
                 Ok(())

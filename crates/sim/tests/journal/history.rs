@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use onsale_journal::{
-    Durability, Error, Opened, Options, RECORD_OVERHEAD_BYTES, Reader, Room, SpareJob, WriteDone,
-    WriteJob, Writer, open,
+    Durability, Earlier, Error, Opened, Options, RECORD_OVERHEAD_BYTES, Reader, Room, SpareJob,
+    Stores, WriteDone, WriteJob, Writer, open,
 };
 use onsale_sim::disk::FaultyDisk;
 use onsale_sim::rng::Rng;
@@ -22,6 +22,10 @@ pub struct History {
     pub records: Vec<Vec<u8>>,
     /// The highest position that was said to be durable.
     pub durable: u64,
+    /// Records from this position on were never given up; 0 or 1: none was.
+    pub kept_from: u64,
+    /// Whether the last life closed the log; none where it can't be told.
+    pub closed: Option<bool>,
     /// Records made so far, cut ones too: so that no two are the same.
     made: u64,
 }
@@ -43,46 +47,93 @@ impl History {
         disk: &FaultyDisk,
         segment_bytes: u64,
     ) -> Result<Result<Opened, Error>, String> {
-        let mut found: Vec<Vec<u8>> = Vec::new();
-        let opened =
-            open(Arc::new(disk.clone()), options(segment_bytes), 0, &mut |position, record, _| {
-                found.push(record.to_vec());
-                match position == found.len() as u64 {
-                    true => Ok(()),
-                    false => Err(format!("position {position} comes as number {}", found.len())),
-                }
-            });
+        self.open_from(Arc::new(disk.clone()).into(), options(segment_bytes), 0)
+    }
+
+    /// Opens the log from a position, and compares what is replayed and what the reader gives.
+    pub fn open_from(
+        &mut self,
+        stores: Stores,
+        options: Options,
+        from: u64,
+    ) -> Result<Result<Opened, Error>, String> {
+        let mut last = from;
+        let closed = self.closed.take();
+        let opened = open(stores, options, from, &mut |position, record, earlier| {
+            if position != last + 1 {
+                return Err(format!("position {position} comes after {last}"));
+            }
+            last = position;
+            if self.records.get(position as usize - 1).is_none_or(|appended| appended != record) {
+                return Err(format!("another record than the one appended: {position}"));
+            }
+            self.check_earlier(position, earlier)
+        });
         let opened = match opened {
             Ok(opened) => opened,
             Err(Error::Replay { detail, .. }) => return Err(detail),
             Err(error) => return Ok(Err(error)),
         };
-        if (found.len() as u64) < self.durable {
-            return Err(format!("{} are there, but {} were durable", found.len(), self.durable));
+        if last < self.durable {
+            return Err(format!("{last} are there, but {} were durable", self.durable));
         }
-        if found.len() > self.records.len() || found != self.records[..found.len()] {
-            return Err("there are other records than those appended".to_owned());
-        }
-        if opened.last_position != found.len() as u64
-            || opened.writer.durable() != opened.last_position
-        {
+        if opened.last_position != last || opened.writer.durable() != last {
             return Err("the log is longer or shorter than what was replayed".to_owned());
         }
-        self.records = found;
-        self.durable = opened.last_position;
+        match closed {
+            Some(false) if opened.clean && last > 0 => {
+                return Err("a log that was not closed is said to be clean".to_owned());
+            }
+            Some(true) if !opened.clean || last < self.records.len() as u64 => {
+                return Err("a log that was closed is not said to be clean, or is cut".to_owned());
+            }
+            _ => {}
+        }
+        self.closed = Some(false);
+        self.records.truncate(last as usize);
+        self.durable = last;
         self.check_reader(&opened.reader)?;
         Ok(Ok(opened))
     }
 
+    /// Reads one of the records before a position, which one the position says.
+    fn check_earlier(&self, position: u64, earlier: &dyn Earlier) -> Result<(), String> {
+        let before = position * 7919 % position;
+        if before < self.kept_from.max(1) {
+            return Ok(());
+        }
+        match earlier.record(before) {
+            Ok(record) if record == self.records[before as usize - 1] => Ok(()),
+            // A call to the disk may fail.
+            Err(Error::Io { .. }) => Ok(()),
+            Ok(_) => Err(format!("another earlier record than the one appended: {before}")),
+            Err(error) => Err(format!("an earlier record, {before}: {error}")),
+        }
+    }
+
     /// Compares what a reader gives with what is durable.
     pub fn check_reader(&self, reader: &Reader) -> Result<(), String> {
+        let before = match reader.begins_at() {
+            Err(Error::Io { .. }) => return Ok(()),
+            Err(error) => return Err(error.to_string()),
+            Ok(begins_at) if begins_at > self.kept_from.max(1) => {
+                return Err(format!("it begins at {begins_at}, not {}", self.kept_from));
+            }
+            Ok(begins_at) => begins_at - 1,
+        };
+        if before > 0 {
+            match reader.record(before) {
+                Err(Error::Gone { begins_at }) if begins_at == before + 1 => {}
+                Err(Error::Io { .. }) => {}
+                other => return Err(format!("the record before the log's beginning: {other:?}")),
+            }
+        }
         let mut found = Vec::new();
-        let read =
-            reader.read(0, usize::MAX, usize::MAX, &mut |_, record| found.push(record.to_vec()));
-        match read {
+        let each = &mut |_: u64, record: &[u8]| found.push(record.to_vec());
+        match reader.read(before, usize::MAX, usize::MAX, each) {
             Err(Error::Io { .. }) => Ok(()),
             Err(error) => Err(error.to_string()),
-            Ok(()) if found == self.records[..self.durable as usize] => Ok(()),
+            Ok(()) if found == self.records[before as usize..self.durable as usize] => Ok(()),
             Ok(()) => Err("a reader gives other records than those that are durable".to_owned()),
         }
     }
@@ -90,10 +141,17 @@ impl History {
 
 /// What is under way on the helper threads.
 #[derive(Default)]
-struct UnderWay {
+pub struct UnderWay {
     write: Option<WriteJob>,
     written: Option<WriteDone>,
     spare: Option<SpareJob>,
+}
+
+impl UnderWay {
+    /// Whether the writer waits for a batch.
+    pub fn is_writing(&self) -> bool {
+        self.write.is_some() || self.written.is_some()
+    }
 }
 
 /// Drives an open log for so many steps, or until the writer has failed. Says what failed.
@@ -104,7 +162,17 @@ pub fn drive(
     steps: usize,
     bytes_max: usize,
 ) -> Option<Error> {
-    let mut under_way = UnderWay::default();
+    drive_on(writer, history, rng, (steps, bytes_max), &mut UnderWay::default())
+}
+
+/// Goes on with what is under way.
+pub fn drive_on(
+    writer: &mut Writer,
+    history: &mut History,
+    rng: &mut Rng,
+    (steps, bytes_max): (usize, usize),
+    under_way: &mut UnderWay,
+) -> Option<Error> {
     for _ in 0..steps {
         match rng.weighted(&[50, 20, 20, 20, 8, 10]) {
             0 => append(writer, history, rng, bytes_max),
