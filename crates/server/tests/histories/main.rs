@@ -1,0 +1,120 @@
+//! Concurrent clients against the real server, which is killed with SIGKILL meanwhile.
+//! What each event's clients asked and were told is a history; each must be linearizable:
+//! explained by some order in which everything happened at one moment between its call
+//! and its answer, by rules written down here once more. An event is a sale group of its own.
+//!
+//! `ONSALE_HISTORIES` says how many (100); `ONSALE_SEED` where the seeds begin.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
+mod checker;
+mod client;
+mod hall;
+mod site;
+
+use checker::{Failure, check};
+use client::{Choices, Event, History, visit};
+use hall::{Answer, BALCONY, HALL, Hall, PER_CUSTOMER, State};
+use site::Site;
+
+/// Histories of one server, at the same time.
+const EVENTS: u64 = 10;
+/// Clients of an event.
+const CLIENTS: u64 = 4;
+/// What each of them asks.
+const CALLS: u32 = 30;
+/// How often a server is killed.
+const KILLS: u64 = 3;
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// The histories of one server.
+fn record(seed: u64) -> Vec<History> {
+    let site = Site::start();
+    let events: Vec<Event> = (0..EVENTS).map(|n| Event::new(format!("e-{n}"))).collect();
+    for event in &events {
+        let path = format!("/v1/organizers/o/events/{}", event.name);
+        let definition = format!(
+            r#"{{"name":"E","currency":"EUR","hold_seconds":3600,
+            "limits":[{{"per_customer":{PER_CUSTOMER}}}],
+            "quotas":[{{"id":"hall","capacity":{HALL}}},{{"id":"balcony","capacity":{BALCONY}}}],
+            "ticket_types":[{{"id":"floor","name":"F","price":0,"quotas":["hall"]}},
+                {{"id":"balcony","name":"B","price":0,"quotas":["hall","balcony"]}}]}}"#
+        );
+        assert_eq!(site.send("PUT", &path, ("if-none-match", "*"), &definition), 201);
+        let open = r#"{"state":"open"}"#;
+        assert_eq!(site.send("PATCH", &path, ("if-match", "*"), open), 200);
+    }
+    std::thread::scope(|scope| {
+        for (event, number) in events.iter().zip(0..) {
+            for client in 0..CLIENTS {
+                let seed = seed * 1_000_003 + number * CLIENTS + client;
+                let site = &site;
+                scope.spawn(move || visit(site, event, seed, CALLS));
+            }
+        }
+        let all = EVENTS * CLIENTS * u64::from(CALLS);
+        let mut choices = Choices(seed);
+        for kill in 1..=KILLS {
+            // Clients that give up leave fewer answers than calls.
+            let part = all * kill / (KILLS + 2);
+            site.kill_after(part / 2 + choices.below(part / 2));
+        }
+    });
+    site.audit();
+    events.into_iter().map(|event| event.history.into_inner().unwrap()).collect()
+}
+
+fn told(history: &History, failure: &Failure) -> String {
+    let mut order: Vec<usize> = (0..history.len()).collect();
+    order.sort_by_key(|&index| history[index].called_ns);
+    let lines = order.iter().map(|&index| {
+        let operation = &history[index];
+        let mark = match failure {
+            Failure::NoOrder { left_out } if left_out.contains(&index) => "?",
+            _ => " ",
+        };
+        format!("{mark} {:>12} {:?} -> {:?}", operation.called_ns, operation.call, operation.answer)
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn histories_of_a_server_that_is_killed_are_linearizable() {
+    let (wanted, first) = (number("ONSALE_HISTORIES", 100), number("ONSALE_SEED", 1));
+    let (mut checked, mut operations, mut unknown) = (0, 0, 0);
+    for seed in first.. {
+        if checked >= wanted {
+            break;
+        }
+        for history in record(seed) {
+            if let Err(failure) = check(&Hall, State::default(), &history) {
+                panic!("ONSALE_SEED={seed}: {failure:?}\n{}", told(&history, &failure));
+            }
+            checked += 1;
+            operations += history.len();
+            unknown += history.iter().filter(|operation| operation.answer.is_none()).count();
+        }
+    }
+    println!("{checked} histories, {operations} operations, {unknown} without an answer");
+    assert!(unknown > 0, "no kill left anybody without an answer");
+}
+
+#[test]
+fn a_history_with_one_wrong_count_is_found_out() {
+    let mut histories = record(0);
+    let mut found = 0;
+    for history in &mut histories {
+        assert_eq!(check(&Hall, State::default(), history), Ok(()));
+        let counts = history.iter_mut().rev().find_map(|operation| match &mut operation.answer {
+            Some((Answer::Counts(counts), _)) => Some(counts),
+            _ => None,
+        });
+        // One ticket more is sold than anybody bought.
+        counts.unwrap()[1] += 1;
+        found += u32::from(check(&Hall, State::default(), history).is_err());
+    }
+    assert!(found > EVENTS as u32 / 2, "only {found} of {EVENTS} were found out");
+}
