@@ -54,7 +54,7 @@ pub(crate) fn take_event_defined(fields: Fields<'_>) -> Result<EventDefined, Err
     })
 }
 
-fn put_quota_stock(out: &mut Vec<u8>, stock: &QuotaStock) {
+pub(crate) fn put_quota_stock(out: &mut Vec<u8>, stock: &QuotaStock) {
     put_option(out, 1, stock.allotment);
     put_unsigned(out, 2, stock.epoch.into());
     let source = match stock.source {
@@ -64,7 +64,7 @@ fn put_quota_stock(out: &mut Vec<u8>, stock: &QuotaStock) {
     put_unsigned(out, 3, source);
 }
 
-fn take_quota_stock(fields: Fields<'_>) -> Result<QuotaStock, Error> {
+pub(crate) fn take_quota_stock(fields: Fields<'_>) -> Result<QuotaStock, Error> {
     let (mut allotment, mut epoch, mut source) = (None, None, None);
     for field in fields {
         let field = field?;
@@ -78,7 +78,7 @@ fn take_quota_stock(fields: Fields<'_>) -> Result<QuotaStock, Error> {
     Ok(QuotaStock { allotment, epoch: epoch.unwrap_or(0), source: need("source", source)? })
 }
 
-fn put_definition(out: &mut Vec<u8>, definition: &EventDefinition) {
+pub(crate) fn put_definition(out: &mut Vec<u8>, definition: &EventDefinition) {
     put_bytes(out, 1, definition.name.as_bytes());
     put_bytes(out, 2, definition.currency.as_str().as_bytes());
     put_time_option(out, 3, definition.starts_at);
@@ -100,7 +100,7 @@ fn put_definition(out: &mut Vec<u8>, definition: &EventDefinition) {
     }
 }
 
-fn take_definition(fields: Fields<'_>) -> Result<EventDefinition, Error> {
+pub(crate) fn take_definition(fields: Fields<'_>) -> Result<EventDefinition, Error> {
     let (mut name, mut currency, mut starts_at, mut sale) = (None, None, None, None);
     let (mut hold_seconds, mut payment_seconds, mut sale_group) = (None, None, None);
     let (mut limits, mut quotas, mut ticket_types) = (Vec::new(), Vec::new(), Vec::new());

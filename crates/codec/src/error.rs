@@ -1,6 +1,7 @@
 //! What can be wrong with bytes that should be an event, and where.
 
 use onsale_core::InvalidText;
+use onsale_core::snapshot::RestoreError;
 
 /// Why bytes are not an event.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -78,6 +79,27 @@ pub enum Problem {
     /// Not a currency.
     #[error("is not a currency: three capital letters")]
     Currency,
+    /// A snapshot of another version.
+    #[error("{version} is not a version of snapshots that this program reads")]
+    Version {
+        /// What stands there.
+        version: u64,
+    },
+    /// A table of a snapshot that this version does not know.
+    #[error("table {number} is unknown: the snapshot was written by a newer version")]
+    Table {
+        /// Its field number.
+        number: u32,
+    },
+    /// A snapshot with something missing, or too much.
+    #[error("{what}")]
+    Snapshot {
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A snapshot that contradicts itself.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
 }
 
 impl Error {

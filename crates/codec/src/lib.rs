@@ -16,6 +16,7 @@ mod error;
 mod fact;
 mod record;
 mod sale;
+pub mod snapshot;
 mod wire;
 
 pub use error::{Error, Problem};

@@ -16,7 +16,7 @@ const FIELD_NUMBER_MAX: u64 = (1 << 29) - 1;
 
 /// Goes through a buffer of its own, so that the caller's is checked for room once.
 #[inline]
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     if value < 0x80 {
         return out.push(value as u8);
     }
@@ -136,8 +136,12 @@ impl<'a> Fields<'a> {
         Self { rest: bytes }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     #[inline]
-    fn varint(&mut self) -> Result<u64, Problem> {
+    pub(crate) fn varint(&mut self) -> Result<u64, Problem> {
         match self.rest {
             // Most are short.
             [byte, rest @ ..] if *byte < 0x80 => {
@@ -166,7 +170,7 @@ impl<'a> Fields<'a> {
     }
 
     #[inline]
-    fn bytes(&mut self, length: u64) -> Result<&'a [u8], Problem> {
+    pub(crate) fn bytes(&mut self, length: u64) -> Result<&'a [u8], Problem> {
         let length = usize::try_from(length).map_err(|_| Problem::Truncated)?;
         let (bytes, rest) = self.rest.split_at_checked(length).ok_or(Problem::Truncated)?;
         self.rest = rest;

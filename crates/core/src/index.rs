@@ -11,6 +11,8 @@
 const BUCKETS: usize = 256;
 const FULL: u16 = (BUCKETS - BUCKETS / 8) as u16;
 const EMPTY: u16 = 0;
+/// Room for so many keys is made at once, whoever says that more will come.
+const RESERVED_MAX: usize = 1 << 22;
 
 /// Tag and slot. The slot is cut in two so that a bucket takes six bytes, and what
 /// one look-up reads lies mostly in one cache line.
@@ -95,6 +97,12 @@ impl Segment {
         }
     }
 
+    fn candidates(&self, tag: u16) -> impl Iterator<Item = u32> + '_ {
+        let buckets = (home(tag)..home(tag) + BUCKETS).map(|n| self.buckets[n % BUCKETS]);
+        let filled = buckets.take_while(|bucket| bucket.tag != EMPTY);
+        filled.filter(move |bucket| bucket.tag == tag).map(|bucket| bucket.slot())
+    }
+
     /// Empties a bucket and moves up what would no longer be found behind the gap.
     fn remove(&mut self, bucket: usize) {
         let mut gap = bucket;
@@ -129,6 +137,22 @@ impl Index {
         self.directory[(hash >> 1 >> (63 - self.depth)) as usize] as usize
     }
 
+    /// Makes room for about so many keys at once, if there is none yet.
+    pub(crate) fn reserve(&mut self, keys: usize) {
+        // As full on average as it would be had it grown, and never much more than asked.
+        let segments = keys.min(RESERVED_MAX).div_ceil(BUCKETS * 5 / 8);
+        if !self.directory.is_empty() || segments == 0 {
+            return;
+        }
+        self.depth = segments.next_power_of_two().trailing_zeros();
+        // Where a power of two would be far too many, half of it, and some split.
+        if segments < (3 << self.depth) / 4 {
+            self.depth -= 1;
+        }
+        self.segments = (0..1 << self.depth).map(|_| Segment::new(self.depth)).collect();
+        self.directory = (0..1 << self.depth).collect();
+    }
+
     /// The slot of a key, if it is there.
     pub(crate) fn find(&self, key: u128, key_of: impl Fn(u32) -> u128) -> Option<u32> {
         if self.directory.is_empty() {
@@ -140,7 +164,15 @@ impl Index {
         Some(segment.buckets[bucket].slot())
     }
 
-    /// Adds a key that is not there.
+    /// Slots of which one may be that of a key: those with the same bits of its hash.
+    pub(crate) fn candidates(&self, key: u128) -> impl Iterator<Item = u32> + '_ {
+        let hash = hash(key);
+        let segment = (!self.directory.is_empty()).then(|| &self.segments[self.segment_of(hash)]);
+        segment.into_iter().flat_map(move |segment| segment.candidates(tag(hash)))
+    }
+
+    /// Adds a key that is not there (or, where slots are found by
+    /// [`Index::candidates`] alone, one that a few others may have, too).
     pub(crate) fn insert(&mut self, key: u128, slot: u32, key_of: impl Fn(u32) -> u128) {
         if self.directory.is_empty() {
             self.segments.push(Segment::new(0));

@@ -15,6 +15,7 @@ pub mod limits;
 pub mod refusal;
 pub mod sale;
 mod slab;
+pub mod snapshot;
 mod table;
 pub mod text;
 pub mod time;

@@ -7,6 +7,7 @@ mod customers;
 mod deadlines;
 mod decide;
 mod event_state;
+mod frozen;
 mod hash;
 mod hints;
 mod holds;
@@ -14,6 +15,8 @@ mod knowing;
 mod lines;
 mod orders;
 mod remembered;
+mod restore;
+mod save;
 mod views;
 
 use onsale_planted::{Bug, is};
@@ -28,16 +31,20 @@ use crate::text::{CustomerId, Id, Reference};
 use crate::time::Time;
 
 use self::customers::Customers;
-use self::deadlines::{Deadlines, Waiting};
+use self::deadlines::Deadlines;
 use self::event_state::EventEntry;
+use self::frozen::FrozenSums;
 use self::hints::EventHints;
-use self::holds::{Ended, Ending, Hold};
+use self::holds::{Ended, Hold};
 use self::lines::LineStore;
 use self::orders::{Order, Orders};
 use self::remembered::Memory;
 
 pub use self::apply::ApplyError;
+pub use self::deadlines::Waiting;
+pub use self::holds::Ending;
 pub use self::knowing::{Known, Needs, Unanswered};
+pub use self::restore::{RestoreError, Restorer};
 
 /// What a command leads to.
 #[expect(
@@ -79,6 +86,7 @@ pub struct Sale {
     holds: Table<Hold>,
     ended: Fifo<Ended>,
     orders: Orders,
+    frozen: FrozenSums,
     lines: LineStore,
     customers: Customers,
     deadlines: Deadlines,
@@ -194,8 +202,8 @@ impl Sale {
             groups: self.groups.len(),
             holds: self.holds.len(),
             ended_holds: self.ended.len(),
-            orders: self.orders.orders.len(),
-            payments: self.orders.payments.len(),
+            orders: self.orders.len(),
+            payments: self.orders.payments_len(),
             customers: self.customers.len(),
             remembered: self.memory.len(),
         }
@@ -238,7 +246,7 @@ impl Sale {
             let deadline =
                 (head != crate::slab::NONE).then(|| match self.deadlines.queue(queue).waiting {
                     Waiting::Holds => self.holds[head].expires_at,
-                    Waiting::Orders => self.orders.orders[head].payment_due().expect("it waits"),
+                    Waiting::Orders => self.order_at(head).payment_due().expect("it waits"),
                 });
             self.deadlines.put_back(queue, deadline.filter(|_| !is(Bug::TimerSleepsOn)));
         }
@@ -257,11 +265,13 @@ impl Sale {
             }
             Waiting::Orders if is(Bug::TimerSkipsOrders) => {}
             Waiting::Orders => {
-                let records = self.deadlines.records(queue, |slot| &self.orders.orders[slot]);
-                let is_due = |slot: &u32| {
-                    self.orders.orders[*slot].payment_due().is_some_and(|due| due <= now)
+                let records = self.deadlines.records(queue, |slot| self.order_at(slot));
+                let is_due =
+                    |slot: &u32| self.order_at(*slot).payment_due().is_some_and(|due| due <= now);
+                let action = |slot| {
+                    let order = self.code_of(self.order_at(slot).number);
+                    Action::ExpireOrder { order }
                 };
-                let action = |slot| Action::ExpireOrder { order: self.code_of(slot) };
                 let due = records.take_while(is_due).take(room);
                 out.extend(due.map(|slot| (subject, action(slot))));
             }
@@ -354,29 +364,36 @@ impl Sale {
         self.deadlines.queue(hold.links.queue).event
     }
 
-    /// An order of an event by its code.
-    fn order_slot(&self, event: u32, code: OrderCode) -> Result<u32, Refusal> {
-        let found = self.shard.key.open_order(code).and_then(|(shard, generation, sequence)| {
-            let known = 1..self.orders.next_sequence();
-            if shard != self.shard.shard || !known.contains(&sequence) {
-                return None;
-            }
-            let slot = (sequence - 1) as u32;
-            let order = &self.orders.orders[slot];
-            let same = u32::from(order.generation) == generation && order.event == event;
-            same.then_some(slot)
-        });
-        found.ok_or(Refusal::UnknownOrder)
+    /// The slot of an order of an event, by its code.
+    fn order_slot(&self, event: u32, code: OrderCode) -> Result<u32, Unanswered> {
+        let number = self.order_number(code).ok_or(Refusal::UnknownOrder)?;
+        let slot = self.hot_order(number)?;
+        match self.order_at(slot).event == event {
+            true => Ok(slot),
+            false => Err(Refusal::UnknownOrder.into()),
+        }
     }
 
-    /// The code of the order in a slot.
-    fn code_of(&self, slot: u32) -> OrderCode {
-        let generation = u32::from(self.orders.orders[slot].generation);
-        self.shard.key.order_code(self.shard.shard, generation, u64::from(slot) + 1)
+    /// The number of an order by its code, whatever its event.
+    fn order_number(&self, code: OrderCode) -> Option<u32> {
+        let (shard, generation, sequence) = self.shard.key.open_order(code)?;
+        let known = 1..=self.orders.len() as u64;
+        if shard != self.shard.shard || !known.contains(&sequence) {
+            return None;
+        }
+        let number = (sequence - 1) as u32;
+        (self.orders.generation_of(number) == generation).then_some(number)
     }
 
+    /// The code of the order with a number.
+    fn code_of(&self, number: u32) -> OrderCode {
+        let generation = self.orders.generation_of(number);
+        self.shard.key.order_code(self.shard.shard, generation, u64::from(number) + 1)
+    }
+
+    /// The order in a slot.
     fn order_at(&self, slot: u32) -> &Order {
-        &self.orders.orders[slot]
+        &self.orders.hot[slot]
     }
 }
 

@@ -47,6 +47,16 @@ impl<T: Keyed> Table<T> {
         record
     }
 
+    /// Makes room in the index for so many more.
+    pub(crate) fn reserve(&mut self, more: usize) {
+        self.index.reserve(more);
+    }
+
+    /// All slots are below.
+    pub(crate) fn slots_end(&self) -> u32 {
+        self.slab.slots()
+    }
+
     /// All slots in use, in no order that means anything.
     pub(crate) fn slots(&self) -> impl Iterator<Item = u32> + '_ {
         self.index.slots()
@@ -99,6 +109,10 @@ impl<T: Keyed> Fifo<T> {
 
     pub(crate) fn oldest(&self) -> Option<&T> {
         (self.oldest != NONE).then(|| &self.table[self.oldest])
+    }
+
+    pub(crate) fn newest(&self) -> Option<&T> {
+        (self.newest != NONE).then(|| &self.table[self.newest])
     }
 
     /// Adds a record whose key is not there, as the newest.

@@ -58,17 +58,17 @@ pub enum ApplyError {
 
 const _: () = assert!(QUANTITY_MAX <= u16::MAX as u32);
 
-type StoredLines = SmallVec<[Line; 4]>;
+pub(super) type StoredLines = SmallVec<[Line; 4]>;
 
 /// Fails with `what` unless `holds`.
-fn ensure(holds: bool, what: &'static str) -> Result<(), ApplyError> {
+pub(super) fn ensure(holds: bool, what: &'static str) -> Result<(), ApplyError> {
     match holds {
         true => Ok(()),
         false => Err(ApplyError::Inconsistent { what }),
     }
 }
 
-fn some<T>(value: Option<T>, what: &'static str) -> Result<T, ApplyError> {
+pub(super) fn some<T>(value: Option<T>, what: &'static str) -> Result<T, ApplyError> {
     value.ok_or(ApplyError::Inconsistent { what })
 }
 
@@ -119,6 +119,7 @@ impl Sale {
         }
         self.position = position;
         self.time = event.at;
+        self.freeze_passed();
         Ok(())
     }
 
@@ -132,7 +133,7 @@ impl Sale {
     ) -> Result<(), ApplyError> {
         match &event.fact {
             Fact::GroupPlaced { sale_group } => {
-                return self.apply_group_placed(subject, *sale_group);
+                return self.apply_group_placed(&subject.organizer, *sale_group);
             }
             Fact::EventDefined(defined) => {
                 return self.apply_event_defined(subject, digest, slot, defined);
@@ -182,11 +183,15 @@ impl Sale {
         Ok(())
     }
 
-    fn apply_group_placed(&mut self, subject: &Subject, sale_group: Id) -> Result<(), ApplyError> {
-        let digest = self.group_digest(&subject.organizer, &sale_group);
+    pub(super) fn apply_group_placed(
+        &mut self,
+        organizer: &Id,
+        sale_group: Id,
+    ) -> Result<(), ApplyError> {
+        let digest = self.group_digest(organizer, &sale_group);
         ensure(!self.has_group(digest), "the sale group was placed before")?;
         let slot = self.groups.len() as u32;
-        self.groups.push(Group { digest, organizer: subject.organizer, sale_group });
+        self.groups.push(Group { digest, organizer: *organizer, sale_group });
         let groups = &self.groups;
         self.group_index.insert(digest, slot, |slot| groups[slot as usize].digest);
         Ok(())
@@ -195,7 +200,7 @@ impl Sale {
 
 /// A record's lines in the form in which they are kept, checked but for whether there
 /// is stock.
-fn stored_lines(
+pub(super) fn stored_lines(
     event: &EventEntry,
     lines: &Lines,
     total: i64,

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::deadlines::{Timed, Waiting};
+use super::frozen::weight;
 use super::lines::LinesAt;
-use super::orders::Order;
+use super::orders::{Order, Place};
 use super::{EventEntry, Sale};
 use crate::slab::NONE;
 use crate::table::Keyed;
@@ -47,8 +48,8 @@ impl Sale {
         ensure(sums.further_lines == self.lines.len(), || {
             format!("{} lines are chained, {} stored", sums.further_lines, self.lines.len())
         })?;
-        ensure(sums.payments == self.orders.payments.len(), || {
-            format!("{} payments of orders, {} stored", sums.payments, self.orders.payments.len())
+        ensure(sums.payments == self.orders.payments_len(), || {
+            format!("{} payments of orders, {} stored", sums.payments, self.orders.payments_len())
         })
     }
 
@@ -63,17 +64,25 @@ impl Sale {
             let customer = self.customers.key(hold.customer);
             self.add(&mut sums, self.event_of_hold(hold), customer, hold.lines, true);
         }
-        for slot in 0..self.orders.orders.slots() {
+        for number in 0..self.orders.next_number() {
+            let slot = match self.orders.place(number) {
+                Place::Hot(slot) => slot,
+                Place::Frozen(frozen) => {
+                    sums.payments += frozen.payment().iter().count();
+                    continue;
+                }
+            };
             let order = self.order_at(slot);
+            ensure(order.number == number, || format!("order {number} is another one"))?;
             if order.is_cancelled() {
                 sums.further_lines += self.lines.iter(order.lines).count() - 1;
             } else {
                 self.add(&mut sums, order.event, order.customer.get(), order.lines, false);
             }
-            let name = || format!("order {}", self.code_of(slot));
+            let name = || format!("order {}", self.code_of(number));
             sums.payments +=
-                self.check_money(slot, order).map_err(|what| format!("{}: {what}", name()))?;
-            let found = self.order_slot(order.event, self.code_of(slot)) == Ok(slot);
+                self.check_money(order).map_err(|what| format!("{}: {what}", name()))?;
+            let found = self.order_slot(order.event, self.code_of(number)) == Ok(slot);
             ensure(found, || format!("{} is not found by its code", name()))?;
         }
         Ok(sums)
@@ -90,7 +99,7 @@ impl Sale {
     }
 
     /// Checks an order's payments; gives how many there are.
-    fn check_money(&self, slot: u32, order: &Order) -> Result<usize, String> {
+    fn check_money(&self, order: &Order) -> Result<usize, String> {
         let total = self.lines.total(order.lines);
         ensure((total == 0) == order.payment_due().is_none(), || {
             format!("its total is {total}, its payment due {:?}", order.payment_due())
@@ -100,7 +109,7 @@ impl Sale {
             let payment = &self.orders.payments[payment];
             payments += 1;
             applied += usize::from(payment.state == PaymentState::Applied);
-            let fits = payment.order == slot && payment.amount == total;
+            let fits = payment.order == order.number && payment.amount == total;
             ensure(fits, || format!("its payment at {} is not its own", payment.position))?;
             let refunded = payment.state == PaymentState::Refunded;
             ensure(refunded == (payment.refund_position > 0), || {
@@ -115,18 +124,25 @@ impl Sale {
     }
 
     fn check_customers(&self, sums: &Sums) -> Result<(), String> {
-        let mut counts = 0;
+        let (mut counts, mut tickets) = (0, 0u128);
         for key in self.customers.keys() {
             for (ticket_type, count) in self.customers.counts(key) {
-                counts += 1;
-                let sum = sums.customers.get(&(key, ticket_type)).copied().unwrap_or(0);
-                ensure(sum == u64::from(count) && sum > 0, || {
-                    format!("customer {key:x} has {sum} of type {ticket_type}, counted {count}")
+                let sum = sums.customers.get(&(key, ticket_type)).copied();
+                counts += usize::from(sum.is_some());
+                let rest = u64::from(count).checked_sub(sum.unwrap_or(0));
+                ensure(rest.is_some() && count > 0, || {
+                    format!("customer {key:x} has {sum:?} of type {ticket_type}, counted {count}")
                 })?;
+                let rest = u128::from(rest.unwrap_or(0));
+                tickets = tickets.wrapping_add(weight(key, ticket_type).wrapping_mul(rest));
             }
         }
         ensure(counts == sums.customers.len(), || {
             format!("{} counts of customers, {counts} kept", sums.customers.len())
+        })?;
+        // What is left is all in frozen orders.
+        ensure(tickets == self.frozen.customers, || {
+            "customers have tickets that are in no order".to_owned()
         })
     }
 
@@ -138,8 +154,11 @@ impl Sale {
                 Waiting::Orders => orders += self.check_queue(queue, |slot| self.order_at(slot))?,
             }
         }
-        let awaiting = |slot: &u32| self.order_at(*slot).state == OrderState::AwaitingPayment;
-        let awaited = (0..self.orders.orders.slots()).filter(awaiting).count();
+        let awaiting = |number: &u32| match self.orders.place(*number) {
+            Place::Hot(slot) => self.order_at(slot).state == OrderState::AwaitingPayment,
+            Place::Frozen(_) => false,
+        };
+        let awaited = (0..self.orders.next_number()).filter(awaiting).count();
         ensure(holds == self.holds.len() && orders == awaited, || {
             let live = self.holds.len();
             format!("{holds} of {live} holds and {orders} of {awaited} orders wait in a queue")
@@ -174,6 +193,7 @@ fn check_event(slot: u32, event: &EventEntry, sums: &Sums) -> Result<(), String>
     let mut quotas = vec![(0, 0); event.shape.quotas.len()];
     for (number, ticket_type) in event.shape.types.iter().enumerate() {
         let (held, sold) = sums.types.get(&(slot, number as u16)).copied().unwrap_or_default();
+        let sold = sold + u64::from(ticket_type.frozen);
         let counted = (u64::from(ticket_type.held), u64::from(ticket_type.sold));
         ensure(counted == (held, sold), || {
             format!("{} has {held} held and {sold} sold, counted {counted:?}", ticket_type.id)

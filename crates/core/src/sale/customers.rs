@@ -55,7 +55,16 @@ impl Customers {
 
     /// What a customer has, by the slot of the ticket type.
     pub(crate) fn counts(&self, key: u128) -> impl Iterator<Item = (u16, u32)> + Clone + '_ {
-        let first = self.table.find(key).map(|slot| self.table[slot].count);
+        self.counts_from(self.table.find(key))
+    }
+
+    /// What the customer in a slot has.
+    pub(crate) fn counts_at(&self, slot: u32) -> impl Iterator<Item = (u16, u32)> + Clone + '_ {
+        self.counts_from(Some(slot))
+    }
+
+    fn counts_from(&self, slot: Option<u32>) -> impl Iterator<Item = (u16, u32)> + Clone + '_ {
+        let first = slot.map(|slot| self.table[slot].count);
         let further = |next: u32| (next != NONE).then(|| self.further[next]);
         std::iter::successors(first, move |count| further(count.next))
             .map(|count| (count.ticket_type, count.tickets))
@@ -115,6 +124,33 @@ impl Customers {
 
     pub(crate) fn find(&self, key: u128) -> Option<u32> {
         self.table.find(key)
+    }
+
+    /// Makes room for so many more.
+    pub(crate) fn reserve(&mut self, more: usize) {
+        self.table.reserve(more);
+    }
+
+    /// Adds a customer who is not there with all that they have, at least something.
+    pub(crate) fn restore(&mut self, key: u128, counts: &[(u16, u32)]) {
+        let mut next = NONE;
+        for (ticket_type, tickets) in counts[1..].iter().rev() {
+            let (tickets, ticket_type) = (*tickets, *ticket_type);
+            next = self.further.insert(Count { tickets, next, ticket_type });
+        }
+        let (ticket_type, tickets) = counts[0];
+        let count = Count { tickets, next, ticket_type };
+        self.table.insert(Customer { key: Wide::new(key), count });
+    }
+
+    /// All slots in use, in no order that means anything.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = u32> + '_ {
+        self.table.slots()
+    }
+
+    /// All slots are below.
+    pub(crate) fn slots_end(&self) -> u32 {
+        self.table.slots_end()
     }
 
     /// All keys, in no order that means anything.

@@ -35,8 +35,10 @@ pub(crate) trait Timed: Linked {
 
 /// What waits in a queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Waiting {
+pub enum Waiting {
+    /// Live holds, until they expire.
     Holds,
+    /// Unpaid orders, until they are cancelled.
     Orders,
 }
 
@@ -52,6 +54,13 @@ pub(crate) struct Queue {
 }
 
 const NEVER: Time = Time(i64::MAX);
+
+impl Queue {
+    /// Its bound in the heap, if it has one.
+    pub(crate) fn bound(&self) -> Option<Time> {
+        (self.bound != NEVER).then_some(self.bound)
+    }
+}
 
 /// All queues of a shard.
 #[derive(Default)]
@@ -88,6 +97,31 @@ impl Deadlines {
         self.queues.push(Queue { event, waiting, duration_us, head, tail, bound });
         known.push(queue);
         queue
+    }
+
+    /// Adds a queue with a bound, as one that was saved.
+    pub(crate) fn add(
+        &mut self,
+        event: u32,
+        waiting: Waiting,
+        duration_us: i64,
+        bound: Option<Time>,
+        known: &mut smallvec::SmallVec<[u32; 2]>,
+    ) {
+        let queue = self.queues.len() as u32;
+        let (head, tail) = (NONE, NONE);
+        let at = bound.unwrap_or(NEVER);
+        self.queues.push(Queue { event, waiting, duration_us, head, tail, bound: at });
+        if bound.is_some() {
+            self.heap.push(Reverse((at, queue)));
+        }
+        known.push(queue);
+    }
+
+    /// The last record of a queue.
+    pub(crate) fn tail(&self, queue: u32) -> Option<u32> {
+        let tail = self.queues[queue as usize].tail;
+        (tail != NONE).then_some(tail)
     }
 
     /// Puts a record at the end of a queue.

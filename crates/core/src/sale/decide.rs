@@ -7,7 +7,7 @@ mod orders;
 
 use onsale_planted::{Bug, is};
 
-use super::{Decision, EventEntry, Known, Sale};
+use super::{Decision, EventEntry, Known, Sale, Unanswered};
 use crate::command::{Action, Command, CommandStamp};
 use crate::event::{Event, Events, Fact, Subject};
 use crate::refusal::Refusal;
@@ -87,18 +87,20 @@ impl Sale {
         }
         let slot = slot.ok_or(Refusal::UnknownEvent)?;
         let request = Request { command, now, slot, event: &self.events[slot as usize] };
-        match &command.action {
+        let decision = match &command.action {
             Action::DefineEvent { .. } => unreachable!("decided above"),
-            Action::SetState { state, expects } => self.decide_set_state(request, *state, *expects),
+            Action::SetState { state, expects } => {
+                return self.decide_set_state(request, *state, *expects);
+            }
             Action::PlaceHold { hold, customer, items } => {
-                self.decide_place_hold(request, *hold, customer, items)
+                return self.decide_place_hold(request, *hold, customer, items);
             }
-            Action::ExtendHold { hold } => self.decide_extend_hold(request, *hold),
-            Action::ReleaseHold { hold } => self.decide_release_hold(request, *hold),
+            Action::ExtendHold { hold } => return self.decide_extend_hold(request, *hold),
+            Action::ReleaseHold { hold } => return self.decide_release_hold(request, *hold),
             Action::ClaimHold { hold, customer } => {
-                self.decide_claim_hold(request, *hold, customer)
+                return self.decide_claim_hold(request, *hold, customer);
             }
-            Action::Buy { customer, items } => self.decide_buy(request, customer, items),
+            Action::Buy { customer, items } => return self.decide_buy(request, customer, items),
             Action::RecordPayment { order, reference, amount, currency, paid_at } => self
                 .decide_record_payment(
                     request,
@@ -116,8 +118,13 @@ impl Sale {
             Action::CancelOrder { order, manage } => {
                 self.decide_cancel_order(request, *order, *manage)
             }
-            Action::ExpireHold { hold } => self.decide_expire_hold(request, *hold),
-            Action::ExpireOrder { order } => self.decide_expire_order(request, *order),
+            Action::ExpireHold { hold } => return self.decide_expire_hold(request, *hold),
+            Action::ExpireOrder { order } => return self.decide_expire_order(request, *order),
+        };
+        match decision {
+            Ok(decision) => Ok(decision),
+            Err(Unanswered::Refused(refusal)) => Err(refusal),
+            Err(Unanswered::Needs(needs)) => Ok(Decision::Needs(needs)),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::catalogue::{EventDefinition, EventState, QuotaDefinition, TicketTypeD
 use crate::event::{QuotaStock, StockSource};
 use crate::limits::{QUOTAS_MAX, TICKET_TYPES_MAX};
 use crate::refusal::Refusal;
+use crate::snapshot::TypePart;
 use crate::text::Id;
 
 /// Where a ticket is.
@@ -31,6 +32,8 @@ pub(crate) struct TypeState {
     pub quotas: SmallVec<[u16; 4]>,
     pub held: u32,
     pub sold: u32,
+    /// How many of the sold ones are in frozen orders.
+    pub frozen: u32,
 }
 
 /// A quota. It keeps its slot for good, as a ticket type does.
@@ -142,6 +145,46 @@ impl Shape {
         Some(self.quotas_by_id[at])
     }
 
+    /// The shape that a definition gives over saved types and quotas, which are in the
+    /// order of their slots.
+    ///
+    /// # Errors
+    /// Says what does not fit together.
+    pub(crate) fn restored(
+        definition: &EventDefinition,
+        types: &[TypePart],
+        quotas: &[(Id, QuotaStock)],
+    ) -> Result<Shape, &'static str> {
+        let mut shape = Shape::default();
+        for ticket_type in types {
+            let known = shape.type_slot(&ticket_type.id).is_some();
+            let slot = match known {
+                true => return Err("a ticket type is there twice"),
+                false => shape.add_type(ticket_type.id).map_err(|_| "too many ticket types")?,
+            };
+            let TypePart { held, sold, frozen, .. } = *ticket_type;
+            if frozen > sold || held.checked_add(sold).is_none() {
+                return Err("a ticket type's counts do not fit together");
+            }
+            let state = &mut shape.types[slot];
+            (state.held, state.sold, state.frozen) = (held, sold, frozen);
+        }
+        for (id, stock) in quotas {
+            if shape.quota_slot(id).is_some() {
+                return Err("a quota is there twice");
+            }
+            shape.add_quota(*id, *stock, None).map_err(|_| "too many quotas")?;
+        }
+        let stock = |id: &Id| shape.quota_slot(id).map(|slot| shape.quotas[slot as usize].stock);
+        let stocks: Option<Vec<QuotaStock>> =
+            definition.quotas.iter().map(|quota| stock(&quota.id)).collect();
+        let stocks = stocks.ok_or("a quota of the definition is missing")?;
+        if definition.ticket_types.iter().any(|t| shape.type_slot(&t.id).is_none()) {
+            return Err("a ticket type of the definition is missing");
+        }
+        shape.redefined(definition, &stocks).map_err(|_| "what is held or sold does not fit")
+    }
+
     /// The shape that a valid definition gives, after this one.
     ///
     /// # Errors
@@ -194,7 +237,7 @@ impl Shape {
         let at = self.types_by_id.partition_point(|other| self.types[*other as usize].id < id);
         self.types_by_id.insert(at, slot as u16);
         let quotas = SmallVec::new();
-        self.types.push(TypeState { id, defined: None, quotas, held: 0, sold: 0 });
+        self.types.push(TypeState { id, defined: None, quotas, held: 0, sold: 0, frozen: 0 });
         Ok(slot)
     }
 
@@ -212,16 +255,7 @@ impl Shape {
                     let quota = &mut self.quotas[slot as usize];
                     (quota.defined, quota.stock) = (defined, *stock);
                 }
-                None if self.quotas.len() == QUOTAS_MAX => {
-                    return Err(Refusal::TooManyEver { field: "quotas", max: QUOTAS_MAX });
-                }
-                None => {
-                    let (id, stock, slot) = (quota.id, *stock, self.quotas.len() as u16);
-                    let before = |other: &u16| self.quotas[*other as usize].id < id;
-                    let at = self.quotas_by_id.partition_point(before);
-                    self.quotas_by_id.insert(at, slot);
-                    self.quotas.push(QuotaState { id, defined, stock, held: 0, sold: 0 });
-                }
+                None => self.add_quota(quota.id, *stock, defined)?,
             }
         }
         for quota in &self.quotas {
@@ -230,6 +264,22 @@ impl Shape {
                 return Err(Refusal::QuotaInUse { quota: quota.id, used });
             }
         }
+        Ok(())
+    }
+
+    fn add_quota(
+        &mut self,
+        id: Id,
+        stock: QuotaStock,
+        defined: Option<u16>,
+    ) -> Result<(), Refusal> {
+        if self.quotas.len() == QUOTAS_MAX {
+            return Err(Refusal::TooManyEver { field: "quotas", max: QUOTAS_MAX });
+        }
+        let slot = self.quotas.len() as u16;
+        let at = self.quotas_by_id.partition_point(|other| self.quotas[*other as usize].id < id);
+        self.quotas_by_id.insert(at, slot);
+        self.quotas.push(QuotaState { id, defined, stock, held: 0, sold: 0 });
         Ok(())
     }
 

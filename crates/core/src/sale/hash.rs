@@ -6,6 +6,7 @@
 
 use super::holds::Ending;
 use super::lines::LinesAt;
+use super::orders::Place;
 use super::{EventEntry, Sale};
 use crate::catalogue::{EventDefinition, EventState, Window};
 use crate::event::{CancelReason, QuotaStock, StockSource};
@@ -45,7 +46,7 @@ impl Sale {
     /// The state's hash. It costs a walk over everything.
     #[must_use]
     pub fn hash(&self) -> u128 {
-        let mut sum = self.hash_shard();
+        let mut sum = self.hash_shard().wrapping_add(self.frozen.hash);
         let mut form = Form::default();
         let mut add = |domain: &str, form: &mut Form| {
             sum = sum.wrapping_add(self.shard.key.digest(domain, &[&form.0]));
@@ -74,9 +75,11 @@ impl Sale {
             form.number(number as u64).wide(id).number(ended.event).number(kind).number(value);
             add("state ended hold", &mut form);
         }
-        for slot in 0..self.orders.orders.slots() {
-            self.order_form(&mut form, slot);
-            add("state order", &mut form);
+        for number in 0..self.orders.next_number() {
+            if let Place::Hot(slot) = self.orders.place(number) {
+                self.order_form(&mut form, slot);
+                add("state order", &mut form);
+            }
         }
         for key in self.customers.keys() {
             for (ticket_type, count) in self.customers.counts(key) {
@@ -108,11 +111,18 @@ impl Sale {
         self.lines_form(form, hold.lines);
     }
 
+    /// What an order adds to the hash.
+    pub(super) fn order_digest(&self, slot: u32) -> u128 {
+        let mut form = Form::default();
+        self.order_form(&mut form, slot);
+        self.shard.key.digest("state order", &[&form.0])
+    }
+
     fn order_form(&self, form: &mut Form, slot: u32) {
         let order = self.order_at(slot);
-        form.number(slot).number(order.event).number(order.position);
+        form.number(order.number).number(order.event).number(order.position);
         form.wide(order.customer.get()).maybe(order.payment_due().map(|due| due.0));
-        form.number(order.generation);
+        form.number(self.orders.generation_of(order.number));
         form.number(match order.state {
             OrderState::AwaitingPayment => 0,
             OrderState::Confirmed => 1,

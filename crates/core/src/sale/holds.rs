@@ -65,12 +65,12 @@ impl Timed for Hold {
 
 /// How a hold ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Ending {
+pub enum Ending {
     /// It ran out, at its deadline.
     Expired(Time),
     /// It was given back.
     Released(Time),
-    /// It became the order with this number.
+    /// It became the order with this number, which is its sequence less one.
     Claimed(u32),
 }
 
@@ -86,6 +86,12 @@ pub(crate) struct Ended {
 impl Ended {
     pub(crate) fn new(id: HoldId, event: u32, ending: Ending) -> Self {
         Self { id: Wide::new(id.0), ending, event, next: crate::slab::NONE }
+    }
+}
+
+impl Ended {
+    pub(crate) fn id(&self) -> HoldId {
+        HoldId(self.id.get())
     }
 }
 

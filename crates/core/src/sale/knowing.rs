@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use super::{ApplyError, Sale};
 use crate::command::Command;
-use crate::event::Event;
+use crate::event::{Event, Fact};
 use crate::refusal::Refusal;
 use crate::time::Time;
 
@@ -52,7 +52,13 @@ impl Sale {
     ///
     /// # Errors
     /// They are not the records at these positions, or not all that were needed.
-    pub fn thaw(&mut self, _records: &[(u64, Event)]) -> Result<(), ApplyError> {
+    pub fn thaw(&mut self, records: &[(u64, Event)]) -> Result<(), ApplyError> {
+        for (position, event) in records {
+            if let Fact::OrderPlaced(placed) = &event.fact {
+                self.thaw_order(*position, event, placed, records)?;
+            }
+        }
+        self.freeze_passed();
         Ok(())
     }
 

@@ -80,11 +80,6 @@ impl Memory {
         self.entries.push(Remembered { key: Wide::new(key), position, second, next: NONE });
     }
 
-    #[cfg(test)]
-    pub(crate) fn dropped_until(&mut self, second: u32) {
-        self.kept_since = second;
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -93,6 +88,25 @@ impl Memory {
     pub(crate) fn iter(&self, at: Time) -> impl Iterator<Item = (u128, u64, u32)> + '_ {
         let inside = self.entries.iter().filter(move |entry| in_window(entry, at));
         inside.map(|entry| (entry.key(), entry.position, entry.second))
+    }
+
+    /// All that are kept, those that are past the window too, oldest first.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (u128, u64, u32)> + '_ {
+        self.entries.iter().map(|entry| (entry.key(), entry.position, entry.second))
+    }
+
+    /// Takes up what was saved, oldest first; false where it can't be.
+    pub(crate) fn restore(&mut self, key: u128, position: u64, second: u32) -> bool {
+        let after = self.entries.newest().is_none_or(|newest| newest.second <= second);
+        if !after || self.len() == COMMANDS_REMEMBERED_MAX || self.entries.find(key).is_some() {
+            return false;
+        }
+        self.entries.push(Remembered { key: Wide::new(key), position, second, next: NONE });
+        true
+    }
+
+    pub(crate) fn keep_since(&mut self, second: u32) {
+        self.kept_since = second;
     }
 
     pub(crate) fn kept_since(&self) -> u32 {

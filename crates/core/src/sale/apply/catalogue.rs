@@ -62,7 +62,7 @@ impl Sale {
         Ok(())
     }
 
-    fn add_event(&mut self, event: EventEntry) {
+    pub(in crate::sale) fn add_event(&mut self, event: EventEntry) {
         let (digest, slot) = (event.digest, self.events.len() as u32);
         self.events.push(Box::new(event));
         let events = &self.events;

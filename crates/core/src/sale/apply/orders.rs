@@ -7,12 +7,12 @@ use crate::code::OrderCode;
 use crate::command::HoldId;
 use crate::event::{CancelReason, OrderPlaced, PaymentOutcome, PaymentRecorded, RefundReason};
 use crate::limits::{ORDERS_PER_SHARD_MAX, PAYMENTS_PER_ORDER_MAX};
-use crate::sale::Sale;
 use crate::sale::deadlines::Waiting;
 use crate::sale::event_state::Place;
 use crate::sale::holds::Ending;
 use crate::sale::lines::{Line, LinesAt};
 use crate::sale::orders::{NewOrder, Order, Payment};
+use crate::sale::{Sale, Unanswered};
 use crate::text::Reference;
 use crate::view::{OrderState, PaymentState};
 
@@ -24,7 +24,8 @@ impl Sale {
     ) -> Result<(), ApplyError> {
         let event = &self.events[context.event as usize];
         let lines = stored_lines(event, &placed.lines, placed.total, placed.currency)?;
-        ensure(placed.sequence == self.orders.next_sequence(), "not the next order's number")?;
+        let sequence = u64::from(self.orders.next_number()) + 1;
+        ensure(placed.sequence == sequence, "not the next order's number")?;
         ensure(placed.sequence <= ORDERS_PER_SHARD_MAX, "the shard is full")?;
         let (shard, generation) = (self.shard.shard, self.shard.generation);
         let code = self.shard.key.order_code(shard, generation, placed.sequence);
@@ -41,20 +42,21 @@ impl Sale {
                 self.take_for_order(context, customer, lines)
             }
         };
-        let slot = self.orders.orders.insert(Order::new(&NewOrder {
+        let order = Order::new(&NewOrder {
             position: context.position,
             customer,
             payment_due: placed.payment_due,
             lines,
             event: context.event,
-            generation,
-        }));
+            number: self.orders.next_number(),
+        });
+        let slot = self.orders.add(order, generation);
         if let Some(due) = placed.payment_due {
             let known = &mut self.events[context.event as usize].order_queues;
             let duration_us = due.0 - context.at.0;
             let queue =
                 self.deadlines.queue_for(context.event, Waiting::Orders, duration_us, known);
-            self.deadlines.enter(&mut self.orders.orders, queue, slot);
+            self.deadlines.enter(&mut self.orders.hot, queue, slot);
         }
         Ok(())
     }
@@ -73,8 +75,8 @@ impl Sale {
         ensure(same, "the order's lines are not the hold's")?;
         let same = self.customers.key(hold.customer) == customer;
         ensure(same, "the order's customer is not the hold's")?;
-        let sequence = self.orders.next_sequence() as u32;
-        let lines = self.end_hold(context, slot, Ending::Claimed(sequence - 1));
+        let number = self.orders.next_number();
+        let lines = self.end_hold(context, slot, Ending::Claimed(number));
         self.shift_lines(context.event, lines, Place::Held, Place::Sold);
         Ok(lines)
     }
@@ -113,14 +115,14 @@ impl Sale {
         ensure(recorded.amount == total && total > 0, "not the order's total")?;
         ensure(recorded.currency == event.definition.currency, "not the event's currency")?;
         let key = self.payment_key(event.digest, &recorded.reference);
-        ensure(self.orders.payments.find(key).is_none(), "the reference was used before")?;
+        ensure(self.payment_slot(key)?.is_none(), "the reference was used before")?;
         let payments = self.orders.payments_of(&order).count();
         ensure(payments < PAYMENTS_PER_ORDER_MAX as usize, "too many payments for one order")?;
         let (state, unpaid) = (order.state, OrderState::Cancelled(CancelReason::Unpaid));
         let payment_state = match recorded.outcome {
             PaymentOutcome::Applied => {
                 ensure(state == OrderState::AwaitingPayment, "no payment is awaited")?;
-                self.deadlines.leave(&mut self.orders.orders, slot);
+                self.deadlines.leave(&mut self.orders.hot, slot);
                 PaymentState::Applied
             }
             PaymentOutcome::Reinstated => {
@@ -144,10 +146,12 @@ impl Sale {
             }
         };
         if payment_state == PaymentState::Applied {
-            self.orders.orders[slot].state = OrderState::Confirmed;
+            self.orders.hot[slot].state = OrderState::Confirmed;
         }
         let (amount, position) = (recorded.amount, context.position);
-        self.orders.add_payment(Payment::new(key, slot, amount, position, payment_state));
+        let payment = Payment::new(key, order.number, amount, position, payment_state);
+        self.orders.add_payment(slot, payment);
+        self.orders.linger(order.number);
         Ok(())
     }
 
@@ -158,11 +162,12 @@ impl Sale {
         reference: &Reference,
     ) -> Result<(), ApplyError> {
         let order = self.known_order(context, order)?;
+        let number = self.order_at(order).number;
         let digest = self.events[context.event as usize].digest;
         let key = self.payment_key(digest, reference);
-        let slot = some(self.orders.payments.find(key), "there is no such payment")?;
+        let slot = some(self.payment_slot(key)?, "there is no such payment")?;
         let payment = &mut self.orders.payments[slot];
-        ensure(payment.order == order, "the payment is another order's")?;
+        ensure(payment.order == number, "the payment is another order's")?;
         ensure(payment.state == PaymentState::RefundDue, "the payment is not due back")?;
         (payment.state, payment.refund_position) = (PaymentState::Refunded, context.position);
         Ok(())
@@ -187,7 +192,7 @@ impl Sale {
         let customer = some(customer, "the order's customer is unknown")?;
 
         if awaiting {
-            self.deadlines.leave(&mut self.orders.orders, slot);
+            self.deadlines.leave(&mut self.orders.hot, slot);
         }
         if let Some(payment) = self.orders.applied(&order).filter(|_| !is(Bug::RefundForgotten)) {
             self.orders.payments[payment].state = PaymentState::RefundDue;
@@ -198,11 +203,18 @@ impl Sale {
         for line in self.lines.iter(order.lines) {
             self.customers.take(customer, line.ticket_type, u32::from(line.quantity));
         }
-        self.orders.orders[slot].state = OrderState::Cancelled(reason);
+        self.orders.hot[slot].state = OrderState::Cancelled(reason);
+        self.orders.linger(order.number);
         Ok(())
     }
 
     fn known_order(&self, context: Context, order: OrderCode) -> Result<u32, ApplyError> {
-        some(self.order_slot(context.event, order).ok(), "there is no such order")
+        match self.order_slot(context.event, order) {
+            Ok(slot) => Ok(slot),
+            Err(Unanswered::Needs(needs)) => Err(needs.into()),
+            Err(Unanswered::Refused(_)) => {
+                ensure(false, "there is no such order").map(|()| unreachable!("it fails"))
+            }
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::limits::{ORDERS_PER_SHARD_MAX, PAID_AHEAD_US, PAYMENTS_PER_ORDER_MAX}
 use crate::refusal::Refusal;
 use crate::sale::lines::LinesAt;
 use crate::sale::orders::Order;
-use crate::sale::{Decision, EventEntry, Sale};
+use crate::sale::{Decision, EventEntry, Sale, Unanswered};
 use crate::text::{CustomerId, Reference};
 use crate::time::Time;
 use crate::view::{OrderState, PaymentState};
@@ -76,7 +76,7 @@ impl Sale {
     }
 
     fn place_order(&self, request: Request<'_>, purchase: Purchase) -> Result<Decision, Refusal> {
-        let sequence = self.orders.next_sequence();
+        let sequence = u64::from(self.orders.next_number()) + 1;
         if sequence > ORDERS_PER_SHARD_MAX {
             return Err(Refusal::ShardFull);
         }
@@ -100,34 +100,34 @@ impl Sale {
         &self,
         request: Request<'_>,
         paid: &Paid,
-    ) -> Result<Decision, Refusal> {
+    ) -> Result<Decision, Unanswered> {
         let slot = self.order_slot(request.slot, paid.order)?;
         let order = self.order_at(slot);
         let expected = self.lines.total(order.lines);
         if expected == 0 {
-            return Err(Refusal::NothingToPay);
+            return Err(Refusal::NothingToPay.into());
         }
         if paid.amount != expected {
-            return Err(Refusal::PaymentAmount { expected });
+            return Err(Refusal::PaymentAmount { expected }.into());
         }
         let currency = request.event.definition.currency;
         if paid.currency != currency {
-            return Err(Refusal::PaymentCurrency { expected: currency });
+            return Err(Refusal::PaymentCurrency { expected: currency }.into());
         }
         let paid_at = paid.paid_at.unwrap_or(request.now);
         if paid_at.0 < 0 || paid_at.0 > request.now.0 + PAID_AHEAD_US {
-            return Err(Refusal::PaidAt);
+            return Err(Refusal::PaidAt.into());
         }
         let key = self.payment_key(request.event.digest, &paid.reference);
-        if let Some(known) = self.orders.payments.find(key) {
+        if let Some(known) = self.payment_slot(key)? {
             let known = &self.orders.payments[known];
-            return match known.order == slot {
+            return match known.order == order.number {
                 true => Ok(Decision::Repeated { position: known.position }),
-                false => Err(Refusal::ReferenceUsed { order: self.code_of(known.order) }),
+                false => Err(Refusal::ReferenceUsed { order: self.code_of(known.order) }.into()),
             };
         }
         if self.orders.payments_of(order).count() >= PAYMENTS_PER_ORDER_MAX as usize {
-            return Err(Refusal::TooManyPayments);
+            return Err(Refusal::TooManyPayments.into());
         }
         let (outcome, due) = self.payment_outcome(request, order);
         let recorded = PaymentRecorded {
@@ -186,19 +186,19 @@ impl Sale {
         request: Request<'_>,
         order: Option<OrderCode>,
         reference: &Reference,
-    ) -> Result<Decision, Refusal> {
+    ) -> Result<Decision, Unanswered> {
         let key = self.payment_key(request.event.digest, reference);
-        let slot = self.orders.payments.find(key).ok_or(Refusal::UnknownPayment)?;
+        let slot = self.payment_slot(key)?.ok_or(Refusal::UnknownPayment)?;
         let payment = &self.orders.payments[slot];
         if order.is_some_and(|order| order != self.code_of(payment.order)) {
-            return Err(Refusal::UnknownPayment);
+            return Err(Refusal::UnknownPayment.into());
         }
         match payment.state {
-            PaymentState::Applied => Err(Refusal::NotDueBack),
+            PaymentState::Applied => Err(Refusal::NotDueBack.into()),
             PaymentState::Refunded => Ok(Decision::Repeated { position: payment.refund_position }),
             PaymentState::RefundDue => {
                 let order = self.code_of(payment.order);
-                request.fact(Fact::PaymentRefunded { order, reference: *reference })
+                Ok(request.fact(Fact::PaymentRefunded { order, reference: *reference })?)
             }
         }
     }
@@ -208,15 +208,17 @@ impl Sale {
         request: Request<'_>,
         order: OrderCode,
         manage: bool,
-    ) -> Result<Decision, Refusal> {
+    ) -> Result<Decision, Unanswered> {
         let slot = self.order_slot(request.slot, order)?;
         let reason = match (self.order_at(slot).state, manage) {
-            (OrderState::Cancelled(reason), _) => return Err(Refusal::OrderCancelled { reason }),
-            (OrderState::Confirmed, false) => return Err(Refusal::NeedsManage),
+            (OrderState::Cancelled(reason), _) => {
+                return Err(Refusal::OrderCancelled { reason }.into());
+            }
+            (OrderState::Confirmed, false) => return Err(Refusal::NeedsManage.into()),
             (_, true) => CancelReason::Organizer,
             (OrderState::AwaitingPayment, false) => CancelReason::Customer,
         };
-        request.fact(Fact::OrderCancelled { order, reason })
+        Ok(request.fact(Fact::OrderCancelled { order, reason })?)
     }
 
     pub(super) fn decide_expire_order(

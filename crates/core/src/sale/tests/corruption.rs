@@ -50,7 +50,7 @@ fn whatever_is_broken_is_found() {
         ("a payment", |sale| sale.orders.payments[0].state = PaymentState::RefundDue),
         ("a refund", |sale| sale.orders.payments[1].refund_position = 0),
         ("an order's state", |sale| {
-            sale.orders.orders[1].state = crate::view::OrderState::Confirmed;
+            sale.orders.hot[1].state = crate::view::OrderState::Confirmed;
         }),
     ];
     stage().sale.check().unwrap();
@@ -90,8 +90,8 @@ fn each_field_plays_a_part_in_the_hash() {
         ("a hold's position", |sale| sale.holds[0].position += 1),
         ("a line's version", |sale| sale.holds[0].lines.first.version += 1),
         ("a line's price", |sale| sale.holds[0].lines.first.unit_price += 1),
-        ("an order's generation", |sale| sale.orders.orders[0].generation += 1),
-        ("an order's position", |sale| sale.orders.orders[0].position += 1),
+        ("an order's number", |sale| sale.orders.hot[0].number += 1),
+        ("an order's position", |sale| sale.orders.hot[0].position += 1),
         ("a payment's state", |sale| sale.orders.payments[0].state = PaymentState::RefundDue),
         ("a refund's position", |sale| sale.orders.payments[0].refund_position = 9),
         ("an epoch", |sale| sale.events[0].shape.quotas[0].stock.epoch += 1),

@@ -109,7 +109,7 @@ fn an_id_that_is_known_outside_is_repeated_and_widens_the_window() {
     let action = Action::SetState { state: EventState::Paused, expects: Expects::Any };
     let command = Command { stamp, organizer: id("org"), event: id("ev"), action };
     // As if room for ids had run out a moment ago.
-    stage.sale.memory.dropped_until(190_000);
+    stage.sale.memory.keep_since(190_000);
     let decide = |since, repeated| {
         let known = Known { repeated, since };
         stage.sale.decide_knowing(&command, stage.now, &known)

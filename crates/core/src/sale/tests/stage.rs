@@ -22,7 +22,7 @@ use crate::catalogue::*;
 use crate::code::{CodeKey, OrderCode};
 use crate::command::*;
 use crate::event::*;
-use crate::sale::{Decision, Sale, Unanswered};
+use crate::sale::{Decision, Needs, Sale, Unanswered};
 use crate::text::{CustomerId, Id, Reference};
 use crate::time::Time;
 
@@ -50,12 +50,24 @@ pub struct Stage {
     pub thorough: bool,
     /// Where applied events are kept, if wanted.
     pub recorded: Option<Vec<Event>>,
+    /// The journal, where old orders of `sale` freeze: by position less one.
+    pub journal: Vec<Event>,
+    /// How often records of frozen orders were needed.
+    pub thawed: usize,
 }
 
 impl Default for Stage {
     fn default() -> Self {
         let (sale, shadow) = (Sale::new(), Sale::new());
-        let mut stage = Stage { sale, shadow, now: Time(0), thorough: true, recorded: None };
+        let mut stage = Stage {
+            sale,
+            shadow,
+            now: Time(0),
+            thorough: true,
+            recorded: None,
+            journal: Vec::new(),
+            thawed: 0,
+        };
         stage.apply(&shard_started(3));
         stage
     }
@@ -99,6 +111,19 @@ impl Stage {
         }
     }
 
+    /// Hands the records over that something needs.
+    pub fn thaw(&mut self, needs: &Needs) {
+        assert!(needs.positions.is_sorted() && !needs.positions.is_empty(), "{needs:?}");
+        let record = |position: &u64| (*position, self.journal[*position as usize - 1].clone());
+        let records: Vec<(u64, Event)> = needs.positions.iter().map(record).collect();
+        self.sale.thaw(&records).unwrap();
+        self.thawed += 1;
+        if self.thorough {
+            self.sale.check().unwrap();
+            assert_eq!(self.sale.hash(), self.shadow.hash());
+        }
+    }
+
     pub fn apply(&mut self, event: &Event) {
         if self.thorough {
             self.sale.audit(event).unwrap();
@@ -106,6 +131,9 @@ impl Stage {
         let position = self.sale.position() + 1;
         self.sale.apply(position, event).unwrap();
         self.shadow.apply(position, event).unwrap();
+        if self.sale.orders.hot_max != u32::MAX || self.journal.len() < 100 {
+            self.journal.push(event.clone());
+        }
         if let Some(recorded) = &mut self.recorded {
             recorded.push(event.clone());
         }
@@ -143,7 +171,16 @@ impl Stage {
     }
 
     pub fn carry_out(&mut self, command: &Command) -> String {
-        match self.sale.decide(command, self.now) {
+        let decision = loop {
+            match self.sale.decide(command, self.now) {
+                Ok(Decision::Needs(needs)) => self.thaw(&needs),
+                decision => break decision,
+            }
+        };
+        if self.thorough {
+            assert_eq!(decision, self.shadow.decide(command, self.now));
+        }
+        match decision {
             Ok(Decision::Change(events)) => {
                 events.iter().for_each(|event| self.apply(event));
                 let facts: Vec<String> = events.iter().map(fact_text).collect();
@@ -230,8 +267,15 @@ impl Stage {
         }
     }
 
-    fn order(&self, organizer: &Id, event: &Id, code: OrderCode) -> String {
-        match self.sale.order(organizer, event, code) {
+    fn order(&mut self, organizer: &Id, event: &Id, code: OrderCode) -> String {
+        let view = loop {
+            match self.sale.order(organizer, event, code) {
+                Err(Unanswered::Needs(needs)) => self.thaw(&needs),
+                view => break view,
+            }
+        };
+        assert_eq!(view, self.shadow.order(organizer, event, code));
+        match view {
             Ok(view) => {
                 let payments: Vec<String> =
                     view.payments.iter().map(|p| format!("; {:?} {}", p.state, p.amount)).collect();
