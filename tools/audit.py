@@ -23,7 +23,7 @@ BLOCK = 4096
 ZEROS = bytes(BLOCK)
 MAGIC = b"\xffONSALE\xfe"
 HEADER = struct.Struct("<8sHHI16sHHIQIIQQQQQIIIH")
-MARK, KNOWN_FLAGS = 1, 1 | 2 | 8
+MARK, COPY, CLEAN = 1, 2, 8
 
 
 class Damage(Exception):
@@ -71,7 +71,7 @@ class Batch:
 
     def is_sound(self):
         return (self.first > self.durable and self.last < 1 << 64 and self.term <= self.segment
-                and self.mark == (self.count == 0) and 4 * self.count <= self.payload_bytes
+                and self.mark == (self.count == 0) and (self.mark or not self.flags & CLEAN) and 4 * self.count <= self.payload_bytes
                 and (self.count > 0 or self.payload_bytes == 0))
 
     def take_payload(self, data, at):
@@ -114,7 +114,7 @@ class Segment:
         batch = Batch(data, at)
         if not batch.right:
             return at + BLOCK
-        if batch.version != 1 or batch.flags & ~KNOWN_FLAGS:
+        if batch.version != 1 or batch.flags & ~(MARK | COPY | CLEAN):
             raise Damage(f"{self.name}, offset {at}: version {batch.version} with flags {batch.flags:#x} is unknown")
         if not batch.is_sound():
             return at + BLOCK
@@ -145,7 +145,7 @@ def read_log(folder, archive):
     segments = []
     for expected, sequence in enumerate(sorted(paths), 1):
         if sequence != expected:
-            raise Damage(f"{expected:010}.seg is missing, though a later segment is there")
+            raise Damage(f"{expected:010}.seg is missing, though a later one is there: is there an --archive?")
         segments.append(Segment(paths[sequence], sequence, identity))
     while segments and segments[-1].used == 0:
         segments.pop()

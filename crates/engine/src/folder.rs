@@ -146,6 +146,12 @@ impl Folder {
         data.join(format!("shard-{shard:02}"))
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What is fixed for this folder.
     #[must_use]
     pub fn fixed(&self) -> Identity {

@@ -183,6 +183,8 @@ pub struct ShardInfo {
 /// Figures of a shard, for metrics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ShardFigures {
+    /// The log's generation.
+    pub generation: u32,
     /// Highest position applied.
     pub position: u64,
     /// Highest position durable.
@@ -286,6 +288,7 @@ impl<T> Shard<T> {
     pub fn figures(&self) -> ShardFigures {
         let counts = self.sale.counts();
         ShardFigures {
+            generation: self.sale.generation(),
             position: self.writer.last_position(),
             durable: self.writer.durable(),
             waiting: self.waiting.len(),

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config, Flags};
@@ -60,9 +60,21 @@ const EXAMPLES: &str = "Examples:\n  \
 #[derive(Debug, Parser)]
 #[command(name = "onsale", version, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {
+    /// How to write the log, on standard error; text on a terminal, else JSON, unless this is said
+    #[arg(long, global = true, value_name = "FORM", env = "ONSALE_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object per line.
+    Json,
 }
 
 /// What to do.
@@ -179,8 +191,8 @@ pub struct DemoArgs {
 #[must_use]
 pub fn main() -> ExitCode {
     // Clap ends the process itself: 0 after --help, 2 after bad arguments.
-    let Cli { command } = Cli::parse();
-    start_log();
+    let Cli { command, log_format } = Cli::parse();
+    start_log(log_format);
     ExitCode::from(run(command))
 }
 
@@ -270,12 +282,13 @@ fn with_causes(error: &anyhow::Error) -> String {
     text
 }
 
-/// Logs to standard error: as text on a terminal, else as JSON. `RUST_LOG` says how much.
-fn start_log() {
+/// Logs to standard error: as text on a terminal, else as JSON, unless a form is said. `RUST_LOG` says how much.
+fn start_log(format: Option<LogFormat>) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match std::io::stderr().is_terminal() {
-        true => log.with_target(false).init(),
-        false => log.json().init(),
+    let on_terminal = std::io::stderr().is_terminal();
+    match format.unwrap_or(if on_terminal { LogFormat::Text } else { LogFormat::Json }) {
+        LogFormat::Text => log.with_target(false).with_ansi(on_terminal).init(),
+        LogFormat::Json => log.json().init(),
     }
 }

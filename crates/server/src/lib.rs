@@ -18,3 +18,4 @@ pub mod problem;
 pub mod serve;
 pub mod shards;
 pub mod stream;
+mod systemd;

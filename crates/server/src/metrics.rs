@@ -3,6 +3,7 @@
 //! Counting a request is three additions to counters that exist since the start:
 //! nothing is looked up by name, nothing grows, nothing must be drained.
 
+pub mod machine;
 #[cfg(test)]
 mod tests;
 
@@ -10,7 +11,8 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::shards::Figures;
+use crate::problem::tally;
+use crate::shards::{Figures, SYNC_BUCKETS_US};
 
 /// Upper ends of the latency buckets, in microseconds.
 const BUCKETS_US: [u64; 15] = [
@@ -123,6 +125,7 @@ impl Metrics {
             page.head(name, kind, help);
             page.line(name, "", value);
         }
+        render_problems(&mut page);
         render_shards(&mut page, shards);
         page.text
     }
@@ -192,10 +195,16 @@ const SHARD_FIGURES: &[ShardFigure] = &[
     ("onsale_shard_state_bytes", "gauge", "Bytes held by the state's tables.", |f| {
         f.shard.state_bytes as f64
     }),
-    ("onsale_shard_batches_total", "counter", "Batches written.", |f| f.batches as f64),
-    ("onsale_shard_sync_seconds_total", "counter", "Time spent writing and syncing.", |f| {
-        f.sync_seconds
+    ("onsale_shard_generation", "gauge", "Generation of the log, raised by every restore.", |f| {
+        f64::from(f.shard.generation)
     }),
+    ("onsale_shard_queue", "gauge", "Requests that wait for the shard to take them.", |f| {
+        f.queued as f64
+    }),
+    ("onsale_shard_write_age_seconds", "gauge", "Since when the batch at hand is written.", |f| {
+        f.writing_since.map_or(0.0, |since| since.elapsed().as_secs_f64())
+    }),
+    ("onsale_shard_batches_total", "counter", "Batches written.", |f| f.batches as f64),
     ("onsale_shard_sync_seconds_max", "gauge", "The longest write and sync.", |f| {
         f.sync_seconds_max
     }),
@@ -210,6 +219,35 @@ fn render_shards(page: &mut Page, shards: &[Figures]) {
         for (shard, figures) in shards.iter().enumerate() {
             page.line(name, &format!("shard=\"{shard}\""), figure(figures));
         }
+    }
+    render_syncs(page, shards);
+}
+
+fn render_syncs(page: &mut Page, shards: &[Figures]) {
+    let name = "onsale_shard_sync_seconds";
+    page.head(name, "histogram", "Time of writing and syncing a batch.");
+    for (shard, figures) in shards.iter().enumerate() {
+        let mut below = 0;
+        let ends = SYNC_BUCKETS_US.iter().map(|end| (*end as f64 / 1e6).to_string());
+        for (end, count) in ends.chain(["+Inf".to_owned()]).zip(figures.sync_buckets) {
+            below += count;
+            page.line(
+                "onsale_shard_sync_seconds_bucket",
+                &format!("shard=\"{shard}\",le=\"{end}\""),
+                below,
+            );
+        }
+        let labels = format!("shard=\"{shard}\"");
+        page.line("onsale_shard_sync_seconds_sum", &labels, figures.sync_seconds);
+        page.line("onsale_shard_sync_seconds_count", &labels, below);
+    }
+}
+
+fn render_problems(page: &mut Page) {
+    let name = "onsale_problems_total";
+    page.head(name, "counter", "Requests that were refused, by the type of the problem.");
+    for (kind, count) in tally::all() {
+        page.line(name, &format!("type=\"{kind}\""), count);
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod kind;
 mod refusal;
+pub mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -155,6 +156,7 @@ impl Problem {
     /// A problem of this kind, in these words.
     #[must_use]
     pub fn new(kind: &Kind, detail: impl Into<String>) -> Box<Problem> {
+        tally::count(kind);
         Box::new(Problem {
             kind: kind.path(),
             title: kind.title,

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::keys::{FirstKey, KeyStore};
 use crate::listen::{self, Listener};
 use crate::shards::{Driver, Shards, wall_time};
+use crate::systemd;
 
 /// How often the key file is looked at.
 const KEYS_EVERY: Duration = Duration::from_secs(1);
@@ -211,9 +212,11 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     confine(&cores)?;
     let server = Server::start(&config, key.as_deref(), &cores)?;
     tell_start(&config, &server);
+    systemd::notify("READY=1");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let signal = wait_for_signal().await?;
+        systemd::notify("STOPPING=1");
         tracing::info!(signal, "stopping: requests under way get their answers");
         server.stop().await
     })?;

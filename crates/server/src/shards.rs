@@ -95,6 +95,12 @@ impl Replied {
     }
 }
 
+/// Upper ends of the buckets for the time of a write and sync, in microseconds.
+pub const SYNC_BUCKETS_US: [u64; 14] = [
+    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000,
+    5_000_000,
+];
+
 /// Figures of a shard and its batches, for metrics.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
@@ -102,6 +108,13 @@ pub struct Figures {
     pub shard: ShardFigures,
     /// Batches written.
     pub batches: u64,
+    /// Batches by the time that writing and syncing took, as [`SYNC_BUCKETS_US`] has it; the last
+    /// bucket has no upper end.
+    pub sync_buckets: [u64; SYNC_BUCKETS_US.len() + 1],
+    /// Since when a batch is being written, if one is.
+    pub writing_since: Option<Instant>,
+    /// Requests that wait for the shard to take them.
+    pub queued: usize,
     /// Seconds spent writing and syncing them.
     pub sync_seconds: f64,
     /// The longest of them, in seconds, since the start.
@@ -125,7 +138,7 @@ struct Inner {
     making: Arc<tokio::sync::Mutex<()>>,
     closing: watch::Sender<bool>,
     closed: watch::Receiver<usize>,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Shards {
@@ -176,7 +189,7 @@ impl Shards {
             }));
         }
         let making = Arc::default();
-        let inner = Inner { shards: shared, directory, making, closing, closed, _folder: folder };
+        let inner = Inner { shards: shared, directory, making, closing, closed, folder };
         Ok((Shards { inner: Arc::new(inner) }, drivers))
     }
 
@@ -278,6 +291,12 @@ impl Shards {
         self.inner.directory.events(organizer, after, limit)
     }
 
+    /// The data folder.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        self.inner.folder.path()
+    }
+
     /// Number of shards.
     #[must_use]
     pub fn count(&self) -> u16 {
@@ -299,8 +318,10 @@ impl Shards {
     /// Figures of every shard.
     #[must_use]
     pub fn figures(&self) -> Vec<Figures> {
-        let figures =
-            |shared: &Shared| shared.figures.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let figures = |shared: &Shared| {
+            let figures = shared.figures.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            Figures { queued: shared.queued.load(Relaxed), ..figures }
+        };
         self.inner.shards.iter().map(figures).collect()
     }
 

@@ -13,6 +13,7 @@ use utoipa_axum::routes;
 use super::call::authenticate;
 use super::openapi::ProblemPath;
 use super::{Api, Path, Rendered, Result};
+use crate::metrics::machine;
 use crate::problem::{Kind, Problem, kind};
 
 /// Media type of the text format of Prometheus.
@@ -105,7 +106,11 @@ async fn readiness(State(api): State<Arc<Api>>) -> Result<Rendered> {
 )]
 async fn figures(State(api): State<Arc<Api>>, headers: HeaderMap) -> Result<Rendered> {
     authenticate(&api, &headers)?;
-    let text = api.metrics.render(&api.shards.figures());
+    let mut text = api.metrics.render(&api.shards.figures());
+    // It asks the system, which may take its time.
+    let data = api.shards.data().to_owned();
+    let machine = tokio::task::spawn_blocking(move || machine::render(&data)).await;
+    text += &machine.unwrap_or_default();
     Ok(Rendered::new(StatusCode::OK, PROMETHEUS, text.into()))
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use onsale_core::Time;
@@ -11,7 +11,7 @@ use onsale_engine::{Clock, Reply, Request, Shard};
 use onsale_journal::{SpareDone, SpareJob, WriteDone, WriteJob};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Figures, Queued, wall_time};
+use super::{Figures, Queued, SYNC_BUCKETS_US, wall_time};
 
 /// Requests taken from the queue at a time.
 const REQUESTS_PER_TURN_MAX: usize = 4_096;
@@ -212,6 +212,7 @@ impl Driver {
         }
         if let Some(job) = job {
             self.writing = true;
+            self.figures().writing_since = Some(Instant::now());
             self.writer.give(job);
         }
     }
@@ -220,17 +221,29 @@ impl Driver {
         self.writing = false;
         self.last_write = Instant::now();
         if let Err(error) = self.parts.shard.finish(done) {
-            tracing::error!(shard = self.parts.shard.info().shard, %error, "the shard has stopped");
+            let position = self.parts.shard.figures().durable;
+            let shard = self.parts.shard.info().shard;
+            tracing::error!(shard, position, %error, "the shard has stopped");
         }
         let shard = self.parts.shard.figures();
         self.parts.durable.send_replace(shard.durable);
-        let mut figures = self.parts.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        let alarm_us = self.clock.alarm_us();
+        let stopped = self.parts.shard.stopped().map(str::to_owned);
+        let took_us = took.as_micros() as u64;
+        let bucket = SYNC_BUCKETS_US.partition_point(|end| *end < took_us);
+        let mut figures = self.figures();
         figures.shard = shard;
+        figures.writing_since = None;
         figures.batches += 1;
+        figures.sync_buckets[bucket] += 1;
         figures.sync_seconds += took.as_secs_f64();
         figures.sync_seconds_max = figures.sync_seconds_max.max(took.as_secs_f64());
-        figures.clock_alarm_us = self.clock.alarm_us();
-        figures.stopped = self.parts.shard.stopped().map(str::to_owned);
+        figures.clock_alarm_us = alarm_us;
+        figures.stopped = stopped;
+    }
+
+    fn figures(&self) -> MutexGuard<'_, Figures> {
+        self.parts.figures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn prepare(&mut self) {
@@ -252,7 +265,7 @@ impl Driver {
             tracing::warn!(shard, %error, "no spare segment: without room, sales will be refused");
         }
         let figures = self.parts.shard.figures();
-        self.parts.figures.lock().unwrap_or_else(PoisonError::into_inner).shard = figures;
+        self.figures().shard = figures;
     }
 
     fn now(&mut self) -> Time {

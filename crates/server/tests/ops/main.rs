@@ -4,4 +4,6 @@
 
 mod auditor;
 mod backup;
+mod metrics;
+mod service;
 mod support;
