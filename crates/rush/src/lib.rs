@@ -10,6 +10,7 @@
 mod client;
 mod config;
 mod crowd;
+pub mod hammer;
 mod page;
 mod plan;
 mod pool;
