@@ -5,6 +5,7 @@
 //! nothing was done.
 
 mod audit;
+pub mod bench;
 mod check;
 mod journal;
 mod rush;
@@ -19,6 +20,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use crate::bench::bare::BareArgs;
 use crate::config::{self, Config, Flags};
 use crate::import::command::ImportArgs;
 use crate::keys::command::KeysCommand;
@@ -26,6 +28,7 @@ use crate::shards::wall_time;
 use crate::{import, keys, serve};
 
 pub use audit::AuditArgs;
+pub use bench::BenchArgs;
 pub use check::CheckArgs;
 pub use journal::{BackupArgs, InspectArgs, RestoreArgs};
 pub use rush::RushArgs;
@@ -85,6 +88,9 @@ pub enum Command {
     Import(ImportArgs),
     Rush(Box<RushArgs>),
     Demo(DemoArgs),
+    Bench(BenchArgs),
+    #[command(name = "bench-bare", hide = true)]
+    BenchBare(BareArgs),
     #[command(subcommand)]
     Journal(JournalCommand),
     #[command(subcommand)]
@@ -206,6 +212,8 @@ fn run(command: Command) -> u8 {
         }
         Command::Rush(args) => rush::run(&args),
         Command::Demo(args) => crate::demo::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::BenchBare(args) => crate::bench::bare::run(&args),
         Command::Journal(JournalCommand::Audit(args)) => audit::run(&args),
         Command::Journal(JournalCommand::Inspect(args)) => journal::inspect(&args),
         Command::Journal(JournalCommand::Backup(args)) => journal::back_up(&args),

@@ -1,7 +1,7 @@
 //! `onsale demo`: sells out a festival to a rush of buyers, with a server of its own on
 //! one core and the buyers on another, and checks the result.
 
-mod process;
+pub(crate) mod process;
 mod report;
 
 use std::ops::RangeInclusive;

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod audit;
 pub mod backup;
+pub mod bench;
 pub mod catalogue;
 pub mod cli;
 pub mod config;

@@ -1,5 +1,7 @@
-//! The demo's server: this very program as a process of its own, on a core of its own.
+//! The server of demo and benchmarks: this very program as a process of its own, on a core of
+//! its own.
 
+use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -59,13 +61,26 @@ impl ServerProcess {
     /// # Errors
     /// It did not start; its own words are on standard error.
     pub fn start(data: &Path, key: &str, cores: &Cores) -> anyhow::Result<ServerProcess> {
+        let arguments = ["serve", "--listen", "127.0.0.1:0", "--cores", "1", "--data"];
+        let arguments = arguments.iter().map(OsString::from).chain([data.into()]);
+        ServerProcess::launch(arguments, key, cores)
+    }
+
+    /// Starts this program with these arguments and waits until it says that it listens.
+    ///
+    /// # Errors
+    /// It did not start; its own words are on standard error.
+    pub fn launch(
+        arguments: impl IntoIterator<Item = OsString>,
+        key: &str,
+        cores: &Cores,
+    ) -> anyhow::Result<ServerProcess> {
         let program = std::env::current_exe().context("where this program is")?;
         let mut only = CpuSet::new();
         only.set(cores.server);
         let mut command = Command::new(program);
         command
-            .args(["serve", "--listen", "127.0.0.1:0", "--cores", "1", "--data"])
-            .arg(data)
+            .args(arguments)
             .env("ONSALE_KEY", key)
             .env("RUST_LOG", "warn")
             .stdin(Stdio::null())
@@ -85,9 +100,18 @@ impl ServerProcess {
 
     /// The most memory that it has had, in bytes; 0 where that is not known.
     pub fn memory_bytes_max(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// The memory that it has, in bytes; 0 where that is not known.
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, which: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let status = status.unwrap_or_default();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let peak = status.lines().find_map(|line| line.strip_prefix(which));
         let kib = peak.and_then(|words| words.trim().trim_end_matches("kB").trim().parse().ok());
         kib.unwrap_or(0u64) * 1024
     }

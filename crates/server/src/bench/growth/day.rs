@@ -1,0 +1,89 @@
+//! A day of sales at a thousand a second, on a simulated clock: each a hold and its claim two
+//! seconds later, and one hold in ten that is left to run out.
+
+use std::time::Instant;
+
+use anyhow::ensure;
+use onsale_core::{Action, Time};
+
+use super::super::Settings;
+use super::super::drive::BATCH;
+use super::super::engine::opened_shard;
+use super::super::recovery::reopen;
+use super::super::report::Table;
+use super::super::site::folder;
+use super::super::workload::Workload;
+use super::{MIB, disk_mib};
+
+/// Sales of a whole day.
+const SALES: f64 = 86_400_000.0;
+/// Microseconds from one to the next.
+const EVERY_US: u64 = 1_000;
+/// So many holds later a hold is claimed.
+const CLAIMED_AFTER: u64 = 2_000;
+/// One hold in so many is not.
+const ABANDONED: u64 = 10;
+/// How often to look, and to start again.
+const LOOKS: u64 = 8;
+/// When the day begins.
+const MORNING_US: u64 = 1_000_000_000_000;
+
+/// A day, or the share of it that is wanted.
+///
+/// # Errors
+/// The disk fails, or a sale is refused.
+pub fn table(settings: &Settings) -> anyhow::Result<Table> {
+    let sales = ((SALES * settings.scale) as u64).max(4 * CLAIMED_AFTER);
+    let workload = Workload { price: 0, hold_seconds: 600, events: 20, ..Workload::hot(sales) };
+    let folder = folder()?;
+    let mut drive = opened_shard(folder.path(), workload)?;
+    let mut lines = Vec::new();
+    let mut number = 0;
+    for look in 1..=LOOKS {
+        let until = sales * look / LOOKS;
+        settings.tell(&format!("growth: {number} of {sales} sales of a day"));
+        let (began, first) = (Instant::now(), number);
+        while number < until {
+            let now = Time((MORNING_US + number * EVERY_US) as i64);
+            drive.submit(now, Box::new(workload.hold(number)))?;
+            let claimed = number.checked_sub(CLAIMED_AFTER);
+            if let Some(claimed) = claimed.filter(|claimed| claimed % ABANDONED != 0) {
+                let claim = workload.claim(claimed);
+                debug_assert!(matches!(claim.action, Action::ClaimHold { .. }));
+                drive.submit(now, Box::new(claim))?;
+            }
+            if number.is_multiple_of(BATCH as u64) {
+                while drive.expire(now) {
+                    drive.cycle()?;
+                }
+            }
+            number += 1;
+        }
+        drive.flush()?;
+        let sale_us = began.elapsed().as_secs_f64() * 1e6 / (number - first) as f64;
+        drive.rest()?;
+        let state_mib = drive.shard.figures().state_bytes as f64 / MIB;
+        let before = drive.shard.sale().counts();
+        drop(drive);
+        let disk_mib = disk_mib(folder.path())?;
+        let (again, start_s) = reopen(folder.path())?;
+        drive = again;
+        let after = drive.shard.sale().counts();
+        ensure!(before == after, "{before:?} before a start, {after:?} after it");
+        let hours = (number * EVERY_US) as f64 / 3.6e9;
+        lines.push(vec![hours, number as f64, sale_us, state_mib, disk_mib, start_s]);
+    }
+    Ok(Table {
+        title: "A day of sales at 1,000 a second".to_owned(),
+        plot: "growth-day",
+        columns: vec![
+            "hours",
+            "holds",
+            "durable hold and claim, µs",
+            "state, MiB",
+            "disk, MiB",
+            "start, s",
+        ],
+        lines,
+    })
+}

@@ -1,0 +1,109 @@
+//! `onsale bench`, as a user runs it: every row measures something, and both of its sides did
+//! what was asked of them (a side that writes other bytes, or loses a hold, ends a row with 1).
+
+#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn bench(temporary: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onsale"));
+    command.arg("bench").args(arguments).env("TMPDIR", temporary).output().unwrap()
+}
+
+/// A row, quickly; its JSON. Nothing is left behind.
+fn quick(row: &str) -> Value {
+    let temporary = tempfile::tempdir().unwrap();
+    let output = bench(temporary.path(), &[row, "--quick", "--pairs", "1", "--json"]);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{out}\n{err}");
+    let left: Vec<_> = std::fs::read_dir(temporary.path()).unwrap().collect();
+    assert!(left.is_empty(), "it left {left:?}");
+    let all: Value = serde_json::from_str(&out).unwrap();
+    let [row_found] = all["rows"].as_array().unwrap().as_slice() else { panic!("{all}") };
+    assert_eq!(row_found["name"], row);
+    let figures = row_found["figures"].as_array().unwrap();
+    assert!(!figures.is_empty(), "{all}");
+    for figure in figures {
+        assert!(figure["product"]["middle"]["median"].as_f64().unwrap() > 0.0, "{figure}");
+        if !figure["limit"].is_null() {
+            assert!(figure["ratio"]["median"].as_f64().unwrap() > 0.0, "{figure}");
+        }
+    }
+    row_found.clone()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn holds_and_its_bare_harness_write_the_same() {
+    let row = quick("holds");
+    assert_eq!(row["figures"].as_array().unwrap().len(), 10, "{row}");
+    assert!(row["notes"][1].as_str().unwrap().contains("of its core"), "{row}");
+}
+
+#[test]
+fn engine_and_both_its_limits_write_the_same() {
+    let figures = quick("engine")["figures"].clone();
+    assert_eq!(figures[0]["product"], figures[1]["product"]);
+    assert_ne!(figures[0]["limit"]["samples"], figures[1]["limit"]["samples"]);
+}
+
+#[test]
+fn rules_and_recovery_are_measured() {
+    assert_eq!(quick("core")["figures"].as_array().unwrap().len(), 6);
+    assert_eq!(quick("recovery")["figures"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn memory_is_made_up_of_its_parts() {
+    let figures = quick("memory")["figures"].clone();
+    let median = |index: usize| figures[index]["product"]["middle"]["median"].as_f64().unwrap();
+    let parts: f64 = (1..4).map(median).sum();
+    assert!((0.7..1.6).contains(&(parts / median(0))), "{figures}");
+}
+
+#[test]
+fn growth_is_told_in_a_file_and_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("figures.md");
+    let before = "# Mine\n<!-- onsale bench growth -->\n<!-- end -->\nkept\n";
+    std::fs::write(&file, before).unwrap();
+    let [markdown, plots] = [&file, folder.path()].map(|path| path.to_str().unwrap());
+    let arguments = ["growth", "--quick", "--pairs", "1", "--markdown", markdown, "--plots", plots];
+    let output = bench(folder.path(), &arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let after = std::fs::read_to_string(&file).unwrap();
+    assert!(after.starts_with("# Mine\n") && after.ends_with("<!-- end -->\nkept\n"), "{after}");
+    for plot in ["growth-events", "growth-tickets", "growth-day"] {
+        assert!(after.contains(&format!("(plots/{plot}.svg)")), "{after}");
+        let svg = std::fs::read_to_string(folder.path().join(plot).with_extension("svg")).unwrap();
+        assert!(svg.contains("<polyline"), "{svg}");
+    }
+}
+
+#[test]
+fn arguments_that_make_no_sense_end_with_2_before_anything_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let unmarked = folder.path().join("unmarked.md");
+    std::fs::write(&unmarked, "no markers\n").unwrap();
+    let unmarked = unmarked.to_str().unwrap();
+    for arguments in [
+        &["speed"][..],
+        &["--pairs", "0"],
+        &["--pairs", "1001"],
+        &["--scale", "1.5"],
+        &["--scale", "0"],
+        &["holds", "--markdown", "/nowhere/file.md"],
+        &["holds", "--markdown", unmarked],
+        &["growth", "--plots", "/nowhere"],
+    ] {
+        let output = bench(folder.path(), arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", text(&output.stderr));
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
+    }
+}
