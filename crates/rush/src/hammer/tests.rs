@@ -1,7 +1,5 @@
 //! The hammer against a server of a few lines.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
-
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
