@@ -130,6 +130,21 @@ pub fn festival() -> Import {
     import.expect("the built-in export is sound")
 }
 
+/// An export whose files are given in their order: event, settings, items, quotas,
+/// categories, subevents; missing ones are empty.
+///
+/// # Errors
+/// As for [`load`].
+pub fn export_of(files: &[&[u8]]) -> Result<Import, Error> {
+    let export = pretix::Export::parse("export", |name| {
+        let at = pretix::FILES.iter().position(|file| *file == name);
+        let bytes = at.and_then(|at| files.get(at)).copied().unwrap_or_default();
+        let text = std::str::from_utf8(bytes);
+        text.map_err(|e| Error::Input { at: name.to_owned(), detail: e.to_string() })
+    })?;
+    pretix::convert(&export)
+}
+
 fn read_text(path: &Path, bytes_max: u64) -> Result<String, Error> {
     let io = |source| Error::Io { path: path.display().to_string(), source };
     let mut text = String::new();

@@ -8,6 +8,7 @@ pub mod catalogue;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod fuzz;
 pub mod http_client;
 pub mod import;
 pub mod inspect;

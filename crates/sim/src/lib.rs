@@ -3,6 +3,7 @@
 
 pub mod coverage;
 pub mod disk;
+pub mod fuzz;
 pub mod generator;
 pub mod model;
 pub mod mutation;

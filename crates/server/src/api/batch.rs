@@ -6,6 +6,8 @@ mod read;
 pub mod shapes;
 mod write;
 
+pub use read::check_both_ways;
+
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, Request, State};

@@ -13,4 +13,4 @@ mod tests;
 mod value;
 
 pub use convert::convert;
-pub use export::Export;
+pub use export::{Export, FILES};

@@ -38,6 +38,21 @@ pub fn read(body: &[u8]) -> Result<Vec<Sent<'_>>> {
     }
 }
 
+/// Reads a body in both ways and compares what comes of it.
+///
+/// # Panics
+/// The fast way takes what the other does not, or understands something else.
+pub fn check_both_ways(body: &[u8]) {
+    let Some(fast) = plain::read(body) else {
+        // What is refused says why.
+        let _told = read_any(body).map_err(|problem| problem.render());
+        return;
+    };
+    let slow = read_any(body);
+    let told = |commands: &[Sent<'_>]| format!("{commands:?}");
+    assert_eq!(slow.as_deref().map(told).ok(), Some(told(&fast)), "{slow:?}");
+}
+
 /// Reads a body of any form.
 fn read_any(body: &[u8]) -> Result<Vec<Sent<'_>>> {
     let List { commands: Texts(texts) } = json::parse(body)?;
