@@ -1,10 +1,11 @@
-//! Manifests of crates take the workspace's lints.
+//! Manifests of crates take the workspace's lints, but for one that is a workspace of its own.
 
 use super::{Finding, split};
 
 pub fn check(path: &str, text: &str, findings: &mut Vec<Finding>) {
     let is_crate = split(path).1 == "Cargo.toml" && text.lines().any(|line| line == "[package]");
-    if !is_crate {
+    let is_apart = text.lines().any(|line| line == "[workspace]");
+    if !is_crate || is_apart {
         return;
     }
     let mut lints = text.lines().skip_while(|line| *line != "[lints]").skip(1);

@@ -152,6 +152,7 @@ fn manifests_take_the_lints() {
     let elsewhere = "[package]\n[lints]\n[other]\nworkspace = true\n";
     assert_eq!(found(&[("c/Cargo.toml", elsewhere)]), missing);
     assert_eq!(found(&[("Cargo.toml", "[workspace]\n")]), NONE);
+    assert_eq!(found(&[("c/Cargo.toml", "[package]\n[workspace]\n")]), NONE);
 }
 
 #[test]
