@@ -6,7 +6,7 @@
 //! headers when they are needed, and the most recent few are kept. So the memory that the index takes
 //! does not grow with the records, and a start does not read what it does not replay.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -220,8 +220,12 @@ impl Shared {
     /// Keeps what a start has found only as far as it is recent: the writer comes to work.
     pub(crate) fn unpin(&self) {
         let runs = std::mem::take(&mut self.index_mut().runs);
+        let mut runs_of = BTreeMap::<u64, usize>::new();
+        runs.iter().for_each(|run| *runs_of.entry(run.segment).or_default() += 1);
         let mut recent = self.recent();
-        for mut run in runs {
+        // What is in two runs, with copies in another segment in between, is read again when it is
+        // needed.
+        for mut run in runs.into_iter().filter(|run| runs_of[&run.segment] == 1) {
             run.batches.shrink_to_fit();
             recent.put(Arc::new(run));
         }
@@ -333,6 +337,12 @@ impl Shared {
         let run = Arc::new(run);
         self.recent().put(Arc::clone(&run));
         Ok(run)
+    }
+
+    /// Whether a copy of a full segment holds any batch.
+    pub(crate) fn has_batches(&self, segment: u64) -> bool {
+        let mut copies = self.copies(segment).into_iter().flatten();
+        copies.any(|kind| self.run(segment, kind).is_ok_and(|run| !run.batches.is_empty()))
     }
 
     /// Segments right after this one that don't begin with a header.

@@ -142,14 +142,17 @@ impl Reader {
 
     /// Reads from a segment that is full, or from another place that has the same, if there is one.
     fn load_from(&self, segment: u64, position: u64, batch: &mut Batch) -> Result<Header, Error> {
-        let mut found_error = None;
+        let mut found_error = match self.load_copy(segment, position, batch) {
+            Err(error @ Error::Damaged { .. }) => error,
+            result => return result,
+        };
         // A segment whose first block is broken is not known to begin where it does: its records
-        // seem to be in the one before it. So the last one that is tried should have had it.
-        for segment in (segment..segment + 1).chain(self.shared.headless_after(segment)) {
-            match self.load_copy(segment, position, batch) {
+        // seem to be in the one before it.
+        for headless in self.shared.headless_after(segment) {
+            match self.load_copy(headless, position, batch) {
                 Ok(header) => return Ok(header),
-                Err(error @ Error::Damaged { .. }) => found_error = Some(error),
-                Err(error) => return Err(error),
+                Err(error) if self.shared.has_batches(headless) => found_error = error,
+                Err(_) => {}
             }
         }
         // The tail that a start has copied is there a second time.
@@ -161,7 +164,7 @@ impl Reader {
         {
             return Ok(header);
         }
-        Err(found_error.expect("one segment was tried"))
+        Err(found_error)
     }
 
     /// Reads from one segment: from its file, or else from its archived copy.

@@ -76,7 +76,11 @@ fn a_copy_is_whole_whenever_it_is_made() {
             }
         });
         let (mut known, mut last, mut grew) = (Known::new(), 0, 0);
-        for _ in 0..30 {
+        // On a busy machine the writer may come to nothing between two copies.
+        for _ in 0..3_000 {
+            if grew > 10 {
+                break;
+            }
             let durable = Source::new([folder.path().to_owned()]).segments().unwrap().len();
             (known, _) = save(folder.path(), target.path(), &known).unwrap();
             let now = check(target.path());

@@ -9,6 +9,7 @@ use onsale_journal::{Durability, Error, Opened, Options, Stores};
 use onsale_sim::disk::{Fault, FaultyDisk};
 use onsale_sim::rng::Rng;
 
+use crate::damage::batches;
 use crate::history::{History, UnderWay, drive_on, options};
 
 /// Lives of one log in a row.
@@ -229,9 +230,52 @@ fn nothing_is_lost_between_the_folder_and_the_archive() {
 
 #[test]
 fn without_syncs_the_end_may_be_lost_but_never_the_middle() {
+    // Batches of one segment with a copy in between that a start had not finished.
+    run(11_844, Durability::Os, false).unwrap();
     let sum = run_many(Durability::Os, 500);
     assert!(sum.lost > 1_000 && sum.closed > 100, "{sum:?}");
     assert!(sum.archived > 500 && sum.used_again > 200, "{sum:?}");
+}
+
+/// Every bit counts that is not padding: a scrub names the file, and the offset of the batch.
+#[test]
+fn a_scrub_names_the_file_and_the_batch_of_any_flipped_bit() {
+    let (disk, mut rng) = (FaultyDisk::new(9), Rng::new(9));
+    let mut history = History::default();
+    let options = options(16 << 10);
+    let opened = history.open_from(stores(&disk), options, 0).unwrap().unwrap();
+    let (mut writer, mut under_way) = (opened.writer, UnderWay::default());
+    while writer.sealed().unwrap().len() < 6 {
+        drive_on(&mut writer, &mut history, &mut rng, (50, 900), &mut under_way);
+        if let Some(job) = writer.archive() {
+            job.run().unwrap();
+        }
+    }
+    let files = disk.files();
+    let (mut flipped, mut archived) = (0, 0);
+    for sealed in writer.sealed().unwrap() {
+        let name = onsale_journal::format::segment_name(sealed.sequence);
+        for file in [name.clone(), format!("archive/{name}")] {
+            let Some(bytes) = files.get(&file) else { continue };
+            archived += usize::from(file.starts_with("archive"));
+            // Behind the last record a mark may follow, which says nothing any more.
+            for batch in batches(&file, bytes).iter().filter(|b| !b.is_mark || b.last < sealed.last)
+            {
+                let bit = batch.bytes.start * 8 + rng.below(batch.bytes.len() * 8);
+                disk.flip(&file, bit);
+                match &writer.scrub(sealed.sequence).run().found[..] {
+                    [Error::Damaged { file: found, offset, .. }] => {
+                        assert_eq!((found, *offset), (&file, batch.bytes.start as u64));
+                    }
+                    other => panic!("bit {bit} of {file}: {other:?}"),
+                }
+                disk.flip(&file, bit);
+                flipped += 1;
+            }
+        }
+        assert!(writer.scrub(sealed.sequence).run().found.is_empty());
+    }
+    assert!(flipped > 30 && archived > 3, "{flipped} bits, {archived} archived");
 }
 
 #[test]

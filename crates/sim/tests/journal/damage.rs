@@ -13,14 +13,14 @@ const SEGMENT_BYTES: u64 = 32 << 10;
 
 /// A batch as it lies on the disk.
 #[derive(Clone, Debug)]
-struct Batch {
-    file: String,
+pub struct Batch {
+    pub file: String,
     /// Header and payload, without the padding.
-    bytes: Range<usize>,
+    pub bytes: Range<usize>,
     /// Its last position, and the one before its first.
-    last: u64,
+    pub last: u64,
     before: u64,
-    is_mark: bool,
+    pub is_mark: bool,
 }
 
 /// A log of a few lives, at rest, with its batches in order.
@@ -57,7 +57,7 @@ impl Log {
             history.durable = opened.writer.durable();
             disk = disk.copy();
         }
-        let batches = batches(&disk);
+        let batches = batches_on(&disk);
         Log { disk, history, batches }
     }
 
@@ -72,30 +72,31 @@ impl Log {
 }
 
 /// Finds the batches by the description of the form, not by the journal's code.
-fn batches(disk: &FaultyDisk) -> Vec<Batch> {
+pub fn batches(file: &str, bytes: &[u8]) -> Vec<Batch> {
     let number = |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |n, b| n << 8 | u64::from(*b));
-    let mut batches = Vec::new();
-    for (file, bytes) in disk.files() {
-        let mut at = 0;
-        while at < bytes.len() {
-            if bytes[at..at + 8] == *b"\xFFONSALE\xFE" {
-                let header = &bytes[at..at + 128];
-                let (first, count) = (number(&header[80..88]), number(&header[96..100]));
-                let end = at + 128 + number(&header[100..104]) as usize;
-                batches.push(Batch {
-                    file: file.clone(),
-                    bytes: at..end,
-                    last: first + count - 1,
-                    before: first - 1,
-                    is_mark: count == 0,
-                });
-                at = end.next_multiple_of(4096);
-            } else {
-                at += 4096;
-            }
+    let (mut batches, mut at) = (Vec::new(), 0);
+    while at < bytes.len() {
+        if bytes[at..at + 8] == *b"\xFFONSALE\xFE" {
+            let header = &bytes[at..at + 128];
+            let (first, count) = (number(&header[80..88]), number(&header[96..100]));
+            let end = at + 128 + number(&header[100..104]) as usize;
+            batches.push(Batch {
+                file: file.to_owned(),
+                bytes: at..end,
+                last: first + count - 1,
+                before: first - 1,
+                is_mark: count == 0,
+            });
+            at = end.next_multiple_of(4096);
+        } else {
+            at += 4096;
         }
     }
     batches
+}
+
+fn batches_on(disk: &FaultyDisk) -> Vec<Batch> {
+    disk.files().iter().flat_map(|(file, bytes)| batches(file, bytes)).collect()
 }
 
 /// What the log holds when it is only looked at: its records, or the file and offset of damage.
@@ -247,7 +248,7 @@ fn what_was_cut_never_comes_back() {
     start_like(&disk, &Ok(log.history.records.clone()));
     // Not even where the batch that took its place is damaged.
     let instead =
-        batches(&disk).into_iter().rfind(|batch| batch.before == cut.before && !batch.is_mark);
+        batches_on(&disk).into_iter().rfind(|batch| batch.before == cut.before && !batch.is_mark);
     let instead = instead.unwrap();
     assert_ne!((&instead.file, instead.bytes.start), (&cut.file, cut.bytes.start));
     disk.flip(&instead.file, instead.bytes.end * 8 - 1);
