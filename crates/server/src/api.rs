@@ -11,6 +11,7 @@ pub mod events;
 pub mod holds;
 pub mod idempotency;
 pub mod json;
+mod live;
 pub mod names;
 pub mod openapi;
 pub mod orders;
@@ -37,10 +38,13 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use call::{Call, Path};
 
+use crate::admission::Admission;
 use crate::config::Limits;
 use crate::keys::KeyStore;
+use crate::live::Live;
 use crate::metrics::{Metrics, RouteIndex};
 use crate::problem::Problem;
+use crate::rates::Epoch;
 use crate::shards::Shards;
 
 /// What a handler gives: an answer or a problem.
@@ -58,6 +62,12 @@ pub struct Api {
     pub keys: ArcSwap<KeyStore>,
     /// How much of anything a client may have.
     pub limits: Limits,
+    /// What keeps the shards' queues short.
+    pub admission: Admission,
+    /// Who follows events.
+    pub live: Arc<Live>,
+    /// What the meters of the keys count from.
+    pub epoch: Epoch,
     /// Figures.
     pub metrics: Metrics,
     /// True once the server was told to stop.
@@ -80,9 +90,12 @@ impl Api {
         });
         let metrics = Metrics::new(operations);
         let api = Api {
+            admission: Admission::new(limits.queue_time, shards.count()),
+            live: Arc::default(),
             shards,
             keys: ArcSwap::from_pointee(keys),
             limits,
+            epoch: Epoch::now(),
             holds_route: metrics.index("POST", HOLDS),
             orders_route: metrics.index("POST", ORDERS),
             metrics,
@@ -107,6 +120,7 @@ pub fn description() -> String {
 fn routes() -> (axum::Router<Arc<Api>>, utoipa::openapi::OpenApi) {
     let (router, mut document) = OpenApiRouter::with_openapi(openapi::head())
         .merge(events::routes())
+        .merge(live::routes())
         .merge(holds::routes())
         .merge(orders::routes())
         .merge(payments::routes())

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use onsale_core::limits::SHARDS_MAX;
 
+use crate::rates::RATE_MAX;
+
 /// The commented defaults, which document every key.
 pub const DEFAULTS: &str = include_str!("../default.toml");
 
@@ -49,10 +51,20 @@ pub struct Limits {
     pub streams: u32,
     /// Connections open at a time.
     pub connections: usize,
-    /// Until the head of the next request must have come.
+    /// How long a connection may be without a request.
+    pub idle_time: Duration,
+    /// Until the head of a request must have come, once its first byte has.
     pub header_time: Duration,
     /// Until a body must have come.
     pub body_time: Duration,
+    /// How long a client may take to read on.
+    pub answer_time: Duration,
+    /// How long requests may wait for a shard before new sales are turned away.
+    pub queue_time: Duration,
+    /// How many may follow events at a time.
+    pub live_readers: usize,
+    /// Requests per second of a key that has no limit of its own; 0: as many as it likes.
+    pub requests_per_second: u32,
     /// Until requests under way must end once the server stops.
     pub drain_time: Duration,
 }
@@ -156,8 +168,18 @@ impl Config {
                 header_bytes: check.kib("limits.header_kib", 256),
                 streams: check.number("limits.streams", 1, 10_000, "") as u32,
                 connections: check.number("limits.connections", 1, 1_000_000, "") as usize,
+                idle_time: check.seconds("limits.idle_seconds"),
                 header_time: check.seconds("limits.header_seconds"),
                 body_time: check.seconds("limits.body_seconds"),
+                answer_time: check.seconds("limits.answer_seconds"),
+                queue_time: Duration::from_millis(check.number("limits.queue_ms", 1, 60_000, "ms")),
+                live_readers: check.number("limits.live_readers", 0, 1_000_000, "") as usize,
+                requests_per_second: check.number(
+                    "limits.requests_per_second",
+                    0,
+                    RATE_MAX.into(),
+                    "",
+                ) as u32,
                 drain_time: check.seconds("limits.drain_seconds"),
             },
         };

@@ -14,6 +14,7 @@ mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use onsale_core::{Id, Time};
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,8 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 pub use file::{KEYS_FILE, KeyEntry};
 use file::{KeyFile, Stamp};
+
+use crate::rates::Meter;
 
 /// Keys in one file. A look-up reads all of them, so that its time tells nothing.
 pub const KEYS_MAX: usize = 1_000;
@@ -79,7 +82,7 @@ impl FromIterator<Scope> for Scopes {
 }
 
 /// What the holder of a key may do.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Grant {
     /// Id of the key, for logs.
     pub key: Id,
@@ -87,6 +90,10 @@ pub struct Grant {
     pub scopes: Scopes,
     /// For whom; none: for all organizers.
     pub organizer: Option<Id>,
+    /// Requests per second that it may make; none: as many as any key.
+    pub rate: Option<u32>,
+    /// Counts them.
+    pub meter: Arc<Meter>,
 }
 
 impl Grant {
@@ -182,6 +189,8 @@ pub struct NewKey {
     pub scopes: Vec<Scope>,
     /// For whom; none: for all organizers.
     pub organizer: Option<Id>,
+    /// Requests per second that it may make, 0: without limit; none: as many as any key.
+    pub rate: Option<u32>,
 }
 
 /// The keys of a file, as they were when it was read.
@@ -250,7 +259,20 @@ impl KeyStore {
     pub fn refresh_if_changed(&self) -> Result<Option<KeyStore>, Error> {
         match Stamp::of_folder(&self.folder)? == self.stamp {
             true => Ok(None),
-            false => KeyStore::load(&self.folder).map(Some),
+            false => {
+                let mut store = KeyStore::load(&self.folder)?;
+                store.keep_meters_of(self);
+                Ok(Some(store))
+            }
+        }
+    }
+
+    /// A key that stays goes on where it was: a change of the file gives nobody a new start.
+    fn keep_meters_of(&mut self, before: &KeyStore) {
+        for (digest, grant) in &mut self.keys {
+            if let Some((_, old)) = before.keys.iter().find(|(other, _)| other == digest) {
+                grant.meter = old.meter.clone();
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The selling service as a library: the binary `onsale` is a thin shell over it.
 
+pub mod admission;
 pub mod api;
 pub mod audit;
 pub mod backup;
@@ -14,10 +15,14 @@ pub mod import;
 pub mod inspect;
 pub mod keys;
 pub mod listen;
+pub mod live;
 pub mod metrics;
 mod object;
 pub mod problem;
+pub mod rates;
+pub mod refused;
 pub mod serve;
 pub mod shards;
+pub mod slow;
 pub mod stream;
 mod systemd;

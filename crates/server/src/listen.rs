@@ -24,6 +24,8 @@ use tokio::sync::watch;
 
 use crate::api::Api;
 use crate::problem::{Problem, kind};
+use crate::refused::Reason;
+use crate::slow::UNSENT_BYTES_MAX;
 use connection::Connection;
 
 /// Connections that may wait to be taken.
@@ -64,6 +66,8 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
+    // Inherited by each connection: what a client does not read is not kept for it.
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -119,6 +123,7 @@ impl Listener {
         let metrics = &self.api.metrics;
         if open.load(Relaxed) >= self.connections_max {
             metrics.connections_refused.fetch_add(1, Relaxed);
+            metrics.refused.count(Reason::Connections);
             turn_away(&stream);
             return;
         }

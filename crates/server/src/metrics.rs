@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::problem::tally;
+use crate::refused::Refused;
 use crate::shards::{Figures, SYNC_BUCKETS_US};
 
 /// Upper ends of the latency buckets, in microseconds.
@@ -30,6 +31,17 @@ pub struct Metrics {
     pub connections_total: AtomicU64,
     /// Connections turned away, since too many were open.
     pub connections_refused: AtomicU64,
+    /// What the limits turned away.
+    pub refused: Refused,
+}
+
+/// Figures of those who follow events, and of the shards' gates.
+#[derive(Clone, Debug, Default)]
+pub struct Beside {
+    /// Readers now, frames written and frames sent since the start.
+    pub live: (usize, u64, u64),
+    /// Of each shard: how long requests wait, and the share of new sales that is refused.
+    pub gates: Vec<(Duration, f64)>,
 }
 
 /// Which route, as an index that is found once.
@@ -74,6 +86,7 @@ impl Metrics {
             connections: AtomicI64::new(0),
             connections_total: AtomicU64::new(0),
             connections_refused: AtomicU64::new(0),
+            refused: Refused::default(),
         }
     }
 
@@ -98,7 +111,7 @@ impl Metrics {
 
     /// All figures as text.
     #[must_use]
-    pub fn render(&self, shards: &[Figures]) -> String {
+    pub fn render(&self, shards: &[Figures], beside: &Beside) -> String {
         let mut page = Page::default();
         self.render_requests(&mut page);
         let connections = [
@@ -126,6 +139,12 @@ impl Metrics {
             page.line(name, "", value);
         }
         render_problems(&mut page);
+        let name = "onsale_refused_total";
+        page.head(name, "counter", "Requests and connections turned away or cut, by the limit.");
+        for (reason, count) in self.refused.all() {
+            page.line(name, &format!("reason=\"{}\"", reason.name()), count);
+        }
+        render_beside(&mut page, beside);
         render_shards(&mut page, shards);
         page.text
     }
@@ -212,6 +231,30 @@ const SHARD_FIGURES: &[ShardFigure] = &[
         f.clock_alarm_us.unwrap_or(0) as f64 / 1e6
     }),
 ];
+
+fn render_beside(page: &mut Page, beside: &Beside) {
+    let (readers, written, sent) = beside.live;
+    let live = [
+        ("onsale_live_readers", "gauge", "Readers that follow an event now.", readers as u64),
+        ("onsale_live_written_total", "counter", "States written for readers.", written),
+        ("onsale_live_sent_total", "counter", "States and comments sent to readers.", sent),
+    ];
+    for (name, kind, help, value) in live {
+        page.head(name, kind, help);
+        page.line(name, "", value);
+    }
+    let shard = |number: usize| format!("shard=\"{number}\"");
+    let name = "onsale_shard_queue_seconds";
+    page.head(name, "gauge", "How long requests waited beyond syncs, as last felt.");
+    for (number, (queue, _)) in beside.gates.iter().enumerate() {
+        page.line(name, &shard(number), queue.as_secs_f64());
+    }
+    let name = "onsale_shard_refused_share";
+    page.head(name, "gauge", "Share of new sales that is turned away, since requests wait.");
+    for (number, (_, share)) in beside.gates.iter().enumerate() {
+        page.line(name, &shard(number), share);
+    }
+}
 
 fn render_shards(page: &mut Page, shards: &[Figures]) {
     for (name, kind, help, figure) in SHARD_FIGURES {

@@ -11,6 +11,7 @@ use core_affinity::CoreId;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::admission;
 use crate::api::Api;
 use crate::config::Config;
 use crate::keys::{FirstKey, KeyStore};
@@ -133,6 +134,7 @@ async fn work(worker: Worker, ready: oneshot::Sender<std::io::Result<()>>) {
         Err(error) => return drop(ready.send(Err(error))),
     };
     for driver in drivers {
+        tokio::task::spawn(admission::mind(api.clone(), driver.shard()));
         tokio::task::spawn(driver.run());
     }
     if keeps_keys {

@@ -274,6 +274,25 @@ impl Shards {
         replies.await.map_err(|_| Unavailable::Unknown)
     }
 
+    /// Asks a shard for nothing, the way that every request goes: how long it takes tells
+    /// how long requests wait.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn probe(&self, shard: u16) -> Result<(), Unavailable> {
+        let nothing = Id::new("nothing").expect("it is an id");
+        let query = Query::Event { organizer: nothing, event: nothing };
+        self.ask(shard, Request::Query(query)).await.map(drop)
+    }
+
+    /// Batches that a shard has written, and the seconds spent on them.
+    #[must_use]
+    pub fn syncs(&self, shard: u16) -> (u64, f64) {
+        let figures = &self.inner.shards[usize::from(shard)].figures;
+        let figures = figures.lock().unwrap_or_else(PoisonError::into_inner);
+        (figures.batches, figures.sync_seconds)
+    }
+
     /// The directory says it all: no shard knows the event.
     fn unknown_event(&self) -> Replied {
         let info = &self.inner.shards[0].info;

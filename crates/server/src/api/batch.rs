@@ -19,11 +19,13 @@ use utoipa_axum::routes;
 
 use self::read::Sent;
 use self::shapes::{BatchAnswer, BatchRequest, CommandRequest};
-use super::call::order_code;
+use super::call::{meter, order_code};
 use super::holds::{HoldIds, customer, hold_id};
 use super::openapi::EventPath;
 use super::shapes::items;
+use super::work::unavailable;
 use super::{Api, Call, Path, Rendered, Result, idempotency, payments};
+use crate::admission::admit;
 use crate::keys::Scope;
 use crate::problem::{Problem, kind};
 
@@ -72,7 +74,10 @@ async fn carry_out_batch(
         return Err(Problem::from_refusal(&Refusal::UnknownEvent));
     };
     let sent = read::read(&call.body)?;
-    let maker = Maker { call: &call, subject, ids: HoldIds::now() };
+    // The request itself has counted as one.
+    let more = u32::try_from(sent.len().saturating_sub(1)).unwrap_or(u32::MAX);
+    meter(&api, &call.grant, more)?;
+    let maker = Maker { api: &api, call: &call, subject, ids: HoldIds::now() };
     let mut commands = Vec::with_capacity(sent.len());
     let made = |sent: Sent<'_>| {
         let command = maker.command(sent)?;
@@ -81,13 +86,15 @@ async fn carry_out_batch(
         Ok(stamp)
     };
     let stamps: Vec<Result<CommandStamp>> = sent.into_iter().map(made).collect();
-    let replies = api.shards.batch(shard, commands).await.map_err(Problem::from_unavailable)?;
+    let replies =
+        api.shards.batch(shard, commands).await.map_err(|error| unavailable(&api, error))?;
     let writer = write::Writer::new(&api, &call, shard);
     Ok(Rendered::new(StatusCode::OK, "application/json", writer.answers(stamps, replies)))
 }
 
 /// Makes commands of what was sent.
 struct Maker<'a> {
+    api: &'a Api,
     call: &'a Call,
     subject: Subject,
     ids: HoldIds,
@@ -109,12 +116,16 @@ impl Maker<'_> {
         };
         self.call.needs(&[scope])?;
         Ok(match request {
-            CommandRequest::Hold(hold) => Action::PlaceHold {
-                hold: self.ids.next(),
-                customer: customer(&hold.customer)?,
-                items: items(&hold.items)?,
-            },
+            CommandRequest::Hold(hold) => {
+                admit(self.api, &self.subject)?;
+                Action::PlaceHold {
+                    hold: self.ids.next(),
+                    customer: customer(&hold.customer)?,
+                    items: items(&hold.items)?,
+                }
+            }
             CommandRequest::Buy(buy) => {
+                admit(self.api, &self.subject)?;
                 Action::Buy { customer: customer(&buy.customer)?, items: items(&buy.items)? }
             }
             CommandRequest::Claim(claim) => Action::ClaimHold {

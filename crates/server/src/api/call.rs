@@ -16,6 +16,8 @@ use onsale_core::{Id, OrderCode, Reference};
 use super::{Api, Result};
 use crate::keys::{Grant, Scope};
 use crate::problem::{Problem, kind};
+use crate::rates;
+use crate::refused::Reason;
 
 /// A request with a key that is known.
 #[derive(Debug)]
@@ -234,12 +236,27 @@ pub fn authenticate(api: &Api, headers: &HeaderMap) -> Result<Grant> {
     };
     let keys = api.keys.load();
     match keys.authenticate(secret) {
-        Some(grant) => Ok(grant.clone()),
+        Some(grant) => {
+            meter(api, grant, 1)?;
+            Ok(grant.clone())
+        }
         None => {
             let detail = "the key is not known, or was revoked";
             Err(Problem::field(&kind::KEY_UNKNOWN, "Authorization", detail))
         }
     }
+}
+
+/// Takes so many requests off the key's limit per second.
+///
+/// # Errors
+/// It has made as many as it may.
+pub fn meter(api: &Api, grant: &Grant, requests: u32) -> Result<()> {
+    let rate = grant.rate.unwrap_or(api.limits.requests_per_second);
+    grant.meter.take(api.epoch, rate, requests).map_err(|retry_after| {
+        api.metrics.refused.count(Reason::Rate);
+        rates::exceeded(grant.key, rate, retry_after)
+    })
 }
 
 async fn read_body<B>(
@@ -253,13 +270,15 @@ where
 {
     let said = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if said.is_some_and(|bytes: u64| bytes > bytes_max as u64) {
+        api.metrics.refused.count(Reason::BodyTooLarge);
         return Err(too_large(bytes_max));
     }
-    let collect = collect(&mut body, bytes_max);
+    let collect = collect(api, &mut body, bytes_max);
     match tokio::time::timeout(api.limits.body_time, collect).await {
         Ok(result) => result,
         Err(_) => {
-            let seconds = api.limits.body_time.as_secs();
+            api.metrics.refused.count(Reason::BodySlow);
+            let seconds = api.limits.body_time.as_secs_f64();
             let detail = format!("the body did not come within {seconds} seconds");
             Err(Problem::new(&kind::REQUEST_TIMEOUT, detail))
         }
@@ -267,7 +286,7 @@ where
 }
 
 /// Gathers the body. One that came in one piece, as most do, is not copied.
-async fn collect<B>(body: &mut B, bytes_max: usize) -> Result<Bytes>
+async fn collect<B>(api: &Api, body: &mut B, bytes_max: usize) -> Result<Bytes>
 where
     B: hyper::body::Body<Data = Bytes> + Unpin,
 {
@@ -277,6 +296,7 @@ where
         let broken = |_| Problem::new(&kind::INVALID_BODY, "the body could not be read");
         let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
         if first.len() + more.len() + data.len() > bytes_max {
+            api.metrics.refused.count(Reason::BodyTooLarge);
             return Err(too_large(bytes_max));
         }
         if first.is_empty() && more.is_empty() {

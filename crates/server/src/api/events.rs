@@ -29,7 +29,7 @@ const PAGE_MAX: u64 = 100;
 /// Events on one page where nothing is said.
 const PAGE_DEFAULT: u64 = 50;
 /// Who may look at an event.
-const LOOK: [Scope; 3] = [Scope::Read, Scope::Sell, Scope::Manage];
+pub const LOOK: [Scope; 3] = [Scope::Read, Scope::Sell, Scope::Manage];
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<Arc<Api>> {
@@ -80,7 +80,7 @@ struct StateRequest {
 
 /// What is left of an event.
 #[derive(Debug, Serialize, ToSchema)]
-struct Availability {
+pub struct Availability {
     /// Whether it sells.
     state: StateBody,
     /// Whether it can be bought from now: it is open and its sale has begun and
@@ -91,7 +91,7 @@ struct Availability {
     /// Its ticket types.
     ticket_types: Vec<TicketTypeLeft>,
     /// What the answer stands on.
-    receipt: Receipt,
+    pub receipt: Receipt,
 }
 
 /// What is left of a quota.
@@ -279,10 +279,19 @@ async fn changed(
     responses((status = 200, description = "What is left.", body = Availability)),
 )]
 async fn get_availability(State(api): State<Arc<Api>>, path: Path, call: Call) -> Result<Rendered> {
-    let Subject { organizer, event } = path.subject(&call, &LOOK)?;
-    let (view, receipt) = look(&api, Query::Availability { organizer, event }).await?;
+    let subject = path.subject(&call, &LOOK)?;
+    Ok(Rendered::json(StatusCode::OK, &availability(&api, subject).await?))
+}
+
+/// What is left of an event.
+///
+/// # Errors
+/// There is no such event, or no answer.
+pub async fn availability(api: &Api, subject: Subject) -> Result<Availability> {
+    let Subject { organizer, event } = subject;
+    let (view, receipt) = look(api, Query::Availability { organizer, event }).await?;
     let View::Availability(view) = view else { return Err(unexpected()) };
-    Ok(Rendered::json(StatusCode::OK, &left(&view, receipt, wall_time())))
+    Ok(left(&view, receipt, wall_time()))
 }
 
 fn left(view: &AvailabilityView, receipt: Receipt, now: Time) -> Availability {

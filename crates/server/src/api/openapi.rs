@@ -162,6 +162,16 @@ pub struct RequiredIdempotencyHeader {
     idempotency_key: String,
 }
 
+/// The header by which a client of server-sent events goes on.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it only documents")]
+pub struct LastEventHeader {
+    /// The id of the last event that was received.
+    #[param(rename = "Last-Event-ID", example = "4711")]
+    last_event_id: Option<String>,
+}
+
 /// The header that guards a change.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
@@ -220,7 +230,7 @@ pub struct RecordsQuery {
 type Kinds = &'static [&'static Kind];
 
 /// Of every operation with a key.
-const KEY: Kinds = &[&k::KEY_MISSING, &k::KEY_UNKNOWN, &k::BUSY];
+const KEY: Kinds = &[&k::KEY_MISSING, &k::KEY_UNKNOWN, &k::RATE_LIMIT, &k::BUSY];
 /// Of every operation that needs a scope.
 const SCOPE: Kinds = &[&k::SCOPE_MISSING];
 /// Of every operation of an organizer.
@@ -301,9 +311,12 @@ fn problems(operation: &str) -> Option<Vec<Kinds>> {
         "get_problem" => vec![KEY, &[&k::UNKNOWN_ROUTE]],
         "list_events" => vec![KEY, SCOPE, ORGANIZER, &[&k::INVALID_QUERY, &k::SHARD_STOPPED]],
         "get_event" | "get_availability" => of_event(&[]),
+        "follow_availability" => of_event(&[&[&k::TOO_MANY_READERS]]),
         "define_event" => of_event(&[JSON, CHANGE, VERSION, DEFINITION]),
         "set_state" => of_event(&[JSON, CHANGE, VERSION]),
-        "place_hold" => of_event(&[JSON, CHANGE, IDEMPOTENT, CART, &[&k::SHARD_FULL]]),
+        "place_hold" => {
+            of_event(&[JSON, CHANGE, IDEMPOTENT, CART, &[&k::SHARD_FULL, &k::OVERLOADED]])
+        }
         "get_hold" => of_event(&[ENDED]),
         "release_hold" => of_event(&[CHANGE, EMPTY, ENDED]),
         "extend_hold" => of_event(&[
@@ -319,7 +332,7 @@ fn problems(operation: &str) -> Option<Vec<Kinds>> {
             IDEMPOTENT,
             CART,
             ENDED,
-            &[&k::HOLD_OR_ITEMS, &k::HOLD_OF_ANOTHER, &k::SHARD_FULL],
+            &[&k::HOLD_OR_ITEMS, &k::HOLD_OF_ANOTHER, &k::SHARD_FULL, &k::OVERLOADED],
         ]),
         "get_order" => of_event(&[&[&k::UNKNOWN_ORDER]]),
         "cancel_order" => of_event(&[

@@ -15,6 +15,7 @@ use super::openapi::{EventPath, IdempotencyHeader, OrderPath};
 use super::shapes::{Order, OrderCancelled, OrderRequest, Payment, Ticket, items};
 use super::work::{Outcome, carry_out, look, record, unexpected};
 use super::{Api, Call, Path, Rendered, Result, idempotency, json, names};
+use crate::admission::admit;
 use crate::keys::Scope;
 use crate::problem::{Problem, kind};
 
@@ -53,7 +54,10 @@ pub async fn place(api: &Api, call: &Call, organizer: &str, event: &str) -> Resu
     let customer = customer(&request.customer)?;
     let action = match (&request.hold, &request.items) {
         (Some(hold), None) => Action::ClaimHold { hold: hold_id("hold", hold)?, customer },
-        (None, Some(wishes)) => Action::Buy { customer, items: items(wishes)? },
+        (None, Some(wishes)) => {
+            admit(api, &subject)?;
+            Action::Buy { customer, items: items(wishes)? }
+        }
         (Some(_), Some(_)) | (None, None) => {
             let rule = "either hold or items must be there, not both";
             return Err(Problem::field(&kind::HOLD_OR_ITEMS, "hold", rule));

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use super::call::authenticate;
 use super::openapi::ProblemPath;
 use super::{Api, Path, Rendered, Result};
-use crate::metrics::machine;
+use crate::metrics::{Beside, machine};
 use crate::problem::{Kind, Problem, kind};
 
 /// Media type of the text format of Prometheus.
@@ -106,7 +106,9 @@ async fn readiness(State(api): State<Arc<Api>>) -> Result<Rendered> {
 )]
 async fn figures(State(api): State<Arc<Api>>, headers: HeaderMap) -> Result<Rendered> {
     authenticate(&api, &headers)?;
-    let mut text = api.metrics.render(&api.shards.figures());
+    let gates = api.admission.figures().collect();
+    let beside = Beside { live: api.live.figures(), gates };
+    let mut text = api.metrics.render(&api.shards.figures(), &beside);
     // It asks the system, which may take its time.
     let data = api.shards.data().to_owned();
     let machine = tokio::task::spawn_blocking(move || machine::render(&data)).await;

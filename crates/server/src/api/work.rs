@@ -3,11 +3,12 @@
 
 use onsale_core::event::Subject;
 use onsale_core::{Action, Command, CommandStamp, Event, Fact};
-use onsale_engine::{Answer, Query, View};
+use onsale_engine::{Answer, Query, Unavailable, View};
 
 use super::shapes::Receipt;
 use super::{Api, Result};
 use crate::problem::{Problem, kind};
+use crate::refused::Reason;
 use crate::shards::Replied;
 
 /// What a command led to.
@@ -46,7 +47,7 @@ pub async fn carry_out(
 ) -> Result<Outcome> {
     let Subject { organizer, event } = subject;
     let command = Box::new(Command { stamp, organizer, event, action });
-    let replied = api.shards.command(command).await.map_err(Problem::from_unavailable)?;
+    let replied = api.shards.command(command).await.map_err(|error| unavailable(api, error))?;
     outcome(api, stamp, replied)
 }
 
@@ -82,7 +83,7 @@ pub fn outcome(api: &Api, stamp: CommandStamp, replied: Replied) -> Result<Outco
 /// # Errors
 /// There is no such thing, or no answer.
 pub async fn look(api: &Api, query: Query) -> Result<(View, Receipt)> {
-    let replied = api.shards.query(query).await.map_err(Problem::from_unavailable)?;
+    let replied = api.shards.query(query).await.map_err(|error| unavailable(api, error))?;
     let receipt = receipt(&replied);
     match replied.answer {
         Answer::View(view) => Ok((*view, receipt)),
@@ -91,6 +92,14 @@ pub async fn look(api: &Api, query: Query) -> Result<(View, Receipt)> {
             Err(unexpected())
         }
     }
+}
+
+/// There is no answer; counted where a limit is why.
+pub fn unavailable(api: &Api, error: Unavailable) -> Box<Problem> {
+    if error == Unavailable::Busy {
+        api.metrics.refused.count(Reason::Queue);
+    }
+    Problem::from_unavailable(error)
 }
 
 /// A record of the journal.

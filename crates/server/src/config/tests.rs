@@ -18,7 +18,7 @@ fn the_defaults_are_what_the_file_says() {
     assert_eq!(config.segment_bytes, 32 << 20);
     assert_eq!(config.limits.body_bytes, 64 << 10);
     assert_eq!(config.limits.definition_body_bytes, 4 << 20);
-    assert_eq!(config.limits.header_time, Duration::from_secs(60));
+    assert_eq!(config.limits.idle_time, Duration::from_secs(60));
 }
 
 #[test]

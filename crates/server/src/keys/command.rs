@@ -8,6 +8,7 @@ use onsale_core::{Id, Time};
 use serde_json::json;
 
 use super::{KeyEntry, NewKey, Scope, create, list, revoke};
+use crate::rates::RATE_MAX;
 
 /// Makes, lists and revokes API keys. A running server follows within a second or two.
 #[derive(Debug, Subcommand)]
@@ -26,6 +27,10 @@ pub enum KeysCommand {
         /// A name, for people.
         #[arg(long)]
         name: Option<String>,
+        /// Requests per second that it may make, a second's worth at once; 0: without limit.
+        /// Left out: limits.requests_per_second of the server.
+        #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u32).range(..=RATE_MAX as i64))]
+        rate: Option<u32>,
     },
     /// Lists the keys: their ids and what they may do, never the keys themselves.
     List {
@@ -61,9 +66,9 @@ pub struct Folder {
 /// is no such key.
 pub fn run(command: KeysCommand, now: Time) -> anyhow::Result<String> {
     match command {
-        KeysCommand::Create { folder, scopes, organizer, name } => {
+        KeysCommand::Create { folder, scopes, organizer, name, rate } => {
             check(&folder)?;
-            let new = NewKey { name, scopes, organizer };
+            let new = NewKey { name, scopes, organizer, rate };
             let (entry, secret) = create(&folder.data, new, now)?;
             if folder.json {
                 let mut value = to_json(&entry);
@@ -102,7 +107,7 @@ fn check(folder: &Folder) -> anyhow::Result<()> {
 fn to_json(entry: &KeyEntry) -> serde_json::Value {
     json!({
         "id": entry.id, "name": entry.name, "scopes": entry.scopes,
-        "organizer": entry.organizer, "created_at": entry.created_at,
+        "organizer": entry.organizer, "rate": entry.rate, "created_at": entry.created_at,
     })
 }
 
@@ -110,8 +115,10 @@ fn line(entry: &KeyEntry) -> String {
     let scopes: Vec<_> = entry.scopes.iter().map(|scope| scope.name()).collect();
     let organizer = entry.organizer.as_deref().unwrap_or("all organizers");
     let name = entry.name.as_deref().unwrap_or("");
+    // Last, since few have one.
+    let rate = entry.rate.map_or(String::new(), |rate| format!("  {rate}/s"));
     let line = format!(
-        "{}  {:20}  {:20}  {:17}  {name}",
+        "{}  {:20}  {:20}  {:17}  {name}{rate}",
         entry.id,
         entry.created_at.split('.').next().unwrap_or_default().trim_end_matches('Z'),
         scopes.join(","),

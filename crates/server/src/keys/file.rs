@@ -4,12 +4,14 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use onsale_core::{Id, Time};
 use serde::{Deserialize, Serialize};
 
 use super::{Digest, Error, Grant, KEYS_MAX, NewKey, Scope, Secret};
 use crate::catalogue::{time_from_text, time_to_text};
+use crate::rates::RATE_MAX;
 
 /// Name of the file in the data folder.
 pub const KEYS_FILE: &str = "keys.json";
@@ -44,6 +46,9 @@ pub struct KeyEntry {
     /// For whom; null: for all organizers.
     #[serde(deserialize_with = "Option::deserialize")]
     pub organizer: Option<String>,
+    /// Requests per second that it may make, 0: without limit; left out: as many as any key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<u32>,
     /// When it was made, RFC 3339.
     pub created_at: String,
 }
@@ -65,6 +70,7 @@ impl KeyEntry {
             sha256: Digest::of(secret.reveal()).to_hex(),
             scopes: Scope::ALL.into_iter().filter(|s| new.scopes.contains(s)).collect(),
             organizer: new.organizer.map(|id| id.as_str().to_owned()),
+            rate: new.rate,
             created_at: time_to_text(now),
         })
     }
@@ -79,6 +85,8 @@ impl KeyEntry {
             key: id(&self.id),
             scopes: self.scopes.iter().copied().collect(),
             organizer: self.organizer.as_deref().map(id),
+            rate: self.rate,
+            meter: Arc::default(),
         }
     }
 
@@ -93,6 +101,9 @@ impl KeyEntry {
         }
         if let Some(organizer) = &self.organizer {
             Id::new(organizer).map_err(|e| format!("organizer: {e}"))?;
+        }
+        if self.rate.is_some_and(|rate| rate > RATE_MAX) {
+            return Err(format!("rate: must be at most {RATE_MAX}"));
         }
         time_from_text(&self.created_at).ok_or("created_at: must be a time as in RFC 3339")?;
         Ok(())
@@ -205,7 +216,12 @@ pub(super) fn create_first(
         Some(secret) => (secret.clone(), "first key, from the environment"),
         None => (random_secret()?, "first key"),
     };
-    let all = NewKey { name: Some(name.into()), scopes: Scope::ALL.to_vec(), organizer: None };
+    let all = NewKey {
+        name: Some(name.into()),
+        scopes: Scope::ALL.to_vec(),
+        organizer: None,
+        rate: None,
+    };
     let entry = KeyEntry::new(&secret, all, now)?;
     KeyFile { keys: vec![entry] }.write(folder)?;
     Ok(Some(secret))

@@ -12,7 +12,7 @@ fn folder() -> tempfile::TempDir {
 
 fn new_key(scopes: &[Scope], organizer: Option<&str>) -> NewKey {
     let organizer = organizer.map(|id| Id::new(id).unwrap());
-    NewKey { name: None, scopes: scopes.to_vec(), organizer }
+    NewKey { name: None, scopes: scopes.to_vec(), organizer, rate: None }
 }
 
 #[test]
@@ -189,4 +189,27 @@ fn the_commands_print_the_key_once() {
     assert_eq!(run("list --json").unwrap(), r#"{"keys":[]}"#);
     assert!(run("create --scopes all").unwrap_err().contains("[possible values: sell, pay"));
     assert!(run("create --scopes sell --organizer a/b").unwrap_err().contains("must be made of"));
+}
+
+#[test]
+fn a_limit_is_kept_and_a_change_of_the_file_is_no_new_start() {
+    let folder = folder();
+    let new = NewKey { rate: Some(1), ..new_key(&[Scope::Sell], None) };
+    let (_, secret) = create(folder.path(), new, NOW).unwrap();
+    let store = KeyStore::load(folder.path()).unwrap();
+    let epoch = crate::rates::Epoch::now();
+    let take = |store: &KeyStore| {
+        let grant = store.authenticate(secret.reveal()).unwrap();
+        assert_eq!(grant.rate, Some(1));
+        // Enough for a minute, so that the test may be slow.
+        grant.meter.take(epoch, 1, 60).is_ok()
+    };
+    assert!(take(&store) && !take(&store));
+    create(folder.path(), new_key(&[Scope::Read], None), NOW).unwrap();
+    let store = store.refresh_if_changed().unwrap().unwrap();
+    assert!(!take(&store), "the key has a new start");
+    let over = NewKey { rate: Some(crate::rates::RATE_MAX + 1), ..new_key(&[Scope::Sell], None) };
+    create(folder.path(), over, NOW).unwrap();
+    let error = KeyStore::load(folder.path()).unwrap_err().to_string();
+    assert!(error.ends_with("keys[2].rate: must be at most 1000000"), "{error}");
 }

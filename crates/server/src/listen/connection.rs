@@ -9,12 +9,14 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use socket2::SockRef;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -24,6 +26,8 @@ use super::wire::{self, Wire};
 use super::{OpenConnection, hot};
 use crate::api::Api;
 use crate::problem::{Problem, kind};
+use crate::refused::Reason;
+use crate::slow::{Cut, Pace, Seen};
 
 /// The first bytes of HTTP/2.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -48,6 +52,8 @@ pub struct Connection {
     pub router: axum::Router,
     /// Whether a request was refused before its body was read.
     unread: AtomicBool,
+    /// What the socket knows of the requests, and they of it.
+    seen: Arc<Seen>,
     /// Requests that began, and that ended.
     began: AtomicU64,
     ended: AtomicU64,
@@ -57,7 +63,8 @@ impl Connection {
     /// A connection that has not said a word.
     pub fn new(api: Arc<Api>, router: axum::Router) -> Arc<Connection> {
         let (began, ended) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Connection { api, router, unread: AtomicBool::new(false), began, ended })
+        let (unread, seen) = (AtomicBool::new(false), Arc::default());
+        Arc::new(Connection { api, router, unread, seen, began, ended })
     }
 
     /// Serves until the client closes, or is asked to by `closing`.
@@ -68,8 +75,8 @@ impl Connection {
         _open: OpenConnection,
     ) {
         let mut first = [0; PREFACE.len()];
-        let header_time = self.api.limits.header_time;
-        let version = tokio::time::timeout(header_time, version(&mut socket, &mut first));
+        let idle_time = self.api.limits.idle_time;
+        let version = tokio::time::timeout(idle_time, version(&mut socket, &mut first));
         let (length, version) = tokio::select! {
             version = version => match version {
                 Ok(Ok(version)) => version,
@@ -90,14 +97,17 @@ impl Connection {
         first: &[u8],
         mut closing: watch::Receiver<bool>,
     ) {
-        let (wire, comes_back) = Wire::lend(socket, first);
         let limits = &self.api.limits;
+        let pace = Pace::new(self.seen.clone(), Some(limits.header_time), limits.answer_time);
+        let (wire, comes_back) = Wire::lend(socket, first, pace);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(limits.header_time)
+            .header_read_timeout(limits.idle_time)
             .max_header_size(limits.header_bytes)
             .max_buf_size(READ_AHEAD_BYTES.max(limits.header_bytes))
-            .pipeline_flush(true)
+            // One write for head and body. Not `pipeline_flush`: it keeps answers back as long
+            // as requests come, without a limit.
+            .writev(false)
             // Else hyper reads while it waits for an answer, to see whether the client is
             // gone, and has a second buffer for that. What was asked is done anyway.
             .half_close(true)
@@ -113,13 +123,14 @@ impl Connection {
         };
         let result = result.await;
         if let Ok(socket) = comes_back.await {
-            end(socket, result, self.unread.load(Relaxed)).await;
+            end(&self, socket, result).await;
         }
     }
 
     async fn http2(self: Arc<Self>, socket: TcpStream, mut closing: watch::Receiver<bool>) {
-        let (wire, comes_back) = Wire::lend(socket, PREFACE);
         let limits = &self.api.limits;
+        let pace = Pace::new(self.seen.clone(), None, limits.answer_time);
+        let (wire, comes_back) = Wire::lend(socket, PREFACE, pace);
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams)
@@ -150,15 +161,18 @@ impl Connection {
             tracing::debug!(%error, "a connection ended");
         }
         if let Ok(socket) = comes_back.await {
-            wire::part(socket, &[]).await;
+            match self.seen.cut() {
+                Some(Cut::Answer) => reset(&self, &socket),
+                _ => wire::part(socket, &[]).await,
+            }
         }
     }
 
-    /// Waits until no request began and none was under way for as long as a head may take.
+    /// Waits until no request began and none was under way for as long as a connection may be idle.
     async fn falls_idle(&self) {
         let mut began = self.began.load(Relaxed);
         loop {
-            tokio::time::sleep(self.api.limits.header_time).await;
+            tokio::time::sleep(self.api.limits.idle_time).await;
             let now = self.began.load(Relaxed);
             if now == began && self.ended.load(Relaxed) == now {
                 return;
@@ -174,9 +188,11 @@ impl Connection {
         request: Request<Incoming>,
     ) -> Pin<Box<dyn Future<Output = Result<Response<Reply>, Infallible>> + Send>> {
         let connection = self.clone();
+        connection.seen.begin_request();
         Box::pin(async move {
             let _under_way = UnderWay::new(&connection);
             let answer = hot::answer(&connection, request).await;
+            connection.seen.end_request();
             if leaves_body_unread(answer.status()) {
                 connection.unread.store(true, Relaxed);
             }
@@ -236,15 +252,29 @@ async fn asked(closing: &mut watch::Receiver<bool>) {
 fn leaves_body_unread(status: StatusCode) -> bool {
     matches!(
         status,
-        StatusCode::UNAUTHORIZED | StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE
+        StatusCode::UNAUTHORIZED
+            | StatusCode::REQUEST_TIMEOUT
+            | StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::SERVICE_UNAVAILABLE
     )
 }
 
 /// Ends a connection: tells what was wrong with a head that can't be read, and makes
 /// sure that the last answer is heard.
-async fn end(socket: TcpStream, result: hyper::Result<()>, unread: bool) {
+async fn end(connection: &Connection, socket: TcpStream, result: hyper::Result<()>) {
+    let (api, seen) = (&connection.api, &connection.seen);
+    let refused = &api.metrics.refused;
     let problem = match result {
+        Err(_) if seen.cut() == Some(Cut::Answer) => return reset(connection, &socket),
+        Err(_) if seen.cut() == Some(Cut::Head) => {
+            refused.count(Reason::HeadSlow);
+            let seconds = api.limits.header_time.as_secs_f64();
+            let detail = format!("the head did not come within {seconds} seconds");
+            Problem::new(&kind::REQUEST_TIMEOUT, detail)
+        }
         Err(error) if error.is_parse_too_large() => {
+            refused.count(Reason::HeadTooLarge);
             Problem::new(&kind::HEAD_TOO_LARGE, "the head of the request is too large")
         }
         Err(error) if error.is_parse() => Problem::new(&kind::MALFORMED_HEAD, error.to_string()),
@@ -252,8 +282,18 @@ async fn end(socket: TcpStream, result: hyper::Result<()>, unread: bool) {
             tracing::debug!(%error, "a connection ended");
             return;
         }
-        Ok(()) if unread => return wire::part(socket, &[]).await,
+        Ok(()) if connection.unread.load(Relaxed) => return wire::part(socket, &[]).await,
         Ok(()) => return,
     };
-    wire::part(socket, &wire::last_answer(&problem)).await;
+    match seen.kept_back() || seen.cut().is_some() {
+        true => wire::part(socket, &wire::last_answer(&problem)).await,
+        false => wire::part(socket, &[]).await,
+    }
+}
+
+/// Lets go of a client that does not read: nor does the system keep what it does not take.
+fn reset(connection: &Connection, socket: &TcpStream) {
+    connection.api.metrics.refused.count(Reason::AnswerSlow);
+    // If it can't be set, the system gives up later by itself.
+    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }

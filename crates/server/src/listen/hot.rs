@@ -11,6 +11,7 @@ use tower::ServiceExt as _;
 
 use super::connection::Connection;
 use super::reply::Reply;
+use crate::admission::admit_early;
 use crate::api::{Api, Call, Result, holds, orders};
 use crate::metrics::RouteIndex;
 
@@ -63,6 +64,9 @@ async fn straight(api: &Api, request: Request<Incoming>) -> (RouteIndex, Respons
         Hot::Orders => api.orders_route,
     };
     let result: Result<_> = async {
+        if hot == Hot::Holds {
+            admit_early(api, organizer, event)?;
+        }
         let call = Call::read(api, parts, body).await?;
         match hot {
             Hot::Holds => holds::place(api, &call, organizer, event).await,

@@ -1,9 +1,9 @@
 //! A connection's socket that comes back when hyper is done with it, so that the last
 //! word can still be said on it.
 //!
-//! hyper does not send its answer to a head that it can't read where answers are
-//! flushed by the pipeline, and it closes a socket with unread bytes in it, which
-//! resets the connection and may take the answer with it.
+//! hyper has an answer of its own to a head that it can't read, without a word: it is kept
+//! back, and a problem is sent instead. And hyper closes a socket with unread bytes in
+//! it, which resets the connection and may take the answer with it.
 
 use std::io;
 use std::pin::Pin;
@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use crate::problem::{MEDIA_TYPE, Problem};
+use crate::slow::Pace;
 
 /// How long the rest of what a client sends is read before its connection is closed.
 const LINGER: Duration = Duration::from_secs(1);
@@ -32,18 +33,36 @@ pub struct Wire {
     first: Bytes,
     socket: Option<TokioIo<TcpStream>>,
     back: Option<oneshot::Sender<TcpStream>>,
+    pace: Pace,
 }
 
 impl Wire {
     /// Lends a socket of which this was read; it comes back once this is dropped.
-    pub fn lend(socket: TcpStream, first: &[u8]) -> (Wire, oneshot::Receiver<TcpStream>) {
+    pub fn lend(
+        socket: TcpStream,
+        first: &[u8],
+        pace: Pace,
+    ) -> (Wire, oneshot::Receiver<TcpStream>) {
         let (back, comes_back) = oneshot::channel();
-        let first = Bytes::copy_from_slice(first);
-        (Wire { first, socket: Some(TokioIo::new(socket)), back: Some(back) }, comes_back)
+        let (first, socket) = (Bytes::copy_from_slice(first), Some(TokioIo::new(socket)));
+        (Wire { first, socket, back: Some(back), pace }, comes_back)
     }
 
     fn socket(&mut self) -> Pin<&mut TokioIo<TcpStream>> {
         Pin::new(self.socket.as_mut().expect("it is there until the drop"))
+    }
+
+    fn wrote(
+        &mut self,
+        context: &mut Context<'_>,
+        polled: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match &polled {
+            Poll::Pending => return self.pace.wait_to_write(context),
+            Poll::Ready(Ok(bytes)) => self.pace.wrote(*bytes),
+            Poll::Ready(Err(_)) => {}
+        }
+        polled
     }
 }
 
@@ -64,6 +83,7 @@ impl Read for Wire {
     ) -> Poll<io::Result<()>> {
         let wire = self.get_mut();
         if !wire.first.is_empty() {
+            wire.pace.read();
             let length = wire.first.len().min(buffer.remaining());
             buffer.put_slice(&wire.first.split_to(length));
             // What is there already need not wait for another turn.
@@ -75,7 +95,13 @@ impl Read for Wire {
                 ready => ready,
             };
         }
-        wire.socket().poll_read(context, buffer)
+        match wire.socket().poll_read(context, buffer) {
+            Poll::Pending => wire.pace.wait_to_read(context),
+            ready => {
+                wire.pace.read();
+                ready
+            }
+        }
     }
 }
 
@@ -85,11 +111,18 @@ impl Write for Wire {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().socket().poll_write(context, bytes)
+        let wire = self.get_mut();
+        if wire.pace.keeps_back() {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let polled = wire.socket().poll_write(context, bytes);
+        wire.wrote(context, polled)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().socket().poll_flush(context)
+        let wire = self.get_mut();
+        wire.pace.flushed();
+        wire.socket().poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -106,7 +139,12 @@ impl Write for Wire {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().socket().poll_write_vectored(context, bytes)
+        let wire = self.get_mut();
+        if wire.pace.keeps_back() {
+            return Poll::Ready(Ok(bytes.iter().map(|slice| slice.len()).sum()));
+        }
+        let polled = wire.socket().poll_write_vectored(context, bytes);
+        wire.wrote(context, polled)
     }
 }
 

@@ -13,7 +13,7 @@ fn counts_by_route_and_status_in_cumulative_buckets() {
     metrics.answered(holds, 409, Duration::from_secs(60));
     let mut figures = Figures { batches: 3, sync_seconds: 0.5, ..Figures::default() };
     (figures.sync_buckets[0], figures.sync_buckets[SYNC_BUCKETS_US.len()]) = (2, 1);
-    let text = metrics.render(&[figures]);
+    let text = metrics.render(&[figures], &Beside::default());
     let lines = [
         "onsale_http_requests_total{method=\"POST\",route=\"/holds\",status=\"201\"} 2",
         "onsale_http_requests_total{method=\"POST\",route=\"/holds\",status=\"409\"} 1",

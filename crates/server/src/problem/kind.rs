@@ -232,13 +232,16 @@ kinds! {
 
     // --- limits of the server, and its troubles
     REQUEST_TIMEOUT = Kind::new(408, "request-timeout", "Request timeout",
-        "The body did not come in time.");
+        "The head or the body of the request did not come in time.");
     BODY_TOO_LARGE = Kind::new(413, "body-too-large", "Body too large",
         "The body is larger than `max` bytes.");
     COMMAND_TOO_LARGE = Kind::new(413, "command-too-large", "Too large for one record",
         "What the request asks for does not fit into the journal as one record.");
     CONTENT_TYPE = Kind::new(415, "content-type", "Content-Type not supported",
         "Bodies are JSON: send Content-Type: application/json.");
+    RATE_LIMIT = Kind::new(429, "rate-limit", "Too many requests",
+        "The key made more requests than it may: `max` per second. Retry-After says when to go on.")
+        .again(1);
     HEAD_TOO_LARGE = Kind::new(431, "head-too-large", "Head too large",
         "The request's line and headers are too many or too large.");
     STORAGE_FULL = Kind::new(503, "storage-full", "No room on the disk",
@@ -252,6 +255,12 @@ kinds! {
         "It may or may not have been done. Ask again with the same Idempotency-Key.").again(5);
     BUSY = Kind::new(503, "busy", "Too busy",
         "Nothing was changed. Too many requests or connections are waiting.").again(1);
+    OVERLOADED = Kind::new(503, "overloaded", "Overloaded",
+        "Nothing was changed. Requests wait too long just now, so some new holds and carts are turned away; claims, releases and payments go on.")
+        .again(1);
+    TOO_MANY_READERS = Kind::new(503, "too-many-readers", "Too many readers",
+        "As many follow the availability of events as the server lets: `max`. A single look still works.")
+        .again(5);
     NOT_READY = Kind::new(503, "not-ready", "Not ready",
         "Not every shard takes commands; the detail says which one does not, and why.").again(1);
     UNREADABLE_RECORD = Kind::new(500, "unreadable-record", "A record could not be read",

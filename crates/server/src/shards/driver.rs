@@ -91,6 +91,12 @@ impl Driver {
         }
     }
 
+    /// Which shard it drives.
+    #[must_use]
+    pub fn shard(&self) -> u16 {
+        self.parts.shard.info().shard
+    }
+
     /// Runs until [`super::Shards::close`], and until all that came before is answered.
     pub async fn run(mut self) {
         self.turn();

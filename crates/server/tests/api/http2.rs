@@ -170,7 +170,7 @@ fn a_flood_of_requests_taken_back_is_cut_off() {
 
 #[test]
 fn an_idle_connection_is_closed() {
-    let site = Site::with(|config| config.limits.header_time = Duration::from_millis(100));
+    let site = Site::with(|config| config.limits.idle_time = Duration::from_millis(100));
     run(async {
         let client = connect(&site).await;
         client.send(Method::GET, "/healthz", None).await;

@@ -9,5 +9,7 @@ mod catalogue;
 mod connections;
 mod http2;
 mod keys;
+mod limits;
+mod live;
 mod streams;
 mod support;

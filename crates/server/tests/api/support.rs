@@ -78,8 +78,18 @@ impl Site {
 
     /// Makes a key.
     pub fn key(&self, scopes: &[Scope], organizer: Option<&str>) -> String {
+        self.key_with_rate(scopes, organizer, None)
+    }
+
+    /// Makes a key with a limit of its own, which the wait for it does not use up.
+    pub fn key_with_rate(
+        &self,
+        scopes: &[Scope],
+        organizer: Option<&str>,
+        rate: Option<u32>,
+    ) -> String {
         let organizer = organizer.map(|text| Id::new(text).unwrap());
-        let new = NewKey { name: None, scopes: scopes.to_vec(), organizer };
+        let new = NewKey { name: None, scopes: scopes.to_vec(), organizer, rate };
         let (_, secret) = keys::create(self.folder.path(), new, wall_time()).unwrap();
         self.until("the new key works", || {
             self.as_key(secret.reveal()).get("/problems").status == 200
