@@ -164,6 +164,12 @@ impl Index {
         Some(segment.buckets[bucket].slot())
     }
 
+    /// Whether a key finds its segment full, so that adding it would split that.
+    pub(crate) fn is_full_for(&self, key: u128) -> bool {
+        let segment = || &self.segments[self.segment_of(hash(key))];
+        !self.directory.is_empty() && segment().used >= FULL
+    }
+
     /// Slots of which one may be that of a key: those with the same bits of its hash.
     pub(crate) fn candidates(&self, key: u128) -> impl Iterator<Item = u32> + '_ {
         let hash = hash(key);

@@ -24,11 +24,11 @@ pub use crate::sale::{Ending, RestoreError, Restorer, Waiting};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Part {
     /// What there is once. It comes first.
-    Shard(ShardPart),
+    Shard(Box<ShardPart>),
     /// A sale group, in the order in which they were placed.
-    Group(GroupPart),
+    Group(Box<GroupPart>),
     /// An event, in the order in which they were made.
-    Event(EventPart),
+    Event(Box<EventPart>),
     /// A queue of deadlines.
     Queue(QueuePart),
     /// A customer of an event.
@@ -36,7 +36,7 @@ pub enum Part {
     /// A live hold, in the order of its queue.
     Hold(HoldPart),
     /// An order in full, by number.
-    Order(OrderPart),
+    Order(Box<OrderPart>),
     /// An old order, by number among the others.
     Frozen(FrozenPart),
     /// An ended hold, oldest first.

@@ -61,7 +61,7 @@ impl Table {
             (Table::Queues(rows), Part::Queue(part)) => push(rows, part, push_queue),
             (Table::Customers(rows), Part::Customer(part)) => push(rows, part, push_customer),
             (Table::Holds(rows), Part::Hold(part)) => push(rows, part, push_hold),
-            (Table::Orders(rows), Part::Order(part)) => push(rows, part, push_order),
+            (Table::Orders(rows), Part::Order(part)) => push(rows, &**part, push_order),
             (Table::Frozen(rows), Part::Frozen(part)) => push(rows, part, push_frozen),
             (Table::Ended(rows), Part::Ended(part)) => push(rows, part, push_ended),
             (Table::Commands(rows), Part::Command(part)) => push(rows, part, push_command),
@@ -102,9 +102,9 @@ pub(super) fn take(fields: Fields<'_>, restorer: &mut Restorer) -> Result<(), Er
         let within = |name| move |error: Error| error.within(name);
         let fields = field.value.fields()?;
         match field.number {
-            1 => give(restorer, Part::Shard(take_shard(fields).map_err(within("shard"))?))?,
-            2 => give(restorer, Part::Group(take_group(fields).map_err(within("group"))?))?,
-            3 => give(restorer, Part::Event(take_event(fields).map_err(within("event"))?))?,
+            1 => give(restorer, Part::Shard(take_shard(fields).map_err(within("shard"))?.into()))?,
+            2 => give(restorer, Part::Group(take_group(fields).map_err(within("group"))?.into()))?,
+            3 => give(restorer, Part::Event(take_event(fields).map_err(within("event"))?.into()))?,
             4 => rows(fields, restorer, |r| take_queue(r).map(Part::Queue))
                 .map_err(within("queues"))?,
             5 => rows(fields, restorer, |r| take_customer(r).map(Part::Customer))
@@ -113,7 +113,7 @@ pub(super) fn take(fields: Fields<'_>, restorer: &mut Restorer) -> Result<(), Er
                 rows(fields, restorer, |r| take_hold(r).map(Part::Hold)).map_err(within("holds"))?
             }
             7 => {
-                rows(fields, restorer, |r| take_order(r).map(Part::Order))
+                rows(fields, restorer, |r| Ok(Part::Order(take_order(r)?.into())))
                     .map_err(within("orders"))?;
             }
             8 => rows(fields, restorer, |r| take_frozen(r).map(Part::Frozen))

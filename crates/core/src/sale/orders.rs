@@ -196,6 +196,10 @@ impl Frozen {
 /// one command, and never more than a few of those that are kept anyway.
 const LINGERING: std::ops::RangeInclusive<u32> = 8..=256;
 
+/// Far more frozen orders than have references that look alike by chance, and far fewer
+/// than an index can bear.
+const ALIKE_MAX: usize = 64;
+
 /// All orders and payments of a shard.
 pub(crate) struct Orders {
     /// By number.
@@ -299,8 +303,15 @@ impl Orders {
     }
 
     /// Numbers of frozen orders whose payment's reference looks about like this one.
-    pub(crate) fn alike(&self, reference: u32) -> impl Iterator<Item = u32> + '_ {
+    fn alike(&self, reference: u32) -> impl Iterator<Item = u32> + '_ {
         self.references.candidates(key_of_bits(reference))
+    }
+
+    /// Whether one more such reference is one too many: an index can't split what is
+    /// alike. Chance never makes so many, a damaged snapshot may.
+    pub(crate) fn too_many_alike(&self, reference: u32) -> bool {
+        let full = self.references.is_full_for(key_of_bits(reference));
+        full && self.alike(reference).take(ALIKE_MAX).count() == ALIKE_MAX
     }
 
     /// Puts what stays of an order in its place. Its payment must be gone.

@@ -75,9 +75,9 @@ impl Restorer {
         ensure(stage >= self.stage, "the parts are out of order")?;
         self.stage = stage;
         match part {
-            Part::Shard(part) => self.take_shard(part),
+            Part::Shard(part) => self.take_shard(*part),
             Part::Group(part) => self.take_group(&part),
-            Part::Event(part) => self.take_event(part),
+            Part::Event(part) => self.take_event(*part),
             Part::Queue(part) => self.take_queue(part),
             Part::Customer(part) => self.take_customer(&part),
             Part::Hold(part) => self.take_hold(&part),

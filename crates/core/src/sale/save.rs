@@ -25,13 +25,13 @@ impl Sale {
         if !self.shard.started {
             return;
         }
-        each(Part::Shard(self.shard_part()));
+        each(Part::Shard(Box::new(self.shard_part())));
         for group in &self.groups {
             let (organizer, sale_group) = (group.organizer, group.sale_group);
-            each(Part::Group(GroupPart { organizer, sale_group }));
+            each(Part::Group(Box::new(GroupPart { organizer, sale_group })));
         }
         for number in 0..self.events.len() {
-            each(Part::Event(self.event_part(number)));
+            each(Part::Event(Box::new(self.event_part(number))));
         }
         for queue in 0..self.deadlines.len() {
             let queue = self.deadlines.queue(queue);
@@ -50,7 +50,7 @@ impl Sale {
         self.save_holds(&numbers, each);
         for number in 0..self.orders.next_number() {
             each(match self.orders.place(number) {
-                Place::Hot(slot) => Part::Order(self.order_part(self.order_at(slot))),
+                Place::Hot(slot) => Part::Order(Box::new(self.order_part(self.order_at(slot)))),
                 Place::Frozen(frozen) => Part::Frozen(FrozenPart {
                     position: frozen.position(),
                     state: frozen.state,

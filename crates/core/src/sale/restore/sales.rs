@@ -13,10 +13,6 @@ use crate::sale::orders::{Frozen, NewOrder, Order, Payment};
 use crate::snapshot::{EndedPart, FrozenPart, HoldPart, LineParts, OrderPart, PaymentPart};
 use crate::view::{OrderState, PaymentState};
 
-/// So many frozen orders may have payments whose references look alike: far more than
-/// chance makes, far less than an index can bear.
-const ALIKE_MAX: usize = 64;
-
 /// Whether lines count as held, as sold, or as nothing any more.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Counts {
@@ -162,8 +158,8 @@ impl Restorer {
         let frozen = some(frozen, "an old order's positions are out of range")?;
         ensure(frozen.payment() == payment, "an old order's payment is out of range")?;
         if let Some((_, reference)) = payment {
-            let alike = self.sale.orders.alike(reference).take(ALIKE_MAX).count();
-            ensure(alike < ALIKE_MAX, "too many payments look alike")?;
+            let too_many = self.sale.orders.too_many_alike(reference);
+            ensure(!too_many, "too many payments look alike")?;
         }
         self.sale.orders.add_frozen(frozen);
         Ok(())

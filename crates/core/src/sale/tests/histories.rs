@@ -2,7 +2,7 @@
 //! passes an audit, and the events alone lead to the same state.
 
 use super::stage::{Stage, id};
-use crate::snapshot::Restorer;
+use crate::snapshot::{FrozenPart, Part, Restorer};
 
 /// A small generator (SplitMix64), so that a seed gives the same history for ever.
 struct Random(u64);
@@ -109,6 +109,24 @@ fn a_restored_state_makes_no_difference() {
     for (seed, hot) in [(21, u32::MAX), (22, 0), (23, 5)] {
         run(seed, hot, true);
     }
+}
+
+/// An index can't split what is all alike: it must not try for ever.
+#[test]
+fn a_snapshot_with_all_references_alike_is_an_error() {
+    let mut stage = Stage::default();
+    stage.run("0 define => ok\n open => ok\n buy ann gift*1 => ok");
+    let mut restorer = Restorer::new();
+    stage.sale.save(&mut |part| {
+        if matches!(part, Part::Shard(_)) {
+            restorer.take(part).unwrap();
+        }
+    });
+    let (position, state) = (3, crate::view::OrderState::Confirmed);
+    let payment = Some((4, 0xABCD_EF01));
+    let part = Part::Frozen(FrozenPart { position, state, payment });
+    let error = (0..300).find_map(|_| restorer.take(part.clone()).err());
+    assert_eq!(error.unwrap().what, "too many payments look alike");
 }
 
 fn set_hot(stage: &mut Stage, hot: u32) {
