@@ -162,13 +162,13 @@ fn take_line(fields: Fields<'_>) -> Result<Line, Error> {
     for field in fields {
         let field = field?;
         match field.number {
-            1 => field.set("event", &mut event, |v| v.id())?,
+            1 => field.set("event", &mut event, |v| v.id().map(Box::new))?,
             2 => field.set("ticket_type", &mut ticket_type, |v| v.id())?,
             3 => field.set("counted", &mut counted, |v| v.small())?,
             4 => field.set("places", &mut places, |v| take_places(v.fields()?))?,
             5 => field.set("unit_price", &mut unit_price, |v| v.signed())?,
             6 => field.set("version", &mut version, |v| v.small())?,
-            7 => field.set("channel", &mut channel, |v| v.id())?,
+            7 => field.set("channel", &mut channel, |v| v.id().map(Box::new))?,
             8 => components
                 .push(field.item("components", components.len(), |v| take_component(v.fields()?))?),
             _ => {}

@@ -25,6 +25,9 @@ pub struct Event {
     pub fact: Fact,
 }
 
+// An event is moved a few times on its way from a decision to the journal.
+const _: () = assert!(size_of::<Event>() <= 512);
+
 /// Whose and which event a fact is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Subject {
@@ -153,8 +156,9 @@ pub enum StockSource {
 /// Tickets of one type in a hold or an order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Line {
-    /// The event, where it is not the record's own (a cart over a sale group).
-    pub event: Option<Id>,
+    /// The event, where it is not the record's own (a cart over a sale group). As the
+    /// channel it is rare, so it does not swell every line.
+    pub event: Option<Box<Id>>,
     /// Which ticket type.
     pub ticket_type: Id,
     /// What was taken from stock.
@@ -164,7 +168,7 @@ pub struct Line {
     /// The catalogue version that priced and limited it.
     pub version: u32,
     /// Where it was sold; none: the default channel.
-    pub channel: Option<Id>,
+    pub channel: Option<Box<Id>>,
     /// Fees, taxes and discounts. Nothing makes them yet.
     pub components: Vec<Component>,
 }

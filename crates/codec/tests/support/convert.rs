@@ -14,8 +14,8 @@ pub fn record(event: &Event) -> proto::Record {
         stamp_id: bytes(event.stamp.map(|stamp| stamp.id)),
         stamp_body: bytes(event.stamp.map(|stamp| stamp.body)),
         stamp_chosen: event.stamp.is_some_and(|stamp| stamp.chosen),
-        organizer: text(event.subject.map(|subject| subject.organizer)),
-        event: text(event.subject.map(|subject| subject.event)),
+        organizer: text(event.subject.as_ref().map(|subject| &subject.organizer)),
+        event: text(event.subject.as_ref().map(|subject| &subject.event)),
         fact: Some(fact(&event.fact)),
     }
 }
@@ -137,7 +137,7 @@ fn definition(definition: &EventDefinition) -> proto::EventDefinition {
 
 fn line(line: &Line) -> proto::Line {
     proto::Line {
-        event: text(line.event),
+        event: text(line.event.as_deref()),
         ticket_type: line.ticket_type.to_string(),
         stock: Some(match &line.stock {
             Stock::Counted(quantity) => proto::LineStock::Counted(*quantity),
@@ -148,7 +148,7 @@ fn line(line: &Line) -> proto::Line {
         }),
         unit_price: line.unit_price,
         version: line.version,
-        channel: text(line.channel),
+        channel: text(line.channel.as_deref()),
         components: line
             .components
             .iter()
@@ -192,8 +192,8 @@ fn window(window: &Window) -> Option<proto::Window> {
     (*window != Window::default()).then_some(found)
 }
 
-fn text(id: Option<Id>) -> String {
-    id.map(|id| id.to_string()).unwrap_or_default()
+fn text(id: Option<&Id>) -> String {
+    id.map(Id::to_string).unwrap_or_default()
 }
 
 fn hold(id: HoldId) -> Vec<u8> {

@@ -150,9 +150,9 @@ fn hold_placed() -> HoldPlaced {
 /// Also what nothing makes yet: another event's line, places, a channel, components.
 fn order_placed() -> OrderPlaced {
     let full_line = Line {
-        event: Some(id("14-4")),
+        event: Some(Box::new(id("14-4"))),
         stock: Stock::Places(vec![id("A-1"), id("A-2")]),
-        channel: Some(id("till")),
+        channel: Some(Box::new(id("till"))),
         components: vec![
             Component { kind: ComponentKind::Fee, id: id("booking"), amount: 300 },
             Component { kind: ComponentKind::Discount, id: id("early"), amount: -1_000 },

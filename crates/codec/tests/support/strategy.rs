@@ -160,12 +160,12 @@ fn line() -> impl Strategy<Value = Line> {
     let optional = (option::of(id()), option::of(id()), vec(component(), 0..3));
     (id(), stock, money(), small(), optional).prop_map(
         |(ticket_type, stock, unit_price, version, (event, channel, components))| Line {
-            event,
+            event: event.map(Box::new),
             ticket_type,
             stock,
             unit_price,
             version,
-            channel,
+            channel: channel.map(Box::new),
             components,
         },
     )

@@ -26,9 +26,12 @@ struct Request<'a> {
 impl Request<'_> {
     /// The events of a command: what had to happen first, then its own fact, which
     /// alone carries its stamp.
+    #[inline]
     fn change(&self, first: impl Iterator<Item = Fact>, fact: Fact) -> Decision {
-        let mut events: Events =
-            first.map(|fact| event(self.command, self.now, None, fact)).collect();
+        let mut events = Events::new();
+        for fact in first {
+            events.push(event(self.command, self.now, None, fact));
+        }
         events.push(event(self.command, self.now, Some(stamp(self.command)), fact));
         Decision::Change(events)
     }
@@ -49,6 +52,7 @@ fn stamp(command: &Command) -> CommandStamp {
     CommandStamp { made_at: None, ..command.stamp }
 }
 
+#[inline]
 fn event(command: &Command, at: Time, stamp: Option<CommandStamp>, fact: Fact) -> Event {
     let subject = Subject { organizer: command.organizer, event: command.event };
     Event { at, stamp, subject: Some(subject), fact }

@@ -177,7 +177,7 @@ fn lies(event: &Event) -> Vec<Event> {
             lie(&|fact| of(fact).currency = crate::catalogue::Currency::new("USD").unwrap());
             lie(&|fact| of(fact).lines[0].ticket_type = id("none"));
             lie(&|fact| of(fact).lines[0].version = 3);
-            lie(&|fact| of(fact).lines[0].event = Some(id("ev")));
+            lie(&|fact| of(fact).lines[0].event = Some(Box::new(id("ev"))));
             lie(&|fact| of(fact).lines[0].stock = crate::event::Stock::Places(vec![id("a")]));
             lie(&|fact| of(fact).lines.clear());
             lie(&|fact| {

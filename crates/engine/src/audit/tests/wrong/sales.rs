@@ -85,7 +85,7 @@ fn what_is_sold() {
         }),
         ("a line of another event", Rule::Unsupported, |h| {
             let mut other = line("seat", 1, 100);
-            other.event = Some(id("day"));
+            other.event = Some(Box::new(id("day")));
             h.hold(1, "ann", &[other]);
         }),
     ]);
