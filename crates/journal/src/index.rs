@@ -534,3 +534,6 @@ pub(crate) fn not_in(segment: u64, position: u64) -> Error {
         detail: "no batch here holds it any more".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

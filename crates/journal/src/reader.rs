@@ -29,7 +29,7 @@ impl Earlier for Reader {
 /// Reads durable records by position, from any thread.
 #[derive(Clone)]
 pub struct Reader {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Reader {
