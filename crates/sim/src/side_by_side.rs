@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use onsale_codec::snapshot;
 use onsale_core::code::CodeKey;
 use onsale_core::command::{Action, Command, HoldId};
 use onsale_core::event::{Event, Fact, ShardStarted};
@@ -27,6 +28,8 @@ pub const SHARDS: u16 = 4;
 pub const SHARD: u16 = 3;
 /// Commands between two looks at everything that is counted.
 const CHECK_EVERY: usize = 50;
+/// Commands after which the core's state is written down, and the one read goes on.
+const SNAPSHOT_EVERY: usize = 251;
 /// Commands shown when the two differ.
 const SHOWN: usize = 20;
 
@@ -101,6 +104,9 @@ impl Pair {
         if self.rng.once_in(2_000) && self.model.generation < GENERATIONS_MAX {
             self.start_generation()?;
         }
+        if self.asked.len() % SNAPSHOT_EVERY == SNAPSHOT_EVERY - 1 {
+            self.restore()?;
+        }
         let (command, now) = self.generator.next(&self.model);
         self.now = self.now.max(now);
         let of_core = outcome(self.sale.decide(&command, now));
@@ -115,6 +121,20 @@ impl Pair {
                 self.apply(event)?;
             }
         }
+        Ok(())
+    }
+
+    /// Goes on with what comes back of the state from its snapshot.
+    fn restore(&mut self) -> Result<(), String> {
+        let mut decoder = snapshot::Decoder::new();
+        let mut wrong = None;
+        snapshot::encode(&self.sale, &mut |chunk| {
+            wrong = wrong.take().or(decoder.chunk(chunk).err());
+        });
+        let read = wrong.map_or_else(|| decoder.finish(), Err);
+        let read = read.map_err(|error| format!("a snapshot does not come back: {error}"))?;
+        same("hash of a snapshot", &read.hash(), &self.sale.hash())?;
+        self.sale = read;
         Ok(())
     }
 
