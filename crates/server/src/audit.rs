@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use onsale_engine::audit::{Auditor, Report};
 use onsale_engine::{Folder, folder};
-use onsale_journal::{FileStorage, Reader, open_read_only};
+use onsale_journal::storage::Storage;
+use onsale_journal::{FileStorage, Reader, Stores, open_read_only};
 use serde_json::{Value, json};
 
 /// Records read at a time.
@@ -36,12 +37,20 @@ pub struct Audit {
 /// # Errors
 /// It can't be read, a server has it, or a journal is damaged: names file and offset.
 pub fn audit(data: &Path) -> anyhow::Result<Audit> {
+    audit_with(data, None)
+}
+
+/// The same for a folder whose full segments are in an archive.
+///
+/// # Errors
+/// It can't be read, a server has it, or a journal is damaged: names file and offset.
+pub fn audit_with(data: &Path, archive: Option<&Path>) -> anyhow::Result<Audit> {
     let identity = Folder::identity(data)?
         .ok_or_else(|| anyhow::anyhow!("{} is no data folder of Onsale", data.display()))?;
     let mut auditor = Auditor::new();
     let mut readers = Vec::new();
     for shard in 0..identity.shards {
-        let reader = open(data, shard, identity)?;
+        let reader = open(data, archive, shard, identity)?;
         read(&reader, shard, &mut auditor)?;
         readers.push(reader);
     }
@@ -57,7 +66,12 @@ pub fn audit(data: &Path) -> anyhow::Result<Audit> {
     Ok(Audit { report, findings })
 }
 
-fn open(data: &Path, shard: u16, identity: folder::Identity) -> anyhow::Result<Reader> {
+fn open(
+    data: &Path,
+    archive: Option<&Path>,
+    shard: u16,
+    identity: folder::Identity,
+) -> anyhow::Result<Reader> {
     let storage = FileStorage::open_read_only(Folder::shard_path(data, shard)).map_err(
         |error| match error {
             onsale_journal::Error::Locked { .. } => {
@@ -66,7 +80,10 @@ fn open(data: &Path, shard: u16, identity: folder::Identity) -> anyhow::Result<R
             error => error.into(),
         },
     )?;
-    let opened = open_read_only(Arc::new(storage))
+    let archive = archive.map(|folder| Folder::shard_path(folder, shard));
+    let archive = archive.map(FileStorage::open_read_only).transpose()?;
+    let archive = archive.map(|archive| Arc::new(archive) as Arc<dyn Storage>);
+    let opened = open_read_only(Stores { live: Arc::new(storage), archive })
         .map_err(|error| anyhow::anyhow!("shard {shard}: {error}"))?;
     anyhow::ensure!(
         (opened.log, opened.shard) == (identity.log, shard),

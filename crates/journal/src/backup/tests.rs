@@ -61,6 +61,15 @@ fn save(from: &Path, to: &Path, known: &Known) -> Result<(Known, u64), Error> {
     Ok((saved.iter().map(entry).collect(), copied))
 }
 
+/// Says that it is over when it is dropped, so that a writer ends also when the test fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_copy_is_whole_whenever_it_is_made() {
     let (folder, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -68,6 +77,7 @@ fn a_copy_is_whole_whenever_it_is_made() {
     write(&mut opened, 10);
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _over = Over(&over);
         scope.spawn(|| {
             let mut upto = 20;
             while !over.load(Ordering::Relaxed) && upto < 1_000_000 {
@@ -88,7 +98,6 @@ fn a_copy_is_whole_whenever_it_is_made() {
             grew += u64::from(now > last);
             last = now;
         }
-        over.store(true, Ordering::Relaxed);
         assert!(grew > 10, "the log hardly grew meanwhile");
     });
 }
@@ -169,4 +178,23 @@ fn a_segment_is_described_with_its_damage() {
     std::fs::write(&path, bytes).unwrap();
     let info = look(&source, 1).unwrap();
     assert_eq!((info.first, info.damage.as_slice()), (Some(6), [4096].as_slice()));
+}
+
+#[test]
+fn what_the_archive_has_alone_is_copied_and_what_is_gone_is_kept() {
+    let (folder, archive) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let target = tempfile::tempdir().unwrap();
+    write(&mut start(folder.path()), 2_000);
+    let away = crate::format::segment_name(1);
+    std::fs::copy(folder.path().join(&away), archive.path().join(&away)).unwrap();
+    std::fs::remove_file(folder.path().join(&away)).unwrap();
+    let storage = FileStorage::open(target.path()).unwrap();
+    let both = Source::new([folder.path().to_owned(), archive.path().to_owned()]);
+    let saved = copy(&both, &storage, &Known::new(), &mut |_| {}).unwrap();
+    drop(storage);
+    assert_eq!(check(target.path()), 2_000);
+    // Later it is gone from the archive, too.
+    let known: Known = saved.iter().map(|s| (s.info.sequence, (s.info.bytes, s.sealed))).collect();
+    let (again, copied) = save(folder.path(), target.path(), &known).unwrap();
+    assert_eq!((again, copied, check(target.path())), (known, 0, 2_000));
 }

@@ -21,6 +21,9 @@ pub struct AuditArgs {
     /// The data folder.
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
+    /// Where the server archives full segments, if it does.
+    #[arg(long, value_name = "DIR")]
+    pub archive: Option<PathBuf>,
     /// Prints one JSON object instead of text.
     #[arg(long)]
     pub json: bool,
@@ -31,7 +34,7 @@ pub fn run(args: &AuditArgs) -> u8 {
     if !args.data.is_dir() {
         return complain(&anyhow::anyhow!("{} is no folder", args.data.display()), USAGE);
     }
-    let audit = match crate::audit::audit(&args.data) {
+    let audit = match crate::audit::audit_with(&args.data, args.archive.as_deref()) {
         Ok(audit) => audit,
         Err(error) => return complain(&error, FAILED),
     };
