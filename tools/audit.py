@@ -4,7 +4,7 @@
     python3 tools/audit.py DATA [--json] [--archive DIR]
 
 Nothing but Python 3's standard library is used, and no line of the engine's: whoever doubts `onsale
-journal audit` can read this instead. It goes through every record once, at some 15,000 a second, and
+journal audit` can read this instead. It goes through every record once, some 10,000 a second, and
 tells what does not add up. Exit codes: 0 nothing is wrong; 1 something is, or a journal can't be read;
 2 the arguments make no sense.
 """
