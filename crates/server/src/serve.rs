@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use core_affinity::CoreId;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admission;
@@ -213,11 +214,13 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     // cores and on no other.
     confine(&cores)?;
     let server = Server::start(&config, key.as_deref(), &cores)?;
-    tell_start(&config, &server);
-    systemd::notify("READY=1");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let signal = wait_for_signal().await?;
+        // Before anybody hears of the start, who may want it stopped at once.
+        let signals = Signals::new()?;
+        tell_start(&config, &server);
+        systemd::notify("READY=1");
+        let signal = signals.first().await;
         systemd::notify("STOPPING=1");
         tracing::info!(signal, "stopping: requests under way get their answers");
         server.stop().await
@@ -226,13 +229,25 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn wait_for_signal() -> anyhow::Result<&'static str> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(tokio::select! {
-        _ = term.recv() => "SIGTERM",
-        _ = int.recv() => "SIGINT",
-    })
+/// What tells the server to stop, from when it is made on.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        let [term, int] = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+        Ok(Signals { term: term?, int: int? })
+    }
+
+    /// Waits for the first.
+    async fn first(mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+        }
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "the key is for the caller, and is printed once")]

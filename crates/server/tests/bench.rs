@@ -47,6 +47,12 @@ fn holds_and_its_bare_harness_write_the_same() {
 }
 
 #[test]
+fn a_batch_grants_all_of_its_holds() {
+    let row = quick("batch");
+    assert!(row["notes"][1].as_str().unwrap().contains("of an answer's body"), "{row}");
+}
+
+#[test]
 fn engine_and_both_its_limits_write_the_same() {
     let figures = quick("engine")["figures"].clone();
     assert_eq!(figures[0]["product"], figures[1]["product"]);

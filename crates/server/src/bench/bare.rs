@@ -100,8 +100,8 @@ async fn serve(args: &BareArgs) -> anyhow::Result<()> {
     let socket = tokio::net::TcpListener::from_std(socket)?;
     let log = Log::open(args)?;
     let driver = tokio::task::spawn_local(log.clone().drive());
-    println!("listening on http://{}", socket.local_addr()?);
     let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    println!("listening on http://{}", socket.local_addr()?);
     let answer = Bytes::from(vec![b' '; args.answer_bytes]);
     let take = async {
         loop {
