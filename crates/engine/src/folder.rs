@@ -23,7 +23,7 @@ use onsale_journal::storage::Storage;
 use onsale_journal::{Durability, FileStorage, Options};
 use onsale_planted::{Bug, is};
 
-use crate::{Error, Shard};
+use crate::{Answer, Error, Shard, Unavailable};
 
 /// What the folder's own file begins with.
 const FIRST_LINE: &str = "onsale data folder, format 1";
@@ -238,6 +238,17 @@ pub fn place(recorded: Option<u16>, organizer: &Id, group: &Id, shards: u16) -> 
     // The bug stands for another version's way to compute it.
     let hash = hasher.finish() ^ u64::from(recorded.is_some());
     (hash % u64::from(shards)) as u16
+}
+
+/// Whether an answer to the definition of a new event settles on which shard it is. So does one
+/// that nobody knows the outcome of: made again on another shard, it might be there twice.
+#[must_use]
+pub fn settles_place(answer: &Answer) -> bool {
+    match answer {
+        Answer::Done(_) => true,
+        Answer::Unavailable(Unavailable::Unknown) => !is(Bug::UnknownPlaceForgotten),
+        _ => false,
+    }
 }
 
 fn failed(path: &Path, detail: &dyn std::fmt::Display) -> Error {

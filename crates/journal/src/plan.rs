@@ -442,15 +442,13 @@ fn longest_run(segments: &[Scanned], start: (u64, u32)) -> Vec<Kept> {
         }
         base_min = base_min.min(base);
         term_above = Some(term);
-        let all = is(Bug::VoidRecordsComeBack);
-        let good = |b: &&Found| b.whole && (all || b.last() <= void_above) && b.first > start.0;
+        let good = |b: &&Found| b.whole && b.last() <= void_above && b.first > start.0;
         let good = segment.batches.iter().filter(good);
         candidates.extend(good.rev().map(|found| Kept { segment: index, term, found: *found }));
     }
     // Back in order, so that the sort finds almost nothing to do.
     candidates.reverse();
-    let lower = is(Bug::LowerTermWins);
-    candidates.sort_by_key(|kept| (kept.found.first, Reverse(if lower { 0 } else { kept.term })));
+    candidates.sort_by_key(|kept| (kept.found.first, Reverse(kept.term)));
     candidates.dedup_by_key(|kept| kept.found.first);
     let (mut next, mut chain) = (start.0 + 1, start.1);
     let follows = |kept: &Kept| {

@@ -62,8 +62,6 @@ bugs! {
     TailNotCopied: "a start leaves the tail where it is, perhaps in memory only",
     TailCutAtProven: "a start skips the batches that nothing after them speaks for",
     FolderNotSynced: "the name of a new segment is not synced",
-    LowerTermWins: "of two batches for the same positions the older one wins",
-    VoidRecordsComeBack: "records that a start had cut come back at the next",
     ChecksumIgnored: "a batch with a wrong checksum is taken for whole",
     DamageCut: "a start cuts the log at damage, whatever was acknowledged after it",
     AnsweredBeforeSync: "an answer leaves before its position is durable",
@@ -73,6 +71,7 @@ bugs! {
     UnknownToldAsDone: "what waited for a sync that failed is told as done",
     ClockFollowsWall: "the engine's clock jumps with the wall's",
     PlacementComputedAgain: "the shard of a known sale group is computed again instead of looked up",
+    UnknownPlaceForgotten: "an event of which nobody knows whether it was made may be made on another shard",
     SecretMadeAgain: "a shard that has no record yet gets another secret than its siblings",
     LostShardMadeAgain: "a shard whose files are gone is made anew",
 }

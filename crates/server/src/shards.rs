@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use onsale_core::{Action, Command, Id, Refusal, Time};
+use onsale_engine::folder::settles_place;
 use onsale_engine::{
     Answer, Folder, Query, Reply, Request, Seeds, ShardFigures, ShardInfo, Unavailable,
 };
@@ -223,11 +224,15 @@ impl Shards {
             Some(shard) => shard,
             None => self.inner.directory.place(&organizer, &group, self.count()),
         };
-        let replied = self.ask(shard, Request::Command(command)).await?;
-        if let Answer::Done(_) = replied.answer {
+        let replied = self.ask(shard, Request::Command(command)).await;
+        let settled = match &replied {
+            Ok(replied) => settles_place(&replied.answer),
+            Err(unavailable) => settles_place(&Answer::Unavailable(*unavailable)),
+        };
+        if settled {
             self.inner.directory.insert(shard, &[(organizer, event)], &[(organizer, group)]);
         }
-        Ok(replied)
+        replied
     }
 
     /// Shows something. An unknown event is refused with [`Refusal::UnknownEvent`].
