@@ -155,6 +155,15 @@ impl Reader {
                 Err(_) => {}
             }
         }
+        // A start that could not read a mark copied the tail from below it: from there on first
+        // positions have fallen once.
+        for later in segment + 1..self.shared.sequences().end {
+            if self.shared.head(later).is_ok_and(|head| head.is_some_and(|h| h.first <= position))
+                && let Ok(header) = self.load_copy(later, position, batch)
+            {
+                return Ok(header);
+            }
+        }
         // The tail that a start has copied is there a second time.
         if let (Some(before), Some(head)) =
             (segment.checked_sub(1), self.shared.head(segment).ok().flatten())
