@@ -61,6 +61,10 @@ pub fn run(root: &Path) -> Result<()> {
         let fixed = "tree --locked --edges normal --prefix none --format {p}";
         cargo_output(root, &format!("{fixed} {arguments}")).map(|text| names(&text))
     };
+    let features = "tree --locked --workspace --edges normal,features --prefix none";
+    if cargo_output(root, features)?.contains("onsale-planted feature \"on\"") {
+        bail!("a build has the switch for planted bugs on: only a test may");
+    }
     let mut nodes = Vec::new();
     for name in tree("--workspace --depth 0")? {
         let direct = tree(&format!("--package {name} --depth 1"))?;

@@ -22,6 +22,8 @@ pub enum Step {
     Crates,
     /// All tests pass.
     Test,
+    /// The simulator finds every planted bug, as the page on reliability says.
+    Planted,
     /// The documentation builds, with all its links.
     Docs,
 }
@@ -42,6 +44,9 @@ impl Step {
             Step::Crates => crates::run(root),
             // A snapshot that differs fails and is not written: that is for a desk.
             Step::Test => cargo(root, "test --workspace --locked", &[("INSTA_UPDATE", "no")]),
+            Step::Planted => {
+                cargo(root, "test --locked -p onsale-sim --features planted --test planted", &[])
+            }
             Step::Docs => {
                 let warnings = [("RUSTDOCFLAGS", "-D warnings")];
                 cargo(root, "doc --workspace --no-deps --locked", &warnings)

@@ -29,6 +29,9 @@ pub enum Fault {
     Short,
     /// The disk is full; another call than one that needs room just fails.
     Full,
+    /// The first read from this call on gives one wrong bit, this once; other calls do as they
+    /// should.
+    Garble,
 }
 
 /// A folder on a disk that fails. A clone is the same disk.
@@ -169,9 +172,27 @@ impl FaultyDisk {
         self.state().fault = Some((call, fault));
     }
 
+    /// Takes a [`Fault::Garble`] back that has not struck.
+    pub fn end_garbling(&self) {
+        let mut state = self.state();
+        state.fault = state.fault.filter(|(_, fault)| *fault != Fault::Garble);
+    }
+
     /// How many bytes all files may have together.
     pub fn limit_room(&self, bytes: u64) {
         self.state().room_bytes = bytes;
+    }
+
+    /// How many bytes all files have together.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.state().used_bytes()
+    }
+
+    /// Whether there is a limit to that.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        self.state().room_bytes < u64::MAX
     }
 
     /// How many calls there were since the beginning or the last start.
@@ -359,7 +380,7 @@ impl State {
             return Call::Fail(io::Error::other("the process has ended"));
         }
         match fault {
-            None => Call::Go,
+            None | Some(Fault::Garble) => Call::Go,
             Some(Fault::Stop) => {
                 self.stopped = true;
                 Call::Partly(self.rng.below(257))
@@ -484,12 +505,20 @@ impl File for FaultyFile {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let mut state = self.disk.state();
+        let calls = state.calls;
+        let garbles = |fault: &mut (u64, Fault)| fault.0 <= calls && fault.1 == Fault::Garble;
+        let garbled = state.fault.take_if(garbles).is_some();
         state.whole_call()?;
         let seen = &state.contents[self.id].seen;
         let start = (offset as usize).min(seen.len());
         match seen[start..].get(..buffer.len()) {
             Some(bytes) => buffer.copy_from_slice(bytes),
             None => return Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+        if garbled && let Some(end) = buffer.iter().rposition(|byte| *byte != 0) {
+            // Near the end of what there is: before that it is most often told by what follows.
+            let at = end - state.rng.below(end.min(4 * SECTOR_BYTES) + 1);
+            buffer[at] ^= 1 << state.rng.below(8);
         }
         Ok(())
     }

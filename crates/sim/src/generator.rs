@@ -65,6 +65,26 @@ impl Generator {
         }
     }
 
+    /// One whose storm comes early: for histories of a few hundred commands.
+    #[must_use]
+    pub fn brief(seed: u64) -> Generator {
+        let mut generator = Generator::new(seed);
+        let before = 10 + generator.rng.below(60) as u32;
+        generator.storm = Some((storms::of_seed(seed), before));
+        generator
+    }
+
+    /// What time it is for whoever makes commands.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Goes on from another time.
+    pub fn set_now(&mut self, now: Time) {
+        self.now = now;
+    }
+
     /// The next command, and when it is decided.
     pub fn next(&mut self, model: &Model) -> (Command, Time) {
         let (command, now) = self.choose(model);

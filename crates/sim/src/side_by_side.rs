@@ -251,7 +251,12 @@ pub fn compare(sale: &Sale, model: &Model, now: Time) -> Result<(), String> {
     same("number of customers", &counts.customers, &sum(|e| e.customers().len()))
 }
 
-fn look_at_event(sale: &Sale, model: &Model, organizer: Id, event: Id) -> Result<(), String> {
+pub(crate) fn look_at_event(
+    sale: &Sale,
+    model: &Model,
+    organizer: Id,
+    event: Id,
+) -> Result<(), String> {
     let core = sale.availability(&organizer, &event);
     let expected = model.availability(organizer, event);
     let seen = |v: &view::AvailabilityView| (v.state, v.definition.clone(), v.quotas.clone());
@@ -260,7 +265,7 @@ fn look_at_event(sale: &Sale, model: &Model, organizer: Id, event: Id) -> Result
     same("version", &sale.event(&organizer, &event).map(|v| v.version), &version)
 }
 
-fn look_at_hold(
+pub(crate) fn look_at_hold(
     sale: &Sale,
     model: &Model,
     (organizer, event): (Id, Id),
@@ -271,7 +276,7 @@ fn look_at_hold(
     same("hold", &core, &model.hold(organizer, event, hold, now))
 }
 
-fn look_at_order(
+pub(crate) fn look_at_order(
     sale: &Sale,
     model: &Model,
     (organizer, event): (Id, Id),
