@@ -90,6 +90,8 @@ struct World {
     tickets: u64,
     /// Whether a fault was meant for this run of the server, so that it may stop or refuse.
     faulty: bool,
+    /// Whether a read has been wrong before: once is what a log withstands.
+    garbled: bool,
     /// Whether the disks have had too little room in this run.
     cramped: bool,
     tally: Tally,
@@ -158,6 +160,7 @@ impl World {
             asked: BTreeMap::new(),
             tickets: 0,
             faulty: false,
+            garbled: false,
             cramped: false,
             tally: Tally::default(),
             rng,

@@ -31,6 +31,9 @@ impl World {
         let shard = self.rng.below(self.disks.len());
         let disk = &self.disks[shard];
         let calls = 1 + self.rng.below(within) as u64;
+        if fault == Fault::Garble && std::mem::replace(&mut self.garbled, true) {
+            return;
+        }
         tell(|| format!("disk {shard}: {fault:?} in {calls} calls"));
         disk.fault_at(disk.calls() + calls - 1, fault);
         self.faulty = true;
