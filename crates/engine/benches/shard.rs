@@ -19,8 +19,8 @@ use onsale_core::{
     Action, CodeKey, Command, CommandStamp, Currency, CustomerId, Decision, Event, EventDefinition,
     EventState, Fact, HoldId, Id, QuotaDefinition, Sale, TicketTypeDefinition, Time, Window,
 };
-use onsale_engine::{Answer, Folder, Request, Seeds, Shard};
-use onsale_journal::{Durability, FileStorage, Options, SpareDone, SpareJob, WriteDone, WriteJob};
+use onsale_engine::{Answer, Folder, Options, Request, Seeds, Shard};
+use onsale_journal::{Durability, FileStorage, SpareDone, SpareJob, WriteDone, WriteJob};
 
 /// The server's allocator.
 #[global_allocator]
@@ -285,7 +285,7 @@ fn decide(sale: &mut Sale, command: &Command, now: Time, bytes: &mut Vec<u8>) {
 fn append_only(records: &[Vec<u8>]) -> Took {
     let folder = tempfile::tempdir().unwrap();
     let storage = Arc::new(FileStorage::open(folder.path()).unwrap());
-    let options = Options {
+    let options = onsale_journal::Options {
         segment_bytes: SEGMENT_BYTES,
         log: 1,
         shard: 0,
@@ -338,7 +338,7 @@ fn read_only(data: &Path) -> f64 {
 
 fn open(data: &Path) -> Shard<()> {
     let folder = Folder::open(data, 1, &SEEDS).unwrap();
-    folder.shards(SEGMENT_BYTES, &SEEDS, Time(0)).unwrap().pop().unwrap()
+    folder.shards(&Options::new(SEGMENT_BYTES), &SEEDS, Time(0)).unwrap().pop().unwrap()
 }
 
 fn event(name: &str) -> Box<EventDefinition> {

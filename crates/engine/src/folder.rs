@@ -10,19 +10,22 @@
 //! A backup has the same form, and `backup.json` beside it: such a folder is never opened for writing, since what
 //! it would sell would get codes that the folder it was made of gives, too.
 
+mod start;
+
 use std::fs;
 use std::hash::{Hash, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use onsale_codec as codec;
 use onsale_core::event::ShardStarted;
-use onsale_core::{CodeKey, Id, Sale, Time, limits};
+use onsale_core::{CodeKey, Fact, Id, Time, limits};
 use onsale_journal::storage::Storage;
-use onsale_journal::{Durability, FileStorage, Options};
+use onsale_journal::{FileStorage, Stores};
 use onsale_planted::{Bug, is};
 
+use crate::info::Durability;
+use crate::upkeep::Rules;
 use crate::{Answer, Error, Shard, Unavailable};
 
 /// What the folder's own file begins with.
@@ -128,16 +131,21 @@ impl Folder {
     /// A journal is damaged or can't be opened; names shard, file and offset.
     pub fn shards<T>(
         &self,
-        segment_bytes: u64,
+        options: &Options,
         seeds: &Seeds,
         wall: Time,
     ) -> Result<Vec<Shard<T>>, Error> {
-        let storage = |shard| {
-            let path = Folder::shard_path(&self.path, shard);
+        let open = |data: &Path, shard| {
+            let path = Folder::shard_path(data, shard);
             let storage = FileStorage::open(&path).map_err(|e| failed(&path, &e))?;
             Ok(Arc::new(storage) as Arc<dyn Storage>)
         };
-        open_shards(self.identity, segment_bytes, seeds.key, wall, storage)
+        let stores = |shard| {
+            let live = open(&self.path, shard)?;
+            let archive = options.archive.as_deref().map(|path| open(path, shard)).transpose()?;
+            Ok(Stores { live, archive })
+        };
+        open_shards(self.identity, options, seeds.key, wall, stores)
     }
 
     /// The folder of a shard's journal.
@@ -159,6 +167,28 @@ impl Folder {
     }
 }
 
+/// How the shards of a folder are kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Length of new segments.
+    pub segment_bytes: u64,
+    /// When an answer may leave.
+    pub durability: Durability,
+    /// The folder for copies of full segments, one folder per shard in it; none: they stay where they are.
+    pub archive: Option<PathBuf>,
+    /// How much is kept, and how often.
+    pub rules: Rules,
+}
+
+impl Options {
+    /// The defaults, with segments of this length.
+    #[must_use]
+    pub fn new(segment_bytes: u64) -> Options {
+        let (durability, rules) = (Durability::Synced, Rules::default());
+        Options { segment_bytes, durability, archive: None, rules }
+    }
+}
+
 /// Opens all shards of a log over any storage. A shard that is empty gets its first
 /// record, with the secret that the others have.
 ///
@@ -167,19 +197,22 @@ impl Folder {
 /// work, which none is before all have their first record.
 pub fn open_shards<T>(
     identity: Identity,
-    segment_bytes: u64,
+    options: &Options,
     key: CodeKey,
     wall: Time,
-    storage: impl Fn(u16) -> Result<Arc<dyn Storage>, Error>,
+    stores: impl Fn(u16) -> Result<Stores, Error>,
 ) -> Result<Vec<Shard<T>>, Error> {
     let mut shards = Vec::new();
+    let mut unclean = Vec::new();
     for shard in 0..identity.shards {
-        shards.push(open_shard(identity, segment_bytes, shard, storage(shard)?)?);
+        let (opened, clean) = start::open_shard(identity, options, shard, stores(shard)?, wall)?;
+        shards.push(opened);
+        unclean.push(!clean);
     }
     let known = shards.iter().find(|s: &&Shard<T>| s.sale().position() > 0);
     let key = known.filter(|_| !is(Bug::SecretMadeAgain)).map_or(key, |s| s.sale().key());
     let at_work = shards.iter().any(|s| s.sale().position() > 1);
-    for (number, shard) in (0..).zip(&mut shards) {
+    for ((number, shard), unclean) in (0..).zip(&mut shards).zip(unclean) {
         if shard.sale().position() == 0 {
             if at_work && !is(Bug::LostShardMadeAgain) {
                 let detail = "is gone, with all that came after it: others are there".to_owned();
@@ -189,8 +222,10 @@ pub fn open_shards<T>(
             let generation = FIRST_GENERATION;
             let started = ShardStarted { log, shard: number, shards, key, generation };
             shard
-                .start(wall, started)
+                .write_first(wall, Fact::ShardStarted(started))
                 .map_err(|source| Error::Journal { shard: number, source })?;
+        } else if unclean && options.durability == Durability::Os {
+            start::raise_generation(shard, number, wall)?;
         }
         let sale = shard.sale();
         let found = (sale.log(), sale.shard(), sale.shards(), sale.key());
@@ -198,30 +233,9 @@ pub fn open_shards<T>(
             let detail = "is another shard's, or has another secret than its siblings".to_owned();
             return Err(Error::FirstRecord { shard: number, detail });
         }
+        shard.began();
     }
     Ok(shards)
-}
-
-fn open_shard<T>(
-    identity: Identity,
-    segment_bytes: u64,
-    shard: u16,
-    storage: Arc<dyn Storage>,
-) -> Result<Shard<T>, Error> {
-    let mut sale = Sale::default();
-    let options = Options {
-        segment_bytes,
-        log: identity.log,
-        shard,
-        generation: FIRST_GENERATION,
-        durability: Durability::Synced,
-    };
-    let opened = onsale_journal::open(storage, options, 0, &mut |position, record, _| {
-        let event = codec::decode(record).map_err(|e| e.to_string())?;
-        sale.apply(position, &event).map_err(|e| e.to_string())
-    })
-    .map_err(|source| Error::Journal { shard, source })?;
-    Ok(Shard::new(sale, opened))
 }
 
 /// The shard of a sale group: the one that a record says, which is final; else the one where a

@@ -72,6 +72,12 @@ struct Indexed {
     filtered: bool,
 }
 
+/// Whether all ids of a segment are past the window at a time.
+fn is_old(indexed: &Indexed, now: Time) -> bool {
+    // A second more, since the window is decided by whole seconds.
+    indexed.file.extent().last_at < now.0 - COMMANDS_REMEMBERED_US - 1_000_000
+}
+
 impl Default for Window {
     fn default() -> Self {
         let filter = Arc::new(Filter::with_room_for(0));
@@ -105,6 +111,28 @@ impl Window {
         (self.filter.bytes() + self.segments.capacity() * size_of::<Indexed>(), ids)
     }
 
+    /// Whether some of its segments are past the window at a time.
+    pub fn has_old(&self, now: Time) -> bool {
+        self.segments.iter().any(|indexed| is_old(indexed, now))
+    }
+
+    /// Whether some of its segments are not in the filter yet.
+    pub fn has_outside(&self) -> bool {
+        self.outside > 0
+    }
+
+    /// The highest position up to `from` of which the id is in no file; 0: there is none.
+    pub fn gap_below(&self, from: u64) -> u64 {
+        let mut missing = from;
+        for indexed in self.segments.iter().rev() {
+            let extent = indexed.file.extent();
+            if (extent.first..=extent.last).contains(&missing) {
+                missing = extent.first - 1;
+            }
+        }
+        missing
+    }
+
     /// Adds a segment's file. Its ids come into the filter with [`Window::fill`].
     pub fn add(&mut self, file: IdsFile) {
         let indexed = Indexed { filtered: false, file };
@@ -129,13 +157,10 @@ impl Window {
 
     /// Drops segments of which all ids are past the window at a time; gives their sequences.
     pub fn drop_old(&mut self, now: Time) -> Vec<u64> {
-        // A second more, since the window is decided by whole seconds.
-        let begin = now.0 - COMMANDS_REMEMBERED_US - 1_000_000;
-        let is_old = |indexed: &Indexed| indexed.file.extent().last_at < begin;
-        let old: Vec<u64> = (self.segments.iter().filter(|indexed| is_old(indexed)))
+        let old: Vec<u64> = (self.segments.iter().filter(|indexed| is_old(indexed, now)))
             .map(|indexed| indexed.file.extent().sequence)
             .collect();
-        self.segments.retain(|indexed| !is_old(indexed));
+        self.segments.retain(|indexed| !is_old(indexed, now));
         self.count_outside();
         old
     }
@@ -238,8 +263,9 @@ impl Window {
 pub(crate) struct Ids {
     window: Arc<Window>,
     runs: VecDeque<Run>,
-    /// Since when nothing is missing in the runs.
-    since: Time,
+    /// The last position of a run that was let go for want of room, and since when nothing is missing
+    /// therefore, until it is in a file.
+    let_go: (u64, Time),
 }
 
 #[expect(clippy::disallowed_types, reason = "it is asked for keys, never gone through")]
@@ -265,7 +291,7 @@ impl Ids {
         (run.last, run.last_at) = (position, at);
         if self.runs.len() > RUNS_MAX {
             let forgotten = self.runs.pop_front().expect("there are some");
-            self.since = self.since.max(Time(forgotten.last_at.0 + 1_000_000));
+            self.let_go = (forgotten.last, Time(forgotten.last_at.0 + 1_000_000));
         }
     }
 
@@ -278,14 +304,12 @@ impl Ids {
         }
     }
 
-    /// Position up to which ids are in files.
-    pub fn upto(&self) -> u64 {
-        self.window.upto()
-    }
-
     /// Since when all ids are known.
     pub fn since(&self) -> Time {
-        self.since.max(self.window.since)
+        match self.let_go {
+            (position, since) if position > self.window.upto() => since.max(self.window.since),
+            _ => self.window.since,
+        }
     }
 
     /// Bytes in memory.

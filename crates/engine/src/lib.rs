@@ -10,17 +10,19 @@
 pub mod audit;
 pub mod clock;
 pub mod folder;
-#[expect(dead_code, unused_imports, reason = "what uses it comes next")]
 mod ids;
+pub mod info;
+pub mod request;
 pub mod shard;
-#[cfg_attr(not(test), expect(dead_code, reason = "what uses it comes next"))]
 mod snapshot;
+pub mod upkeep;
 
 pub use clock::Clock;
-pub use folder::{Folder, Seeds};
-pub use shard::{
-    Answer, Durability, Query, Reply, Request, Shard, ShardFigures, ShardInfo, Unavailable, View,
-};
+pub use folder::{Folder, Options, Seeds};
+pub use info::{Durability, ShardFigures, ShardInfo};
+pub use request::{Answer, Query, Reply, Request, Unavailable, View};
+pub use shard::Shard;
+pub use upkeep::{Rules, UpkeepDone, UpkeepFigures, UpkeepJob};
 
 /// What can go wrong when a data folder is opened.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,16 @@ pub enum Error {
     Folder {
         /// Which file or folder.
         path: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// Something that can be made again, or is, can't be used; or the log is not what it says.
+    #[error("shard {shard}: {file}: {detail}")]
+    File {
+        /// Which shard.
+        shard: u16,
+        /// Which file.
+        file: String,
         /// What is wrong.
         detail: String,
     },

@@ -5,17 +5,24 @@
 //! durable: nothing that could still be lost is ever seen. At most one batch is
 //! being synced and one is open.
 
+mod beside;
+mod upkeep;
+
 use std::collections::VecDeque;
 
 use onsale_codec as codec;
-use onsale_core::event::{Events, Line, ShardStarted, Stock, Subject};
-use onsale_core::view::{AvailabilityView, EventView, HoldView, OrderView};
+use onsale_core::event::{Events, Line, Stock, Subject};
 use onsale_core::{
-    Action, CodeKey, Command, CommandStamp, Decision, Event, Fact, HoldId, Id, OrderCode, Refusal,
-    Sale, Time, Unanswered,
+    Action, Command, CommandStamp, Decision, Event, Fact, Known, Refusal, Sale, Time,
 };
-use onsale_journal::{Opened, Reader, Room, SpareDone, SpareJob, WriteDone, WriteJob, Writer};
+use onsale_journal::{Reader, Room, SpareDone, SpareJob, WriteDone, WriteJob, Writer};
 use onsale_planted::{Bug, is};
+
+use self::beside::Undecided;
+use crate::ids::Ids;
+use crate::info::{Durability, ShardFigures, ShardInfo};
+use crate::request::{Answer, Query, Reply, Request, Unavailable, View};
+use crate::upkeep::{Upkeep, UpkeepFigures, build};
 
 /// What a record costs in a batch beside its own bytes, at most.
 const RECORD_OVERHEAD_BYTES: usize = 8;
@@ -23,194 +30,21 @@ const RECORD_OVERHEAD_BYTES: usize = 8;
 /// millisecond's work.
 pub const DUE_PER_SLICE_MAX: usize = 256;
 
-/// What a shard is asked.
-#[derive(Clone, Debug)]
-pub enum Request {
-    /// To change something.
-    Command(Box<Command>),
-    /// To show something.
-    Query(Query),
-}
-
-/// What a shard can show.
-#[derive(Clone, Copy, Debug)]
-pub enum Query {
-    /// An event and its definition.
-    Event {
-        /// Whose.
-        organizer: Id,
-        /// Which.
-        event: Id,
-    },
-    /// What is left of an event.
-    Availability {
-        /// Whose.
-        organizer: Id,
-        /// Which.
-        event: Id,
-    },
-    /// A live hold.
-    Hold {
-        /// Whose.
-        organizer: Id,
-        /// Of which event.
-        event: Id,
-        /// Which.
-        hold: HoldId,
-    },
-    /// An order.
-    Order {
-        /// Whose.
-        organizer: Id,
-        /// Of which event.
-        event: Id,
-        /// Which.
-        order: OrderCode,
-    },
-}
-
-impl Query {
-    /// Whose and which event it is about.
-    #[must_use]
-    pub fn subject(&self) -> (&Id, &Id) {
-        match self {
-            Query::Event { organizer, event }
-            | Query::Availability { organizer, event }
-            | Query::Hold { organizer, event, .. }
-            | Query::Order { organizer, event, .. } => (organizer, event),
-        }
-    }
-}
-
-/// What was shown.
-#[derive(Clone, Debug)]
-pub enum View {
-    /// An event and its definition.
-    Event(EventView),
-    /// What is left of an event.
-    Availability(AvailabilityView),
-    /// A live hold.
-    Hold(HoldView),
-    /// An order.
-    Order(OrderView),
-}
-
-/// An answer. It leaves the shard only once `position` is durable.
-#[derive(Clone, Debug)]
-pub struct Reply {
-    /// The highest position that was applied when the answer was made.
-    pub position: u64,
-    /// What is said.
-    pub answer: Answer,
-}
-
-/// What is said.
-#[derive(Clone, Debug)]
-pub enum Answer {
-    /// The command was carried out: its fact, the record at the reply's position.
-    Done(Box<Event>),
-    /// The command, or its payment, was there before: its fact is the record at this
-    /// position. Whether it said the same is for the caller to compare.
-    Repeated {
-        /// Position of the fact.
-        position: u64,
-    },
-    /// All was as wanted already.
-    Unchanged,
-    /// A rule forbids it; nothing changed.
-    Refused(Refusal),
-    /// What was asked for.
-    View(Box<View>),
-    /// No decision, or none that can be told.
-    Unavailable(Unavailable),
-}
-
-/// Why there is no decision.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Unavailable {
-    /// The disk is full; nothing changed.
-    #[error("no room on the disk: nothing was changed")]
-    StorageFull,
-    /// The shard has stopped after a fault; nothing changed.
-    #[error("the shard has stopped after a fault: nothing was changed")]
-    Stopped,
-    /// A fault struck while the answer waited for its sync: it may or may not have
-    /// become durable. Ask again, with the same id, after a restart.
-    #[error("a fault struck before the change was durable: its outcome is not known")]
-    Unknown,
-    /// Too many are waiting; nothing changed.
-    #[error("too many requests are waiting: nothing was changed")]
-    Busy,
-    /// The command's events are larger than a batch can be; nothing changed.
-    #[error("the command is larger than a batch can be: nothing was changed")]
-    TooLarge,
-}
-
-/// How durable an answer's position is when it leaves.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Durability {
-    /// Written and synced to the disk.
-    Synced,
-}
-
-impl Durability {
-    /// Its name in a receipt.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Durability::Synced => "synced",
-        }
-    }
-}
-
-/// What anybody may know of a shard without asking its writer.
-#[derive(Clone)]
-pub struct ShardInfo {
-    /// Which, from 0.
-    pub shard: u16,
-    /// Of how many.
-    pub shards: u16,
-    /// Id of the log.
-    pub log: u128,
-    /// The secret behind codes and digests.
-    pub key: CodeKey,
-    /// How durable its answers are.
-    pub durability: Durability,
-    /// Reads its durable records.
-    pub reader: Reader,
-}
-
-/// Figures of a shard, for metrics.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct ShardFigures {
-    /// The log's generation.
-    pub generation: u32,
-    /// Highest position applied.
-    pub position: u64,
-    /// Highest position durable.
-    pub durable: u64,
-    /// Answers that wait for their position.
-    pub waiting: usize,
-    /// Whether a fault stopped it.
-    pub stopped: bool,
-    /// Whether only releases, payments and cancellations find room on the disk.
-    pub storage_full: bool,
-    /// Events of organizers.
-    pub events: usize,
-    /// Live holds.
-    pub holds: usize,
-    /// Orders, of any state.
-    pub orders: usize,
-    /// Bytes held by the state's tables.
-    pub state_bytes: usize,
-}
-
 /// One shard. `T` is where an answer goes; the shard only hands it back.
 pub struct Shard<T> {
     sale: Sale,
     writer: Writer,
     reader: Reader,
-    /// What the journal remarked when it was opened.
+    durability: Durability,
+    /// What is known of command ids beside the state.
+    ids: Ids,
+    /// Here unless a piece of its work is under way.
+    upkeep: Option<Box<Upkeep>>,
+    upkeep_figures: UpkeepFigures,
+    snapshot: u64,
+    /// Segments whose file of ids could not be read: it is to be made again.
+    unreadable: Vec<u64>,
+    /// What was remarked when it was opened.
     notes: Vec<String>,
     waiting: VecDeque<(T, Reply)>,
     /// A command that waits: for the next batch, since its events do not fit into the open
@@ -226,14 +60,31 @@ pub struct Shard<T> {
     stopped: Option<String>,
 }
 
+/// What a shard is made of when it is opened.
+pub(crate) struct Parts {
+    pub sale: Sale,
+    pub writer: Writer,
+    pub reader: Reader,
+    pub durability: Durability,
+    pub ids: Ids,
+    pub upkeep: Box<Upkeep>,
+    pub notes: Vec<String>,
+}
+
 impl<T> Shard<T> {
     /// A shard over a state and the journal that it was replayed from.
-    pub(crate) fn new(sale: Sale, opened: Opened) -> Shard<T> {
-        let Opened { writer, reader, notes, .. } = opened;
+    pub(crate) fn new(parts: Parts) -> Shard<T> {
+        let Parts { sale, writer, reader, durability, ids, upkeep, notes } = parts;
         Shard {
             sale,
             writer,
             reader,
+            durability,
+            ids,
+            snapshot: upkeep.snapshots.first().copied().unwrap_or(0),
+            upkeep: Some(upkeep),
+            upkeep_figures: UpkeepFigures::default(),
+            unreadable: Vec::new(),
             notes,
             waiting: VecDeque::new(),
             deferred: None,
@@ -245,17 +96,46 @@ impl<T> Shard<T> {
         }
     }
 
-    /// Writes the first record of a new shard and waits until it is durable.
-    pub(crate) fn start(
+    /// Writes a record about the shard itself and waits until it is durable.
+    pub(crate) fn write_first(
         &mut self,
         at: Time,
-        started: ShardStarted,
+        fact: Fact,
     ) -> Result<(), onsale_journal::Error> {
-        let fact = Fact::ShardStarted(started);
-        self.record(std::iter::once(Event { at, stamp: None, subject: None, fact }).collect())
+        let at = at.max(self.sale.time());
+        let event = Event { at, stamp: None, subject: None, fact };
+        self.record(std::iter::once(event).collect(), None)
             .expect("an empty batch has room for one small record");
         let job = self.writer.seal().expect("a record is open and no job is under way");
         self.writer.finish(job.run())
+    }
+
+    /// Makes what is written durable on the disk, too, where batches are not synced.
+    pub(crate) fn sync(&self) -> Result<(), String> {
+        let upkeep = self.upkeep.as_ref().expect("it was opened a moment ago");
+        let (name, _) =
+            self.reader.locate(self.writer.durable()).ok_or("the last record is not found")?;
+        let synced = upkeep.storage.open(&name).and_then(|file| file.sync_all());
+        synced.map_err(|error| format!("{name}: {error}"))
+    }
+
+    /// To be called once its first record is there.
+    pub(crate) fn began(&mut self) {
+        let key = self.sale.key();
+        self.upkeep.as_mut().expect("it was opened a moment ago").key = key;
+    }
+
+    /// Lets the headers of later batches say this generation.
+    pub(crate) fn raise_generation(&mut self, generation: u32) {
+        self.writer.raise_generation(generation);
+    }
+
+    /// Ends it: all is durable, and the log says so. To be called once nothing is under way.
+    ///
+    /// # Errors
+    /// What the journal says. The next start then takes it for one that was killed.
+    pub fn close(self) -> Result<(), onsale_journal::Error> {
+        self.writer.close()
     }
 
     /// What anybody may know of it.
@@ -266,7 +146,7 @@ impl<T> Shard<T> {
             shards: self.sale.shards(),
             log: self.sale.log(),
             key: self.sale.key(),
-            durability: Durability::Synced,
+            durability: self.durability,
             reader: self.reader.clone(),
         }
     }
@@ -298,6 +178,10 @@ impl<T> Shard<T> {
             holds: counts.holds,
             orders: counts.orders,
             state_bytes: self.sale.memory_bytes(),
+            ids_bytes: self.ids.bytes(),
+            ids_since: self.ids_since(self.sale.time()),
+            snapshot: self.snapshot,
+            upkeep: self.upkeep_figures,
         }
     }
 
@@ -343,10 +227,16 @@ impl<T> Shard<T> {
             return Some(Answer::Unavailable(Unavailable::Stopped));
         }
         let now = now.max(self.sale.time());
-        match self.sale.decide(command, now) {
-            Err(refusal) => Some(Answer::Refused(refusal)),
+        let key = self.short_key(command);
+        let decision = match self.known(key, now) {
+            Ok(known) => self.decide(command, now, &known),
+            Err(unavailable) => return Some(Answer::Unavailable(unavailable)),
+        };
+        match decision {
+            Err(Undecided::Refused(refusal)) => Some(Answer::Refused(refusal)),
+            Err(Undecided::Unavailable(why)) => Some(Answer::Unavailable(why)),
             Ok(Decision::Unchanged) => Some(Answer::Unchanged),
-            Ok(Decision::Needs(needs)) => unreachable!("all orders are kept in full: {needs}"),
+            Ok(Decision::Needs(needs)) => unreachable!("it was given them: {needs}"),
             Ok(Decision::Repeated { position }) => Some(Answer::Repeated { position }),
             // Only what would change something needs room: a repeated command still gets its answer.
             Ok(Decision::Change(_)) if !self.has_room_for(&command.action) => {
@@ -355,7 +245,7 @@ impl<T> Shard<T> {
                 let waits = self.preparing && !self.full;
                 (!waits).then_some(Answer::Unavailable(Unavailable::StorageFull))
             }
-            Ok(Decision::Change(events)) => match self.record(events) {
+            Ok(Decision::Change(events)) => match self.record(events, key) {
                 Ok(fact) => Some(Answer::Done(fact)),
                 Err(NoRoom::UntilNextBatch) => None,
                 Err(NoRoom::Ever) => Some(Answer::Unavailable(Unavailable::TooLarge)),
@@ -373,7 +263,8 @@ impl<T> Shard<T> {
 
     /// Puts a command's events into the open batch, all or none, and applies them.
     /// Gives back the last one, the command's own fact.
-    fn record(&mut self, mut events: Events) -> Result<Box<Event>, NoRoom> {
+    /// `key` is that of the command's id, if it is remembered.
+    fn record(&mut self, mut events: Events, key: Option<u64>) -> Result<Box<Event>, NoRoom> {
         if !self.writer.fits(
             events.iter().fold(0, |sum: usize, event| sum.saturating_add(bytes_at_most(event))),
         ) {
@@ -383,7 +274,10 @@ impl<T> Shard<T> {
         for event in &events {
             self.append(event);
         }
-        self.append(&fact);
+        let position = self.append(&fact);
+        if let Some(key) = key {
+            self.ids.push(key, position, fact.at);
+        }
         Ok(fact)
     }
 
@@ -400,7 +294,7 @@ impl<T> Shard<T> {
     }
 
     /// Writes an event into the open batch, which has room for it, and applies it.
-    fn append(&mut self, event: &Event) {
+    fn append(&mut self, event: &Event) -> u64 {
         let position = self.writer.append(&mut |buffer| {
             let start = buffer.len();
             codec::encode(event, buffer);
@@ -408,12 +302,13 @@ impl<T> Shard<T> {
         });
         // The batch holds what was decided: if the state can't follow, going on
         // would sell on a state that no replay can reach.
-        if let Err(error) = self.sale.apply(position, event) {
+        if let Err(error) = build::apply(&mut self.sale, position, event, &self.reader) {
             panic!("position {position} was decided but can't be applied: {error}");
         }
+        position
     }
 
-    fn query(&self, now: Time, query: &Query) -> Answer {
+    fn query(&mut self, now: Time, query: &Query) -> Answer {
         let now = now.max(self.sale.time());
         let view = match query {
             Query::Event { organizer, event } => {
@@ -428,12 +323,10 @@ impl<T> Shard<T> {
                 self.sale.hold(organizer, event, *hold, now).map(View::Hold)
             }
             Query::Order { organizer, event, order } => {
-                match self.sale.order(organizer, event, *order) {
+                match self.order(organizer, event, *order) {
                     Ok(view) => Ok(View::Order(view)),
-                    Err(Unanswered::Refused(refusal)) => Err(refusal),
-                    Err(Unanswered::Needs(needs)) => {
-                        unreachable!("all orders are kept in full: {needs}")
-                    }
+                    Err(Undecided::Refused(refusal)) => Err(refusal),
+                    Err(Undecided::Unavailable(why)) => return Answer::Unavailable(why),
                 }
             }
         };
@@ -467,8 +360,8 @@ impl<T> Shard<T> {
             let Subject { organizer, event } = subject;
             let command = Command { stamp: UNSENT, organizer, event, action };
             // A refusal says that it is not due after all; no room, that the next slice takes it.
-            if let Ok(Decision::Change(events)) = self.sale.decide(&command, now)
-                && self.record(events).is_err()
+            if let Ok(Decision::Change(events)) = self.decide(&command, now, &Known::default())
+                && self.record(events, None).is_err()
             {
                 more = false;
                 break;

@@ -5,7 +5,7 @@ use onsale_core::catalogue::{
 };
 use onsale_core::command::{Expects, Item};
 use onsale_core::{Action, CodeKey, Command, CommandStamp, Currency, CustomerId, HoldId, Id, Time};
-use onsale_engine::{Answer, Folder, Request, Seeds, Shard, Unavailable};
+use onsale_engine::{Answer, Folder, Options, Request, Seeds, Shard, Unavailable};
 
 const SEEDS: Seeds = Seeds { log: 7, key: CodeKey([3; 16]) };
 const BEGIN: Time = Time(1_749_000_000_000_000);
@@ -18,7 +18,7 @@ fn id(text: &str) -> Id {
 }
 
 fn open(folder: &Folder) -> Vec<Shard<()>> {
-    folder.shards(SEGMENT_BYTES, &SEEDS, BEGIN).expect("it opens")
+    folder.shards(&Options::new(SEGMENT_BYTES), &SEEDS, BEGIN).expect("it opens")
 }
 
 fn command(action: Action) -> Request {
@@ -124,7 +124,7 @@ fn a_shard_that_is_lost_is_not_made_anew() {
     sync(&mut shards[0], BEGIN);
     drop(shards);
     std::fs::remove_dir_all(&second).expect("it was there");
-    let opened = folder.shards::<()>(SEGMENT_BYTES, &SEEDS, BEGIN);
+    let opened = folder.shards::<()>(&Options::new(SEGMENT_BYTES), &SEEDS, BEGIN);
     let error = opened.err().expect("what the shard held is lost").to_string();
     assert!(error.starts_with("shard 1: its first record is gone"), "{error}");
 }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use onsale_core::limits::SHARDS_MAX;
+use onsale_engine::Durability;
 
 use crate::rates::RATE_MAX;
 
@@ -30,8 +31,8 @@ pub struct Config {
     pub cores: usize,
     /// Shards of a data folder that is made.
     pub shards: u16,
-    /// Size of a journal's file.
-    pub segment_bytes: u64,
+    /// How the journal is kept.
+    pub journal: onsale_engine::Options,
     /// How much of anything a client may have.
     pub limits: Limits,
 }
@@ -160,7 +161,7 @@ impl Config {
             listen: check.address("listen"),
             cores: check.number("cores", 1, cores_max as u64, "the cores of this machine") as usize,
             shards: check.number("shards", 1, SHARDS_MAX.into(), "") as u16,
-            segment_bytes: check.number("segment_mib", 1, 4_096, "MiB") << 20,
+            journal: check.journal(),
             limits: Limits {
                 body_bytes: check.kib("limits.body_kib", 16_384),
                 batch_body_bytes: check.kib("limits.batch_body_kib", 65_536),
@@ -296,6 +297,33 @@ impl Check<'_> {
                 min
             }
         }
+    }
+
+    fn journal(&mut self) -> onsale_engine::Options {
+        const DAY_US: i64 = 24 * 3_600 * 1_000_000;
+        let segment_bytes = self.number("segment_mib", 1, 4_096, "MiB") << 20;
+        let mut options = onsale_engine::Options::new(segment_bytes);
+        let durability = self.setting("durability");
+        options.durability = match durability.text.as_str() {
+            "synced" => Durability::Synced,
+            "os" => Durability::Os,
+            _ => {
+                self.refuse("durability", &durability, "must be synced or os");
+                Durability::Synced
+            }
+        };
+        let archive = self.setting("archive.folder");
+        options.archive = (!archive.text.is_empty()).then(|| PathBuf::from(&archive.text));
+        let days = self.number("archive.retention_days", 0, 36_500, "days; 0: for ever") as i64;
+        options.rules.retention_us = (days > 0).then_some(days * DAY_US);
+        if days > 0 && archive.text.is_empty() {
+            let setting = self.setting("archive.retention_days");
+            let rule = "must be 0 without archive.folder, since nothing is removed then";
+            self.refuse("archive.retention_days", &setting, rule);
+        }
+        let every = self.number("snapshots.every_mib", 1, 65_536, "MiB");
+        options.rules.snapshot_bytes = every << 20;
+        options
     }
 
     fn kib(&mut self, key: &str, max: u64) -> usize {

@@ -213,6 +213,7 @@ impl Problem {
             Unavailable::Stopped => &kind::SHARD_STOPPED,
             Unavailable::Unknown => &kind::OUTCOME_UNKNOWN,
             Unavailable::Busy => &kind::BUSY,
+            Unavailable::Unreadable => &kind::UNREADABLE_RECORD,
             Unavailable::TooLarge => &kind::COMMAND_TOO_LARGE,
         };
         Problem::new(kind, error.to_string())

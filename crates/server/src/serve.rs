@@ -63,7 +63,7 @@ impl Server {
         let sockets = listen::open(config.listen, config.cores)
             .with_context(|| format!("cannot listen on {}", config.listen))?;
         let address = sockets[0].local_addr()?;
-        let (shards, drivers) = Shards::open(&config.data, config.shards, config.segment_bytes)?;
+        let (shards, drivers) = Shards::open(&config.data, config.shards, &config.journal)?;
         let (keys, first_key) = KeyStore::load_or_create(&config.data, key, wall_time())?;
         let (api, router) = Api::new(shards, keys, config.limits);
         let (listened_sender, listened) = mpsc::channel(config.cores);

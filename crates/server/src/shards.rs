@@ -7,6 +7,7 @@
 
 mod directory;
 mod driver;
+mod upkeep;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -16,12 +17,13 @@ use std::time::Instant;
 use onsale_core::{Action, Command, Id, Refusal, Time};
 use onsale_engine::folder::settles_place;
 use onsale_engine::{
-    Answer, Folder, Query, Reply, Request, Seeds, ShardFigures, ShardInfo, Unavailable,
+    Answer, Folder, Options, Query, Reply, Request, Seeds, ShardFigures, ShardInfo, Unavailable,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
 use directory::Directory;
 pub use driver::Driver;
+use upkeep::UpkeepThread;
 
 /// Requests that may wait for one shard, each command of a batch counted.
 const QUEUE_MAX: usize = 65_536;
@@ -55,24 +57,6 @@ pub struct Replied {
     pub durability: &'static str,
     /// What is said.
     pub answer: Answer,
-}
-
-/// An answer that is still to come.
-#[derive(Debug)]
-pub struct Pending {
-    shard: u16,
-    reply: oneshot::Receiver<Reply>,
-}
-
-impl Pending {
-    /// Waits for the answer.
-    ///
-    /// # Errors
-    /// There is no decision, or none that can be told.
-    pub async fn replied(self, shards: &Shards) -> Result<Replied, Unavailable> {
-        let reply = self.reply.await.map_err(|_| Unavailable::Unknown)?;
-        Replied::of(shards, self.shard, reply)
-    }
 }
 
 /// What a driver and everybody else share of a shard.
@@ -169,20 +153,21 @@ impl Shards {
     pub fn open(
         data: &Path,
         shards: u16,
-        segment_bytes: u64,
+        options: &Options,
     ) -> Result<(Shards, Vec<Driver>), onsale_engine::Error> {
         let key = onsale_core::CodeKey(*uuid::Uuid::new_v4().as_bytes());
         let seeds = Seeds { log: uuid::Uuid::new_v4().as_u128(), key };
         let folder = Folder::open(data, shards, &seeds)?;
-        let opened = folder.shards(segment_bytes, &seeds, wall_time())?;
+        let opened = folder.shards(options, &seeds, wall_time())?;
         let directory = Directory::default();
         let (closing, closing_seen) = watch::channel(false);
         let (closed_count, closed) = watch::channel(0);
         let started = Instant::now();
         let (mut shared, mut drivers) = (Vec::new(), Vec::new());
-        for shard in opened {
+        let upkeep = UpkeepThread::start();
+        for mut shard in opened {
             directory.add(shard.info().shard, shard.sale());
-            for note in shard.notes() {
+            for note in shard.take_notes() {
                 tracing::warn!(shard = shard.info().shard, note, "the journal was opened");
             }
             let (queue, requests) = mpsc::unbounded_channel();
@@ -204,6 +189,7 @@ impl Shards {
                 figures,
                 closing: closing_seen.clone(),
                 closed: closed_count.clone(),
+                upkeep: upkeep.clone(),
                 started,
             }));
         }
@@ -266,21 +252,10 @@ impl Shards {
     }
 
     async fn ask(&self, shard: u16, request: Request) -> Result<Replied, Unavailable> {
-        self.enqueue(shard, request)?.replied(self).await
-    }
-
-    fn enqueue(&self, shard: u16, request: Request) -> Result<Pending, Unavailable> {
         let (ticket, reply) = oneshot::channel();
         self.inner.shards[usize::from(shard)].enqueue(Queued::One { request, ticket })?;
-        Ok(Pending { shard, reply })
-    }
-
-    /// Hands a command to its event's shard, without waiting for the answer.
-    ///
-    /// # Errors
-    /// There is no room for it, or the shard is gone.
-    pub fn begin(&self, shard: u16, command: Box<Command>) -> Result<Pending, Unavailable> {
-        self.enqueue(shard, Request::Command(command))
+        let reply = reply.await.map_err(|_| Unavailable::Unknown)?;
+        Replied::of(self, shard, reply)
     }
 
     /// The shard of an event, if there is one.

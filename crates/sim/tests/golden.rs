@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use onsale_core::{CodeKey, Time};
 use onsale_engine::audit::Auditor;
-use onsale_engine::{Folder, Request, Seeds, Shard};
+use onsale_engine::{Folder, Options, Request, Seeds, Shard};
 use onsale_journal::Reader;
 use onsale_sim::generator::Generator;
 use onsale_sim::model::Model;
@@ -30,7 +30,7 @@ fn golden() -> PathBuf {
 
 fn open(data: &Path) -> Shard<()> {
     let folder = Folder::open(data, 1, &SEEDS).unwrap();
-    folder.shards(SEGMENT_BYTES, &SEEDS, Time(0)).unwrap().pop().unwrap()
+    folder.shards(&Options::new(SEGMENT_BYTES), &SEEDS, Time(0)).unwrap().pop().unwrap()
 }
 
 /// What a journal comes to, as `EXPECTED` has it.

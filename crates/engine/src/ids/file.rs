@@ -60,10 +60,10 @@ pub struct Extent {
 /// An id's key and the position of the fact of its command.
 pub type Entry = (u64, u64);
 
-/// An open file of ids.
+/// A file of ids. It is opened only to be read, since there may be hundreds.
 #[derive(Clone)]
 pub struct IdsFile {
-    file: Arc<dyn File>,
+    storage: Arc<dyn Storage>,
     extent: Extent,
     entries: u32,
     homes: u32,
@@ -86,12 +86,16 @@ pub fn parse_name(text: &str) -> Option<u64> {
 ///
 /// # Errors
 /// What the disk says; a temporary file may be left, which the next try takes away.
-pub fn write(storage: &dyn Storage, extent: &Extent, entries: &mut [Entry]) -> io::Result<IdsFile> {
+pub fn write(
+    storage: &Arc<dyn Storage>,
+    extent: &Extent,
+    entries: &mut [Entry],
+) -> io::Result<IdsFile> {
     entries.sort_unstable();
     let homes = entries.len().div_ceil(ENTRIES_PER_HOME).max(1) as u32;
     let bytes = encode(extent, entries, homes);
     let temporary = format!("{}.tmp", name(extent.sequence));
-    super::remove_if_there(storage, &temporary)?;
+    super::remove_if_there(&**storage, &temporary)?;
     let file = storage.create(&temporary)?;
     for (at, part) in bytes.chunks(BLOCK_BYTES * BLOCKS_PER_READ).enumerate() {
         file.write_at(part, (at * BLOCK_BYTES * BLOCKS_PER_READ) as u64)?;
@@ -100,7 +104,8 @@ pub fn write(storage: &dyn Storage, extent: &Extent, entries: &mut [Entry]) -> i
     storage.rename(&temporary, &name(extent.sequence))?;
     storage.sync()?;
     let blocks = (bytes.len() / BLOCK_BYTES) as u32 - 1;
-    Ok(IdsFile { file, extent: *extent, entries: entries.len() as u32, homes, blocks })
+    let (storage, entries) = (Arc::clone(storage), entries.len() as u32);
+    Ok(IdsFile { storage, extent: *extent, entries, homes, blocks })
 }
 
 fn encode(extent: &Extent, entries: &[Entry], homes: u32) -> Vec<u8> {
@@ -177,7 +182,7 @@ impl IdsFile {
     ///
     /// # Errors
     /// `NotFound`; `InvalidData` where the header is not right; what the disk says.
-    pub fn open(storage: &dyn Storage, sequence: u64) -> io::Result<IdsFile> {
+    pub fn open(storage: &Arc<dyn Storage>, sequence: u64) -> io::Result<IdsFile> {
         let file = storage.open(&name(sequence))?;
         let mut head = [0; HEADER_BYTES];
         file.read_at(&mut head, 0)?;
@@ -199,12 +204,16 @@ impl IdsFile {
         if homes == 0 || homes > blocks || file.length()? != length || extent.sequence != sequence {
             return Err(damaged("a file of ids is not as its header says"));
         }
-        Ok(IdsFile { file, extent, entries, homes, blocks })
+        Ok(IdsFile { storage: Arc::clone(storage), extent, entries, homes, blocks })
     }
 
     /// What it is about.
     pub fn extent(&self) -> &Extent {
         &self.extent
+    }
+
+    fn open_again(&self) -> io::Result<Arc<dyn File>> {
+        self.storage.open(&name(self.extent.sequence))
     }
 
     /// How many ids it has.
@@ -218,9 +227,9 @@ impl IdsFile {
     /// # Errors
     /// `InvalidData` where a block is not right; what the disk says.
     pub fn find(&self, key: u64) -> io::Result<Option<u64>> {
-        let mut block = [0; BLOCK_BYTES];
+        let (file, mut block) = (self.open_again()?, [0; BLOCK_BYTES]);
         for at in home(key, self.homes)..self.blocks {
-            self.file.read_at(&mut block, (u64::from(at) + 1) * BLOCK_BYTES as u64)?;
+            file.read_at(&mut block, (u64::from(at) + 1) * BLOCK_BYTES as u64)?;
             let (mut entries, goes_on) = entries_of(&block)?;
             if let Some((_, offset)) = entries.find(|(found, _)| *found == key) {
                 return Ok(Some(self.extent.first + u64::from(offset)));
@@ -238,12 +247,12 @@ impl IdsFile {
     /// `InvalidData` where a block is not right or there are more or fewer keys than the header
     /// says; what the disk says.
     pub fn each_key(&self, each: &mut dyn FnMut(u64)) -> io::Result<()> {
-        let mut bytes = vec![0; BLOCK_BYTES * BLOCKS_PER_READ];
+        let (file, mut bytes) = (self.open_again()?, vec![0; BLOCK_BYTES * BLOCKS_PER_READ]);
         let mut count = 0;
         for from in (0..self.blocks).step_by(BLOCKS_PER_READ) {
             let blocks = (self.blocks - from).min(BLOCKS_PER_READ as u32) as usize;
             let bytes = &mut bytes[..blocks * BLOCK_BYTES];
-            self.file.read_at(bytes, (u64::from(from) + 1) * BLOCK_BYTES as u64)?;
+            file.read_at(bytes, (u64::from(from) + 1) * BLOCK_BYTES as u64)?;
             for block in bytes.chunks_exact(BLOCK_BYTES) {
                 let (entries, _) = entries_of(block)?;
                 entries.for_each(|(key, _)| {

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use super::*;
 use onsale_journal::FileStorage;
 
+fn open(folder: &tempfile::TempDir) -> Arc<dyn Storage> {
+    Arc::new(FileStorage::open(folder.path()).unwrap())
+}
+
 const SECOND: i64 = 1_000_000;
 
 fn key(n: u64) -> u64 {
@@ -16,7 +20,7 @@ fn extent(sequence: u64, first: u64, last: u64) -> Extent {
 }
 
 /// Segments of so many ids each, the keys counted through.
-fn window(storage: &dyn Storage, segments: u64, ids: u64) -> Window {
+fn window(storage: &Arc<dyn Storage>, segments: u64, ids: u64) -> Window {
     let mut window = Window::default();
     for segment in 0..segments {
         let range = segment * ids + 1..=(segment + 1) * ids;
@@ -30,7 +34,7 @@ fn window(storage: &dyn Storage, segments: u64, ids: u64) -> Window {
 #[test]
 fn every_id_is_found_in_its_file_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
-    let storage = FileStorage::open(folder.path()).unwrap();
+    let storage = open(&folder);
     for ids in [0, 1, 271, 272, 273, 5_000, 70_000u64] {
         let mut entries: Vec<Entry> = (1..=ids).map(|n| (key(n), 10 + n)).collect();
         write(&storage, &extent(3, 11, 10 + ids), &mut entries).unwrap();
@@ -50,7 +54,7 @@ fn every_id_is_found_in_its_file_and_no_other() {
 #[test]
 fn ids_that_fall_together_are_found() {
     let folder = tempfile::tempdir().unwrap();
-    let storage = FileStorage::open(folder.path()).unwrap();
+    let storage = open(&folder);
     for base in [0, u64::MAX - 2_000] {
         let mut entries: Vec<Entry> = (0..2_000).map(|n| (base + n, n + 1)).collect();
         let file = write(&storage, &extent(1, 1, 2_000), &mut entries).unwrap();
@@ -64,7 +68,7 @@ fn ids_that_fall_together_are_found() {
 #[test]
 fn every_flipped_bit_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
-    let storage = FileStorage::open(folder.path()).unwrap();
+    let storage = open(&folder);
     let mut entries: Vec<Entry> = (1..=600).map(|n| (key(n), n)).collect();
     write(&storage, &extent(1, 1, 600), &mut entries).unwrap();
     let path = folder.path().join(name(1));
@@ -84,7 +88,7 @@ fn every_flipped_bit_is_noticed() {
 #[test]
 fn a_window_finds_all_whether_they_are_in_the_filter_or_not() {
     let folder = tempfile::tempdir().unwrap();
-    let storage = FileStorage::open(folder.path()).unwrap();
+    let storage = open(&folder);
     let mut window = window(&storage, 40, 500);
     loop {
         for n in (1..=20_000).step_by(7) {
@@ -103,7 +107,7 @@ fn a_window_finds_all_whether_they_are_in_the_filter_or_not() {
 #[test]
 fn a_window_forgets_what_is_older_than_a_day() {
     let folder = tempfile::tempdir().unwrap();
-    let storage = FileStorage::open(folder.path()).unwrap();
+    let storage = open(&folder);
     let mut window = window(&storage, 4, 100);
     window.fill(usize::MAX).unwrap();
     let day = COMMANDS_REMEMBERED_US;
@@ -119,7 +123,7 @@ fn a_window_forgets_what_is_older_than_a_day() {
 #[test]
 fn the_youngest_of_two_commands_with_one_id_counts() {
     let folder = tempfile::tempdir().unwrap();
-    let storage = FileStorage::open(folder.path()).unwrap();
+    let storage = open(&folder);
     let mut window = Window::default();
     for sequence in [1, 2] {
         let mut entries = vec![(key(1), sequence * 10)];
@@ -137,7 +141,7 @@ fn the_youngest_of_two_commands_with_one_id_counts() {
 #[test]
 fn ids_in_memory_are_let_go_once_they_are_in_files() {
     let folder = tempfile::tempdir().unwrap();
-    let storage = FileStorage::open(folder.path()).unwrap();
+    let storage = open(&folder);
     let mut ids = Ids::default();
     let count = RUN_IDS as u64 * 2 + 1;
     let mut model = BTreeMap::new();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use onsale_core::{Event, Sale, Time};
-use onsale_engine::{Folder, Shard};
+use onsale_engine::{Folder, Options, Shard};
 
 use super::drive::{Drive, SEEDS, SEGMENT_BYTES};
 use super::engine::opened_shard;
@@ -86,8 +86,10 @@ fn apply_all(events: &[Event]) -> anyhow::Result<(f64, u128)> {
 fn open(data: &Path) -> anyhow::Result<(f64, u128)> {
     let began = Instant::now();
     let folder = Folder::open(data, 1, &SEEDS)?;
-    let shard: Shard<()> =
-        folder.shards(SEGMENT_BYTES, &SEEDS, Time(0))?.pop().context("a folder of one shard")?;
+    let shard: Shard<()> = folder
+        .shards(&Options::new(SEGMENT_BYTES), &SEEDS, Time(0))?
+        .pop()
+        .context("a folder of one shard")?;
     Ok((began.elapsed().as_secs_f64(), shard.sale().hash()))
 }
 
@@ -165,7 +167,8 @@ pub fn reopen(data: &Path) -> anyhow::Result<(Drive, f64)> {
     let (seconds, _) = {
         let began = Instant::now();
         let folder = Folder::open(data, 1, &SEEDS)?;
-        let shards: Vec<Shard<()>> = folder.shards(SEGMENT_BYTES, &SEEDS, Time(0))?;
+        let shards: Vec<Shard<()>> =
+            folder.shards(&Options::new(SEGMENT_BYTES), &SEEDS, Time(0))?;
         (began.elapsed().as_secs_f64(), shards)
     };
     Ok((Drive::open(data, Time(0))?, seconds))

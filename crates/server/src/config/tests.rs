@@ -15,7 +15,7 @@ fn the_defaults_are_what_the_file_says() {
     assert_eq!(config.data, PathBuf::from("onsale-data"));
     assert_eq!(config.listen, SocketAddr::from(([127, 0, 0, 1], 7070)));
     assert_eq!((config.cores, config.shards), (1, 4));
-    assert_eq!(config.segment_bytes, 32 << 20);
+    assert_eq!(config.journal, onsale_engine::Options::new(32 << 20));
     assert_eq!(config.limits.body_bytes, 64 << 10);
     assert_eq!(config.limits.definition_body_bytes, 4 << 20);
     assert_eq!(config.limits.idle_time, Duration::from_secs(60));

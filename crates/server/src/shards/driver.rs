@@ -1,5 +1,6 @@
 //! The task that drives one shard, and its two helper threads: one writes and syncs
-//! batches, one makes spare segments. The shard itself never blocks.
+//! batches, one makes spare segments. (A third does the upkeep of all shards.) The shard itself
+//! hardly ever blocks: only an old id or order that comes up again is read from a file.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -7,12 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use onsale_core::Time;
-use onsale_engine::{Clock, Reply, Request, Shard};
+use onsale_engine::{Clock, Reply, Request, Shard, UpkeepDone};
 use onsale_journal::{SpareDone, SpareJob, WriteDone, WriteJob};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::upkeep::{Upkeep, UpkeepThread};
 use super::{Figures, Queued, SYNC_BUCKETS_US, wall_time};
-use crate::api::batch::COMMANDS_MAX;
 
 /// Requests taken from the queue at a time.
 const REQUESTS_PER_TURN_MAX: usize = 4_096;
@@ -31,6 +32,7 @@ pub(super) struct Parts {
     pub figures: Arc<Mutex<Figures>>,
     pub closing: watch::Receiver<bool>,
     pub closed: watch::Sender<usize>,
+    pub upkeep: UpkeepThread,
     pub started: Instant,
 }
 
@@ -51,6 +53,7 @@ pub struct Driver {
     clock: Clock,
     writer: Helper<WriteJob, (WriteDone, Duration)>,
     spares: Helper<SpareJob, SpareDone>,
+    upkeep: Upkeep,
     /// Requests taken from the queue that the shard has not taken yet.
     taken: VecDeque<Queued>,
     /// Answers of a batch whose last one is not out yet.
@@ -71,7 +74,7 @@ impl Driver {
         let number = parts.shard.info().shard;
         let clock =
             Clock::start(wall_time(), monotonic_us(parts.started), parts.shard.sale().time());
-        let now = Instant::now();
+        let (now, upkeep) = (Instant::now(), Upkeep::new(parts.upkeep.clone()));
         Driver {
             parts,
             clock,
@@ -80,6 +83,7 @@ impl Driver {
                 (job.run(), began.elapsed())
             }),
             spares: Helper::start(format!("spare-{number}"), SpareJob::run),
+            upkeep,
             taken: VecDeque::new(),
             together: Vec::new(),
             writing: false,
@@ -105,7 +109,14 @@ impl Driver {
             self.wait().await;
             self.turn();
         }
-        self.parts.closed.send_modify(|n| *n += 1);
+        let Parts { shard, closed, .. } = self.parts;
+        let number = shard.info().shard;
+        if shard.stopped().is_none()
+            && let Err(error) = shard.close()
+        {
+            tracing::warn!(shard = number, %error, "the journal was not closed");
+        }
+        closed.send_modify(|n| *n += 1);
     }
 
     fn ended(&self) -> bool {
@@ -113,6 +124,7 @@ impl Driver {
             && self.taken.is_empty()
             && !self.writing
             && !self.preparing
+            && !self.upkeep.at_work()
             && self.marked
             && self.parts.requests.is_empty()
     }
@@ -126,6 +138,7 @@ impl Driver {
             biased;
             Some((done, took)) = self.writer.done.recv() => self.written(done, took),
             Some(done) = self.spares.done.recv() => self.prepared(done),
+            Some((done, took)) = self.upkeep.done.recv() => self.upkept(done, took),
             n = self.parts.requests.recv_many(&mut requests, REQUESTS_PER_TURN_MAX),
                 if self.taken.is_empty() && self.parts.shard.ready() =>
             {
@@ -174,6 +187,7 @@ impl Driver {
         self.write(now);
         self.answer();
         self.prepare();
+        self.keep_up(now);
     }
 
     /// The next request of those that were taken.
@@ -196,12 +210,7 @@ impl Driver {
         while let Some((ticket, reply)) = self.parts.shard.release() {
             match ticket {
                 Ticket::Alone(ticket) => drop(ticket.send(reply)),
-                Ticket::Together => {
-                    if self.together.is_empty() {
-                        self.together.reserve(COMMANDS_MAX);
-                    }
-                    self.together.push(reply);
-                }
+                Ticket::Together => self.together.push(reply),
                 Ticket::Last(ticket) => {
                     self.together.push(reply);
                     drop(ticket.send(std::mem::take(&mut self.together)));
@@ -278,6 +287,31 @@ impl Driver {
         }
         let figures = self.parts.shard.figures();
         self.figures().shard = figures;
+    }
+
+    fn keep_up(&mut self, now: Time) {
+        if self.upkeep.asks() && !*self.parts.closing.borrow() {
+            self.upkeep.give(self.parts.shard.upkeep(now));
+            self.tell();
+        }
+    }
+
+    fn upkept(&mut self, done: UpkeepDone, took: Duration) {
+        self.upkeep.finished(took);
+        let shard = self.parts.shard.info().shard;
+        for note in self.parts.shard.upkept(done) {
+            tracing::warn!(shard, note, "the upkeep of the journal");
+        }
+        let figures = self.parts.shard.figures();
+        self.figures().shard = figures;
+    }
+
+    /// Logs what the shard remarked.
+    fn tell(&mut self) {
+        let shard = self.parts.shard.info().shard;
+        for note in self.parts.shard.take_notes() {
+            tracing::warn!(shard, note, "the journal was read");
+        }
     }
 
     fn now(&mut self) -> Time {

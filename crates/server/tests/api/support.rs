@@ -70,7 +70,7 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         let flags = Flags { data: Some(folder.path().to_owned()), ..Flags::default() };
         let mut config = Config::load(None, &flags).unwrap();
-        config.segment_bytes = 1 << 20;
+        config.journal.segment_bytes = 1 << 20;
         change(&mut config);
         let server = start(&mut config);
         Site { address: server.address, folder, server: Some(server) }

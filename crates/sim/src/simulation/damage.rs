@@ -76,15 +76,15 @@ impl World {
     /// as they were.
     fn open_copies(&self, copies: &[FaultyDisk]) -> Result<Vec<u64>, String> {
         let key = CodeKey([0; 16]);
-        let storage = |shard: u16| Ok(Arc::new(copies[usize::from(shard)].clone()) as Arc<_>);
+        let stores = |shard: u16| Ok(Arc::new(copies[usize::from(shard)].clone()).into());
         let identity = self.identity();
         let wall = self.times.wall();
         let opened = onsale_engine::folder::open_shards::<u64>(
             identity,
-            self.segment_bytes,
+            &onsale_engine::Options::new(self.segment_bytes),
             key,
             wall,
-            storage,
+            stores,
         );
         let shards = opened.map_err(|error| error.to_string())?;
         let mut lasts = Vec::new();

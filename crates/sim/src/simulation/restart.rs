@@ -6,7 +6,7 @@ use onsale_core::code::CodeKey;
 use onsale_core::event::Event;
 use onsale_engine::Shard;
 use onsale_engine::audit::Auditor;
-use onsale_engine::folder::{Identity, open_shards};
+use onsale_engine::folder::{Identity, Options, open_shards};
 
 use super::lane::Lane;
 use super::rule::{Broken, Rule};
@@ -70,10 +70,13 @@ impl World {
             self.segment_bytes = *self.rng.pick(&[32 << 10, 64 << 10]);
         }
         let disks = self.disks.clone();
-        let storage = |shard: u16| Ok(Arc::new(disks[usize::from(shard)].clone()) as Arc<_>);
+        let stores = |shard: u16| Ok(Arc::new(disks[usize::from(shard)].clone()).into());
         self.times.start();
         let (identity, wall) = (self.identity(), self.times.wall());
-        let opened = open_shards::<u64>(identity, self.segment_bytes, key, wall, storage);
+        let opened = {
+            let options = Options::new(self.segment_bytes);
+            open_shards::<u64>(identity, &options, key, wall, stores)
+        };
         // A read that goes wrong later is another matter.
         self.disks.iter().for_each(FaultyDisk::end_garbling);
         let limited = self.disks.iter().any(FaultyDisk::is_limited);

@@ -8,7 +8,7 @@ use onsale_core::command::{Action, Command, CommandStamp};
 use onsale_core::event::{CancelReason, Event, Fact};
 use onsale_core::refusal::Refusal;
 use onsale_core::time::Time;
-use onsale_engine::folder::{Identity, open_shards};
+use onsale_engine::folder::{Identity, Options, open_shards};
 use onsale_engine::{Answer, Reply, Request, Shard, Unavailable};
 use onsale_journal::{SpareJob, WriteJob};
 use onsale_sim::disk::FaultyDisk;
@@ -89,8 +89,9 @@ impl Log {
     /// Starts the engine on what is on the disk, and checks that all that was answered
     /// is there, nothing else, and nothing by halves.
     pub fn open(&mut self, disk: &FaultyDisk) -> Result<Life, Stage> {
-        let storage = |_| Ok(Arc::new(disk.clone()) as Arc<_>);
-        let shards = open_shards(IDENTITY, self.segment_bytes, KEY, MADE_AT, storage);
+        let stores = |_| Ok(Arc::new(disk.clone()).into());
+        let options = Options::new(self.segment_bytes);
+        let shards = open_shards(IDENTITY, &options, KEY, MADE_AT, stores);
         let shard = shards.map_err(|e| Stage::Start(e.to_string()))?.remove(0);
         let life = self.check(shard, disk).map_err(Stage::Check)?;
         Ok(life)
