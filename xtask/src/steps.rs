@@ -62,7 +62,7 @@ impl Step {
 pub fn run(root: &Path, only: &[Step]) -> Result<()> {
     let all = Step::value_variants().iter().copied();
     let steps: Vec<Step> = all.filter(|step| only.is_empty() || only.contains(step)).collect();
-    tools::provide(&steps)?;
+    tools::provide(root, &steps)?;
     let mut times = Vec::new();
     for (number, step) in (1..).zip(&steps) {
         let name = step.name();

@@ -1,7 +1,8 @@
-//! What the steps need beside cargo: rustfmt and clippy. What is missing is
-//! installed; on a terminal, after asking.
+//! What the steps need beside cargo: rustfmt and clippy, and for the tests schemathesis.
+//! What is missing is installed; on a terminal, after asking.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -12,11 +13,58 @@ use crate::steps::Step;
 const TOOLS: [(Step, &str, &str); 2] =
     [(Step::Format, "fmt", "rustfmt"), (Step::Clippy, "clippy", "clippy")];
 
+/// Makes requests from the description of the API. It lies in a folder of its own, with all
+/// that it needs.
+const SCHEMATHESIS: &str = "schemathesis";
+/// The version that the tests were written with.
+const SCHEMATHESIS_VERSION: &str = "4.32.5";
+
 /// Sees to it that the steps find their tools.
 ///
 /// # Errors
 /// Where a tool is missing and can't be installed, or shall not be.
-pub fn provide(steps: &[Step]) -> Result<()> {
+pub fn provide(root: &Path, steps: &[Step]) -> Result<()> {
+    provide_components(steps)?;
+    if steps.contains(&Step::Test) {
+        provide_schemathesis(root)?;
+    }
+    Ok(())
+}
+
+/// Where a Python program of the tests is installed.
+fn schemathesis_folder(root: &Path) -> PathBuf {
+    root.join("target/tools").join(format!("{SCHEMATHESIS}-{SCHEMATHESIS_VERSION}"))
+}
+
+fn provide_schemathesis(root: &Path) -> Result<()> {
+    let folder = schemathesis_folder(root);
+    let program = folder.join("bin").join(SCHEMATHESIS);
+    if answers(&program.display().to_string(), &["--version"]) {
+        return Ok(());
+    }
+    let python = "python3";
+    if !answers(python, &["-m", "venv", "--help"]) {
+        bail!("python3 with venv is missing: on Debian, apt-get install python3-venv");
+    }
+    let package = format!("{SCHEMATHESIS}=={SCHEMATHESIS_VERSION}");
+    let at = folder.display().to_string();
+    println!("missing: {SCHEMATHESIS}. This would install it, there alone:");
+    println!("  {python} -m venv {at} && {at}/bin/pip install {package}");
+    if std::io::stdin().is_terminal() && !agreed()? {
+        bail!("nothing was installed");
+    }
+    run(python, &["-m", "venv", "--clear", &at])?;
+    run(&format!("{at}/bin/pip"), &["install", "--quiet", &package])
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result<()> {
+    let status = Command::new(program).args(arguments).status();
+    let status = status.with_context(|| format!("{program} can't be started"))?;
+    ensure!(status.success(), "{program} {}: {status}", arguments.join(" "));
+    Ok(())
+}
+
+fn provide_components(steps: &[Step]) -> Result<()> {
     let missing = missing(steps, |tool| answers("cargo", &[tool, "--version"]));
     if missing.is_empty() {
         return Ok(());
@@ -29,11 +77,8 @@ pub fn provide(steps: &[Step]) -> Result<()> {
     if std::io::stdin().is_terminal() && !agreed()? {
         bail!("nothing was installed");
     }
-    let mut words = command.split(' ');
-    let status = Command::new(words.next().expect("a command has a name")).args(words).status();
-    let status = status.context("rustup can't be started")?;
-    ensure!(status.success(), "{command}: {status}");
-    Ok(())
+    let words: Vec<&str> = command.split(' ').collect();
+    run(words[0], &words[1..])
 }
 
 /// Names in rustup of the tools that these steps need and do not find.

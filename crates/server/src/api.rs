@@ -129,6 +129,7 @@ fn routes() -> (axum::Router<Arc<Api>>, utoipa::openapi::OpenApi) {
         .merge(system::routes())
         .split_for_parts();
     openapi::add_problems(&mut document);
+    openapi::open_parts(&mut document);
     let router = router
         .method_not_allowed_fallback(system::method_not_allowed)
         .route_layer(from_fn(remember_route))

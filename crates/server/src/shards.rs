@@ -59,6 +59,24 @@ pub struct Replied {
     pub answer: Answer,
 }
 
+/// An answer that is still to come.
+#[derive(Debug)]
+pub struct Pending {
+    shard: u16,
+    reply: oneshot::Receiver<Reply>,
+}
+
+impl Pending {
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// There is no decision, or none that can be told.
+    pub async fn replied(self, shards: &Shards) -> Result<Replied, Unavailable> {
+        let reply = self.reply.await.map_err(|_| Unavailable::Unknown)?;
+        Replied::of(shards, self.shard, reply)
+    }
+}
+
 /// What a driver and everybody else share of a shard.
 struct Shared {
     info: ShardInfo,
@@ -252,10 +270,21 @@ impl Shards {
     }
 
     async fn ask(&self, shard: u16, request: Request) -> Result<Replied, Unavailable> {
+        self.enqueue(shard, request)?.replied(self).await
+    }
+
+    fn enqueue(&self, shard: u16, request: Request) -> Result<Pending, Unavailable> {
         let (ticket, reply) = oneshot::channel();
         self.inner.shards[usize::from(shard)].enqueue(Queued::One { request, ticket })?;
-        let reply = reply.await.map_err(|_| Unavailable::Unknown)?;
-        Replied::of(self, shard, reply)
+        Ok(Pending { shard, reply })
+    }
+
+    /// Hands a command to its event's shard, without waiting for the answer.
+    ///
+    /// # Errors
+    /// There is no room for it, or the shard is gone.
+    pub fn begin(&self, shard: u16, command: Box<Command>) -> Result<Pending, Unavailable> {
+        self.enqueue(shard, Request::Command(command))
     }
 
     /// The shard of an event, if there is one.

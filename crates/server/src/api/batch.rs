@@ -82,7 +82,7 @@ async fn carry_out_batch(
     let made = |sent: Sent<'_>| {
         let command = maker.command(sent)?;
         let stamp = command.stamp;
-        commands.push(Box::new(command));
+        commands.push(command);
         Ok(stamp)
     };
     let stamps: Vec<Result<CommandStamp>> = sent.into_iter().map(made).collect();
@@ -101,12 +101,13 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    fn command(&self, sent: Sent<'_>) -> Result<Command> {
+    fn command(&self, sent: Sent<'_>) -> Result<Box<Command>> {
         let request = sent.command?;
         let key = request.idempotency_key();
-        let stamp = idempotency::stamp_in_batch(self.call, key, sent.text)?;
+        let stamp = idempotency::stamp_in_batch(self.api, key, sent.text)?;
         let Subject { organizer, event } = self.subject;
-        Ok(Command { stamp, organizer, event, action: self.action(request)? })
+        let action = self.action(request)?;
+        Ok(Box::new(Command { stamp, organizer, event, action }))
     }
 
     fn action(&self, request: CommandRequest<'_>) -> Result<Action> {

@@ -2,7 +2,10 @@
 //! and its body, within the limits.
 
 use std::borrow::Cow;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use bytes::{Bytes, BytesMut};
@@ -273,7 +276,12 @@ where
         api.metrics.refused.count(Reason::BodyTooLarge);
         return Err(too_large(bytes_max));
     }
-    let collect = collect(api, &mut body, bytes_max);
+    let mut collect = pin!(collect(api, &mut body, bytes_max));
+    // Most bodies came with their heads: those need no timer.
+    let now = poll_fn(|context| Poll::Ready(collect.as_mut().poll(context))).await;
+    if let Poll::Ready(result) = now {
+        return result;
+    }
     match tokio::time::timeout(api.limits.body_time, collect).await {
         Ok(result) => result,
         Err(_) => {

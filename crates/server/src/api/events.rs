@@ -204,7 +204,7 @@ async fn define_event(State(api): State<Arc<Api>>, path: Path, call: Call) -> Re
     let definition =
         body.to_definition(&subject.event).map_err(|error| Problem::from_field_error(&error))?;
     let action = Action::DefineEvent { definition: Box::new(definition), expects };
-    let stamp = idempotency::stamp_without_key(&call);
+    let stamp = idempotency::stamp_without_key(&api, &call);
     let outcome = carry_out(&api, stamp, subject, action).await?;
     let (status, version) = match &outcome.fact {
         Some(Fact::EventDefined(defined)) if defined.version == 1 => (StatusCode::CREATED, 1),
@@ -236,7 +236,7 @@ async fn set_state(State(api): State<Arc<Api>>, path: Path, call: Call) -> Resul
     call.expect_json()?;
     let StateRequest { state } = json::parse(&call.body)?;
     let action = Action::SetState { state: state.into(), expects };
-    let stamp = idempotency::stamp_without_key(&call);
+    let stamp = idempotency::stamp_without_key(&api, &call);
     let outcome = carry_out(&api, stamp, subject, action).await?;
     let version = match &outcome.fact {
         Some(Fact::StateSet { version, .. }) => *version,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use hyper::StatusCode;
-use onsale_core::{Action, CustomerId, Fact, HoldId};
+use onsale_core::{Action, CommandStamp, CustomerId, Fact, HoldId};
 use onsale_engine::{Query, View};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -12,11 +12,11 @@ use uuid::Uuid;
 
 use super::openapi::{EventPath, HoldPath, IdempotencyHeader};
 use super::shapes::{Hold, HoldExtended, HoldReleased, HoldRequest, HoldUuid, Moment, items};
-use super::work::{carry_out, look, record, unexpected};
+use super::work::{self, Begun, carry_out, look, outcome, record, unexpected};
 use super::{Api, Call, Path, Rendered, Result, idempotency, json, write};
 use crate::keys::Scope;
 use crate::problem::{Problem, kind};
-use crate::shards::wall_time;
+use crate::shards::{Replied, wall_time};
 
 /// Room for the answer to a hold; most are shorter.
 const ANSWER_BYTES: usize = 384;
@@ -49,6 +49,11 @@ async fn place_hold(State(api): State<Arc<Api>>, path: Path, call: Call) -> Resu
 /// # Errors
 /// The request is refused.
 pub async fn place(api: &Api, call: &Call, organizer: &str, event: &str) -> Result<Rendered> {
+    let (stamp, replied) = begin(api, call, organizer, event)?.replied(api).await?;
+    answer(api, stamp, replied)
+}
+
+fn begin(api: &Api, call: &Call, organizer: &str, event: &str) -> Result<Begun> {
     let subject = call.subject(organizer, event, &[Scope::Sell])?;
     call.expect_json()?;
     let request: HoldRequest<'_> = json::parse(&call.body)?;
@@ -57,7 +62,11 @@ pub async fn place(api: &Api, call: &Call, organizer: &str, event: &str) -> Resu
         customer: customer(&request.customer)?,
         items: items(&request.items)?,
     };
-    let outcome = carry_out(api, idempotency::stamp(call)?, subject, action).await?;
+    work::begin(api, idempotency::stamp(api, call)?, subject, action)
+}
+
+fn answer(api: &Api, stamp: CommandStamp, replied: Replied) -> Result<Rendered> {
+    let outcome = outcome(api, stamp, replied)?;
     let body = outcome.take(|fact| match fact {
         Fact::HoldPlaced(placed) => {
             let mut body = Vec::with_capacity(ANSWER_BYTES);
@@ -103,7 +112,7 @@ async fn release_hold(State(api): State<Arc<Api>>, path: Path, call: Call) -> Re
     let subject = path.subject(&call, &[Scope::Sell])?;
     call.expect_empty()?;
     let hold = hold_id("hold", path.part("hold"))?;
-    let stamp = idempotency::stamp_without_key(&call);
+    let stamp = idempotency::stamp_without_key(&api, &call);
     let outcome = carry_out(&api, stamp, subject, Action::ReleaseHold { hold }).await?;
     let receipt = outcome.receipt;
     let released = HoldReleased { id: HoldUuid(hold), state: "released", receipt };
@@ -124,7 +133,7 @@ async fn extend_hold(State(api): State<Arc<Api>>, path: Path, call: Call) -> Res
     let subject = path.subject(&call, &[Scope::Sell])?;
     call.expect_empty()?;
     let hold = hold_id("hold", path.part("hold"))?;
-    let stamp = idempotency::stamp(&call)?;
+    let stamp = idempotency::stamp(&api, &call)?;
     let outcome = carry_out(&api, stamp, subject, Action::ExtendHold { hold }).await?;
     let extended = outcome.take(|fact| match fact {
         Fact::HoldExtended { hold, expires_at } => Some(HoldExtended {

@@ -3,11 +3,10 @@
 //! The header is the one of draft-ietf-httpapi-idempotency-key-header: a string,
 //! with or without its quotes. A key counts within one event of one organizer.
 
-use onsale_core::{CommandStamp, Time};
-use sha2::{Digest as _, Sha256};
+use onsale_core::{CodeKey, CommandStamp, Time};
 use uuid::Uuid;
 
-use super::{Call, Result};
+use super::{Api, Call, Result};
 use crate::problem::{Problem, kind};
 
 /// The header's name.
@@ -21,9 +20,9 @@ pub const REQUIRED_RULE: &str = "must be there, so that the request can be sent 
 ///
 /// # Errors
 /// The key is in the wrong form.
-pub fn stamp(call: &Call) -> Result<CommandStamp> {
-    let body = body_digest(call);
-    Ok(key(call)?.map_or_else(|| unkeyed(body), |key| keyed(key, body)))
+pub fn stamp(api: &Api, call: &Call) -> Result<CommandStamp> {
+    let body = body_digest(api, call);
+    Ok(key(call)?.map_or_else(|| unkeyed(body), |key| keyed(api, key, body)))
 }
 
 /// The stamp of one command of a batch: its key counts as a header's does, and what it
@@ -31,11 +30,11 @@ pub fn stamp(call: &Call) -> Result<CommandStamp> {
 ///
 /// # Errors
 /// The key is in the wrong form.
-pub fn stamp_in_batch(call: &Call, key: Option<&str>, text: &str) -> Result<CommandStamp> {
-    let body = digest(&[b"BATCH", call.uri.path().as_bytes(), text.as_bytes()]);
+pub fn stamp_in_batch(api: &Api, key: Option<&str>, text: &str) -> Result<CommandStamp> {
+    let body = secret(api).digest("command", &[text.as_bytes()]);
     match key {
         None => Ok(unkeyed(body)),
-        Some(key) if fits(key) => Ok(keyed(key, body)),
+        Some(key) if fits(key) => Ok(keyed(api, key, body)),
         Some(_) => {
             let rule = "must be 1 to 255 printable ASCII characters";
             Err(Problem::field(&kind::INVALID_IDEMPOTENCY_KEY, "idempotency_key", rule))
@@ -47,8 +46,8 @@ pub fn stamp_in_batch(call: &Call, key: Option<&str>, text: &str) -> Result<Comm
 ///
 /// # Errors
 /// There is no key, or it is in the wrong form.
-pub fn stamp_required(call: &Call) -> Result<CommandStamp> {
-    let stamp = stamp(call)?;
+pub fn stamp_required(api: &Api, call: &Call) -> Result<CommandStamp> {
+    let stamp = stamp(api, call)?;
     match stamp.chosen {
         true => Ok(stamp),
         false => {
@@ -60,12 +59,13 @@ pub fn stamp_required(call: &Call) -> Result<CommandStamp> {
 
 /// The stamp of a method that is safe to repeat by itself, and takes no key.
 #[must_use]
-pub fn stamp_without_key(call: &Call) -> CommandStamp {
-    unkeyed(body_digest(call))
+pub fn stamp_without_key(api: &Api, call: &Call) -> CommandStamp {
+    unkeyed(body_digest(api, call))
 }
 
-fn keyed(key: &str, body: u128) -> CommandStamp {
-    CommandStamp { id: digest(&[key.as_bytes()]), body, chosen: true, made_at: time_in(key) }
+fn keyed(api: &Api, key: &str, body: u128) -> CommandStamp {
+    let id = secret(api).digest("idempotency key", &[key.as_bytes()]);
+    CommandStamp { id, body, chosen: true, made_at: time_in(key) }
 }
 
 fn unkeyed(body: u128) -> CommandStamp {
@@ -98,21 +98,15 @@ fn time_in(key: &str) -> Option<Time> {
     Some(Time(micros.checked_add(i64::from(nanos / 1_000))?))
 }
 
-fn body_digest(call: &Call) -> u128 {
-    digest(&[call.method.as_str().as_bytes(), call.uri.path().as_bytes(), &call.body])
+fn body_digest(api: &Api, call: &Call) -> u128 {
+    let parts = [call.method.as_str().as_bytes(), call.uri.path().as_bytes(), &call.body];
+    secret(api).digest("request", &parts)
 }
 
-/// The first 128 bits of SHA-256 over the parts. A zero byte, which no method,
-/// path or key has, keeps them apart.
-fn digest(parts: &[&[u8]]) -> u128 {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update(part);
-        hash.update([0]);
-    }
-    let digest: [u8; 32] = hash.finalize().into();
-    let first: [u8; 16] = digest[..16].try_into().expect("32 bytes have 16");
-    u128::from_be_bytes(first)
+/// What the digests are made with: nobody outside can tell which two texts have the
+/// same one. It is that of the log, so it is still the same after a restart.
+fn secret(api: &Api) -> CodeKey {
+    api.shards.info(0).expect("there is a shard").key
 }
 
 #[cfg(test)]
@@ -125,11 +119,5 @@ mod tests {
         assert_eq!(made, Some(Time(0x0192_f0c1_7c00 * 1_000)));
         assert_eq!(time_in("9b2f0c1e-7c00-4000-8000-000000000000"), None);
         assert_eq!(time_in("order-17"), None);
-    }
-
-    #[test]
-    fn parts_do_not_run_together() {
-        assert_ne!(digest(&[b"ab", b"c"]), digest(&[b"a", b"bc"]));
-        assert_eq!(digest(&[b"ab", b"c"]), digest(&[b"ab", b"c"]));
     }
 }

@@ -4,7 +4,8 @@
 use serde::Deserialize;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{
-    ContentBuilder, OpenApi as Document, PathItem, Ref, RefOr, ResponseBuilder, path::Operation,
+    ContentBuilder, Object, OpenApi as Document, PathItem, Ref, RefOr, ResponseBuilder, Schema,
+    path::Operation,
 };
 use utoipa::{IntoParams, OpenApi};
 
@@ -381,6 +382,37 @@ fn problems(operation: &str) -> Option<Vec<Kinds>> {
         ],
         _ => return None,
     })
+}
+
+/// Opens bodies that are parts of answers: what a request may not have beside its fields,
+/// an answer has.
+pub fn open_parts(document: &mut Document) {
+    let Some(components) = &mut document.components else { return };
+    let closed = |schema: &RefOr<Schema>| match schema {
+        RefOr::T(Schema::Object(object)) if object.additional_properties.is_some() => {
+            let mut open = object.clone();
+            open.additional_properties = None;
+            Some(open)
+        }
+        _ => None,
+    };
+    let opened: Vec<(String, Object)> = components
+        .schemas
+        .iter()
+        .filter_map(|(name, schema)| {
+            Some((format!("#/components/schemas/{name}"), closed(schema)?))
+        })
+        .collect();
+    for schema in components.schemas.values_mut() {
+        let RefOr::T(Schema::AllOf(all)) = schema else { continue };
+        for part in &mut all.items {
+            let RefOr::Ref(reference) = part else { continue };
+            let found = opened.iter().find(|(location, _)| *location == reference.ref_location);
+            if let Some((_, object)) = found {
+                *part = RefOr::T(Schema::Object(object.clone()));
+            }
+        }
+    }
 }
 
 /// Writes the problems of every operation into the document.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use hyper::StatusCode;
 use onsale_core::view::{OrderView, PaymentView};
-use onsale_core::{Action, Fact};
+use onsale_core::{Action, CommandStamp, Fact};
 use onsale_engine::{Query, View};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -13,11 +13,12 @@ use utoipa_axum::routes;
 use super::holds::{customer, hold_id};
 use super::openapi::{EventPath, IdempotencyHeader, OrderPath};
 use super::shapes::{Order, OrderCancelled, OrderRequest, Payment, Ticket, items};
-use super::work::{Outcome, carry_out, look, record, unexpected};
+use super::work::{self, Begun, Outcome, carry_out, look, outcome, record, unexpected};
 use super::{Api, Call, Path, Rendered, Result, idempotency, json, names};
 use crate::admission::admit;
 use crate::keys::Scope;
 use crate::problem::{Problem, kind};
+use crate::shards::Replied;
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<Arc<Api>> {
@@ -48,6 +49,11 @@ async fn place_order(State(api): State<Arc<Api>>, path: Path, call: Call) -> Res
 /// # Errors
 /// The request is refused.
 pub async fn place(api: &Api, call: &Call, organizer: &str, event: &str) -> Result<Rendered> {
+    let (stamp, replied) = begin(api, call, organizer, event)?.replied(api).await?;
+    answer(api, call, stamp, replied)
+}
+
+fn begin(api: &Api, call: &Call, organizer: &str, event: &str) -> Result<Begun> {
     let subject = call.subject(organizer, event, &[Scope::Sell])?;
     call.expect_json()?;
     let request: OrderRequest<'_> = json::parse(&call.body)?;
@@ -63,7 +69,11 @@ pub async fn place(api: &Api, call: &Call, organizer: &str, event: &str) -> Resu
             return Err(Problem::field(&kind::HOLD_OR_ITEMS, "hold", rule));
         }
     };
-    let outcome = carry_out(api, idempotency::stamp(call)?, subject, action).await?;
+    work::begin(api, idempotency::stamp(api, call)?, subject, action)
+}
+
+fn answer(api: &Api, call: &Call, stamp: CommandStamp, replied: Replied) -> Result<Rendered> {
+    let outcome = outcome(api, stamp, replied)?;
     let order = placed(api, call, &outcome)?;
     Ok(Rendered::json(StatusCode::CREATED, &order).replayed(outcome.replayed))
 }
@@ -133,7 +143,7 @@ async fn cancel_order(State(api): State<Arc<Api>>, path: Path, call: Call) -> Re
     let order = path.order()?;
     let manage = call.grant.scopes.contains(Scope::Manage);
     let action = Action::CancelOrder { order, manage };
-    let outcome = carry_out(&api, idempotency::stamp(&call)?, subject, action).await?;
+    let outcome = carry_out(&api, idempotency::stamp(&api, &call)?, subject, action).await?;
     let cancelled = outcome.take(|fact| match fact {
         Fact::OrderCancelled { order, reason } => Some(OrderCancelled {
             code: order.to_string(),

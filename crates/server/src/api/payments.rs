@@ -43,7 +43,7 @@ pub fn routes() -> OpenApiRouter<Arc<Api>> {
 async fn record_payment(State(api): State<Arc<Api>>, path: Path, call: Call) -> Result<Rendered> {
     let subject = path.subject(&call, &[Scope::Pay])?;
     let order = path.order()?;
-    let stamp = idempotency::stamp_required(&call)?;
+    let stamp = idempotency::stamp_required(&api, &call)?;
     call.expect_json()?;
     let request: PaymentRequest<'_> = json::parse(&call.body)?;
     let action = action(order, &request)?;
@@ -122,7 +122,7 @@ async fn refund(
     order: Option<OrderCode>,
     reference: Reference,
 ) -> Result<Rendered> {
-    let stamp = idempotency::stamp(call)?;
+    let stamp = idempotency::stamp(api, call)?;
     call.expect_empty()?;
     let action = Action::RecordRefund { order, reference };
     let outcome = carry_out(api, stamp, subject, action).await?;

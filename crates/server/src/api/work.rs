@@ -2,14 +2,14 @@
 //! before.
 
 use onsale_core::event::Subject;
-use onsale_core::{Action, Command, CommandStamp, Event, Fact};
+use onsale_core::{Action, Command, CommandStamp, Event, Fact, Refusal};
 use onsale_engine::{Answer, Query, Unavailable, View};
 
 use super::shapes::Receipt;
 use super::{Api, Result};
 use crate::problem::{Problem, kind};
 use crate::refused::Reason;
-use crate::shards::Replied;
+use crate::shards::{Pending, Replied};
 
 /// What a command led to.
 #[derive(Debug)]
@@ -49,6 +49,40 @@ pub async fn carry_out(
     let command = Box::new(Command { stamp, organizer, event, action });
     let replied = api.shards.command(command).await.map_err(|error| unavailable(api, error))?;
     outcome(api, stamp, replied)
+}
+
+/// A command that its shard has, and whose answer is not there yet.
+#[derive(Debug)]
+pub struct Begun {
+    stamp: CommandStamp,
+    reply: Pending,
+}
+
+/// Hands a command to the shard of its event. It is a function and no future, so that
+/// whoever waits for the answer keeps no room for the command meanwhile.
+///
+/// # Errors
+/// There is no such event, or no room in the queue.
+pub fn begin(api: &Api, stamp: CommandStamp, subject: Subject, action: Action) -> Result<Begun> {
+    let Subject { organizer, event } = subject;
+    let Some(shard) = api.shards.of_event(&organizer, &event) else {
+        return Err(Problem::from_refusal(&Refusal::UnknownEvent));
+    };
+    let command = Box::new(Command { stamp, organizer, event, action });
+    let reply = api.shards.begin(shard, command).map_err(|error| unavailable(api, error))?;
+    Ok(Begun { stamp, reply })
+}
+
+impl Begun {
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// There is none, or none that can be told.
+    pub async fn replied(self, api: &Api) -> Result<(CommandStamp, Replied)> {
+        let replied =
+            self.reply.replied(&api.shards).await.map_err(|error| unavailable(api, error))?;
+        Ok((self.stamp, replied))
+    }
 }
 
 /// What an answer says of the command with this stamp.

@@ -57,17 +57,18 @@ fn hot_path(path: &str) -> Option<(&str, &str, Hot)> {
 
 async fn straight(api: &Api, request: Request<Incoming>) -> (RouteIndex, Response<Reply>) {
     let (parts, body) = request.into_parts();
-    let uri = parts.uri.clone();
-    let (organizer, event, hot) = hot_path(uri.path()).expect("the caller has looked");
+    let (_, _, hot) = hot_path(parts.uri.path()).expect("the caller has looked");
     let route = match hot {
         Hot::Holds => api.holds_route,
         Hot::Orders => api.orders_route,
     };
     let result: Result<_> = async {
         if hot == Hot::Holds {
+            let (organizer, event, _) = hot_path(parts.uri.path()).expect("seen above");
             admit_early(api, organizer, event)?;
         }
         let call = Call::read(api, parts, body).await?;
+        let (organizer, event, _) = hot_path(call.uri.path()).expect("it is still the same");
         match hot {
             Hot::Holds => holds::place(api, &call, organizer, event).await,
             Hot::Orders => orders::place(api, &call, organizer, event).await,

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::upkeep::{Upkeep, UpkeepThread};
 use super::{Figures, Queued, SYNC_BUCKETS_US, wall_time};
+use crate::api::batch::COMMANDS_MAX;
 
 /// Requests taken from the queue at a time.
 const REQUESTS_PER_TURN_MAX: usize = 4_096;
@@ -210,7 +211,12 @@ impl Driver {
         while let Some((ticket, reply)) = self.parts.shard.release() {
             match ticket {
                 Ticket::Alone(ticket) => drop(ticket.send(reply)),
-                Ticket::Together => self.together.push(reply),
+                Ticket::Together => {
+                    if self.together.is_empty() {
+                        self.together.reserve(COMMANDS_MAX);
+                    }
+                    self.together.push(reply);
+                }
                 Ticket::Last(ticket) => {
                     self.together.push(reply);
                     drop(ticket.send(std::mem::take(&mut self.together)));

@@ -22,7 +22,7 @@ const COMMAND_BYTES: usize = 100;
 
 /// Reads a body in the plain form; none where it is in another form.
 pub fn read(body: &[u8]) -> Option<Vec<Sent<'_>>> {
-    let mut reader = Reader { bytes: body, at: 0 };
+    let mut reader = Reader { text: std::str::from_utf8(body).ok()?, bytes: body, at: 0 };
     reader.token(b'{')?;
     if reader.text()? != "commands" {
         return None;
@@ -47,6 +47,8 @@ pub fn read(body: &[u8]) -> Option<Vec<Sent<'_>>> {
 }
 
 struct Reader<'a> {
+    /// The body; its bytes beside it, since they are what is looked at.
+    text: &'a str,
     bytes: &'a [u8],
     at: usize,
 }
@@ -89,14 +91,17 @@ impl<'a> Reader<'a> {
 
     fn text(&mut self) -> Option<&'a str> {
         self.token(b'"')?;
-        let rest = &self.bytes[self.at..];
-        let plain = |b: &u8| matches!(b, b' '..=b'~') && *b != b'"' && *b != b'\\';
-        let length = rest.iter().position(|b| !plain(b))?;
-        if rest[length] != b'"' {
-            return None;
+        let begin = self.at;
+        // Eight at a time, which the processor does at once, then the last ones.
+        while let Some(eight) = self.bytes[self.at..].first_chunk::<8>()
+            && eight.iter().fold(true, |all, b| all & is_plain(*b))
+        {
+            self.at += 8;
         }
-        self.at += length + 1;
-        std::str::from_utf8(&rest[..length]).ok()
+        self.at += self.bytes[self.at..].iter().position(|b| !is_plain(*b))?;
+        let text = self.text.get(begin..self.at)?;
+        self.token(b'"')?;
+        Some(text)
     }
 
     fn whole(&mut self) -> Option<Whole> {
@@ -151,7 +156,7 @@ impl<'a> Reader<'a> {
                 _ => None,
             }
         })?;
-        let text = std::str::from_utf8(&self.bytes[begin..self.at]).ok()?;
+        let text = self.text.get(begin..self.at)?;
         Some(Sent { text, command: Ok(fields.command()?) })
     }
 
@@ -175,6 +180,11 @@ impl<'a> Reader<'a> {
             }
         }
     }
+}
+
+/// Whether a byte stands for itself in a text.
+fn is_plain(byte: u8) -> bool {
+    (b' '..=b'~').contains(&byte) & (byte != b'"') & (byte != b'\\')
 }
 
 /// Puts a value into its field, if it is there and the field is still empty.
