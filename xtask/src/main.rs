@@ -1,7 +1,8 @@
 //! The project's own chores. `cargo xtask test` runs all that must hold before a
-//! change is taken, `cargo xtask tidy` only the rules of style.
+//! change is taken, `cargo xtask tidy` only the rules of style, `cargo xtask soak` what takes long.
 
 mod crates;
+mod soak;
 mod steps;
 mod tidy;
 mod tools;
@@ -28,14 +29,24 @@ enum Chore {
     },
     /// Checks the rules of style and of the repository.
     Tidy,
+    /// Looks for faults with new seeds, for as long as asked; stops at the first finding.
+    Soak {
+        /// All parts together take about so long.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=10_080))]
+        minutes: u64,
+        /// Runs these parts only.
+        #[arg(long, value_delimiter = ',', value_name = "PART,…")]
+        only: Vec<soak::Part>,
+    },
 }
 
 fn main() -> ExitCode {
-    let only = match Arguments::parse().chore {
-        Chore::Test { only } => only,
-        Chore::Tidy => vec![steps::Step::Tidy],
+    let result = match Arguments::parse().chore {
+        Chore::Test { only } => steps::run(&root(), &only),
+        Chore::Tidy => steps::run(&root(), &[steps::Step::Tidy]),
+        Chore::Soak { minutes, only } => soak::run(&root(), &only, minutes),
     };
-    match steps::run(&root(), &only) {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("\n{error:#}");

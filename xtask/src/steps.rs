@@ -85,7 +85,7 @@ fn print_times(times: &[(String, Duration)]) {
 }
 
 /// Runs cargo, the one that runs this, and shows what it says.
-fn cargo(root: &Path, line: &str, variables: &[(&str, &str)]) -> Result<()> {
+pub fn cargo(root: &Path, line: &str, variables: &[(&str, &str)]) -> Result<()> {
     println!("cargo {line}");
     let mut command = Command::new(cargo_path());
     command.args(line.split(' ')).current_dir(root).envs(variables.iter().copied());

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::soak::Part;
 use crate::steps::Step;
 
 /// A tool: the step that needs it, its subcommand of cargo, its name in rustup.
@@ -18,6 +19,9 @@ const TOOLS: [(Step, &str, &str); 2] =
 const SCHEMATHESIS: &str = "schemathesis";
 /// The version that the tests were written with.
 const SCHEMATHESIS_VERSION: &str = "4.32.5";
+
+/// Where the fuzzer's front end is installed.
+const CARGO_FUZZ: &str = "target/tools/cargo-fuzz";
 
 /// Sees to it that the steps find their tools.
 ///
@@ -55,6 +59,45 @@ fn provide_schemathesis(root: &Path) -> Result<()> {
     }
     run(python, &["-m", "venv", "--clear", &at])?;
     run(&format!("{at}/bin/pip"), &["install", "--quiet", &package])
+}
+
+/// Sees to it that the parts of a soak find their tools.
+///
+/// # Errors
+/// As for [`provide`].
+pub fn provide_for_soak(root: &Path, parts: &[Part]) -> Result<()> {
+    if parts.contains(&Part::Contract) {
+        provide_schemathesis(root)?;
+    }
+    if !parts.contains(&Part::Fuzz) || cargo_fuzz(root).exists() {
+        return Ok(());
+    }
+    let at = root.join(CARGO_FUZZ).display().to_string();
+    println!("missing: cargo-fuzz. This would install it, there alone:");
+    println!("  cargo install --locked --root {at} cargo-fuzz");
+    if std::io::stdin().is_terminal() && !agreed()? {
+        bail!("nothing was installed");
+    }
+    run("cargo", &["install", "--quiet", "--locked", "--root", &at, "cargo-fuzz"])
+}
+
+fn cargo_fuzz(root: &Path) -> PathBuf {
+    root.join(CARGO_FUZZ).join("bin/cargo-fuzz")
+}
+
+/// Runs one target of the fuzzer.
+///
+/// # Errors
+/// It found something, or can't be built.
+pub fn fuzz(root: &Path, target: &str, seconds: u64) -> Result<()> {
+    let mut command = Command::new(cargo_fuzz(root));
+    command.current_dir(root).args(["fuzz", "run", target, "--"]);
+    command.arg(format!("-max_total_time={seconds}"));
+    // The sanitizers are there in every compiler, but only unlocked ones take them.
+    let status = command.env("RUSTC_BOOTSTRAP", "1").status();
+    let status = status.context("cargo-fuzz can't be started")?;
+    ensure!(status.success(), "{target}: {status}");
+    Ok(())
 }
 
 fn run(program: &str, arguments: &[&str]) -> Result<()> {
