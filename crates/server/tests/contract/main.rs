@@ -40,7 +40,7 @@ fn schemathesis() -> PathBuf {
 fn start(folder: &Path) -> Server {
     let flags = Flags { data: Some(folder.to_owned()), ..Flags::default() };
     let mut config = Config::load(None, &flags).unwrap();
-    config.segment_bytes = 1 << 20;
+    config.journal.segment_bytes = 1 << 20;
     let first = 30_000 + (std::process::id() % 1_000) as u16;
     for port in (first..32_000).step_by(7) {
         config.listen = SocketAddr::from(([127, 0, 0, 1], port));
