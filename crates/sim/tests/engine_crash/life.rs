@@ -226,6 +226,10 @@ impl Life {
                 23..=29 => self.prepare(log, rng)?,
                 _ => {}
             }
+            // The timer may have been the last thing that happened, half of it.
+            if ended() {
+                break;
+            }
             if self.shard.ready() && self.shard.stopped().is_none() {
                 let (command, now) = log.generator.next(&self.model);
                 log.now = log.now.max(now);
