@@ -3,15 +3,17 @@
 //! checked again, and what is not needed any more is let go.
 //!
 //! Nothing here touches the live state. All is made from sealed segments alone, a crash between
-//! any two steps costs only work, and a failure is told and tried again later.
+//! any two steps costs only work, and a failure is told and tried again later. What fails holds up
+//! nothing but itself and what is made of it.
 
 pub(crate) mod build;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use onsale_core::{CodeKey, Time, limits};
 use onsale_journal::storage::Storage;
-use onsale_journal::{ArchiveJob, Reader, ScrubJob, Sealed, TrimJob, Writer};
+use onsale_journal::{ArchiveJob, Error, Reader, ScrubJob, Sealed, TrimJob, Writer};
 
 use crate::ids::{self, Window};
 use crate::snapshot;
@@ -20,8 +22,12 @@ use crate::snapshot;
 pub(crate) const SNAPSHOTS_KEPT: usize = 2;
 /// Ids that are brought into the filter in one piece of work, about.
 pub(crate) const FILL_IDS: usize = 1 << 20;
-/// How long after a failure nothing is tried, in microseconds.
+/// How long after a failure the same is not tried again, in microseconds.
 const RETRY_US: i64 = 10_000_000;
+/// The same for a snapshot, of which a try costs more.
+const SNAPSHOT_RETRY_US: i64 = 60_000_000;
+/// The same for a segment that can't be archived since it is damaged: it may never be right again.
+const DAMAGED_RETRY_US: i64 = 300_000_000;
 /// How often a segment is checked again, in microseconds.
 const SCRUB_US: i64 = 60_000_000;
 /// How often the archive is looked at for what is too old, in microseconds.
@@ -55,10 +61,18 @@ pub struct UpkeepFigures {
     pub sealed: u64,
     /// Of them: with a copy in the archive.
     pub archived: u64,
+    /// Of them: without a copy, though there is an archive.
+    pub unarchived: u64,
     /// The lowest position that is left; 0: not known yet.
     pub begins_at: u64,
     /// Snapshots made.
     pub snapshots: u64,
+    /// Time of the last record that is in the newest snapshot; 0: there is none.
+    pub snapshot_at: Time,
+    /// Bytes of sealed segments that came after the newest snapshot.
+    pub after_snapshot_bytes: u64,
+    /// After so many bytes a new one is made; 0: not known yet.
+    pub snapshot_every_bytes: u64,
     /// Segments checked again.
     pub scrubbed: u64,
     /// Damaged files found by that.
@@ -88,7 +102,22 @@ pub(crate) struct Upkeep {
     trimmed_at: Time,
     /// Sequence of the segment that was checked last, and when.
     scrubbed: (u64, Time),
-    not_before: Time,
+    /// What failed, and when it may be tried again.
+    later: BTreeMap<Piece, Time>,
+}
+
+/// What may fail by itself.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Piece {
+    /// To look what there is: without it nothing can be done.
+    Listing,
+    /// Ids must come into their files in order.
+    Ids,
+    Archive,
+    /// The copy of the segment with this sequence.
+    Copy(u64),
+    Snapshot,
+    Trim,
 }
 
 /// One piece of work.
@@ -96,7 +125,7 @@ enum Task {
     DropOldIds,
     Ids(Sealed),
     Fill,
-    Archive(ArchiveJob),
+    Archive(u64, ArchiveJob),
     Snapshot { upto: u64 },
     FindTrim,
     Trim(TrimJob),
@@ -135,7 +164,7 @@ impl Upkeep {
             trim_below: None,
             trimmed_at: Time(i64::MIN / 2),
             scrubbed: (0, Time(i64::MIN / 2)),
-            not_before: Time(i64::MIN / 2),
+            later: BTreeMap::new(),
         }
     }
 
@@ -148,9 +177,7 @@ impl Upkeep {
         writer: &Writer,
         now: Time,
     ) -> Result<UpkeepJob, Box<Upkeep>> {
-        if now < self.not_before {
-            return Err(self);
-        }
+        self.later.retain(|_, until| now < *until);
         match self.task(writer, now) {
             Some(task) => Ok(UpkeepJob { upkeep: self, task, now }),
             None => Err(self),
@@ -158,45 +185,75 @@ impl Upkeep {
     }
 
     fn task(&mut self, writer: &Writer, now: Time) -> Option<Task> {
-        if self.window.has_old(now) {
-            return Some(Task::DropOldIds);
+        if self.is_later(Piece::Listing) {
+            return None;
         }
         let sealed = match writer.sealed() {
             Ok(sealed) => sealed,
             Err(error) => {
-                self.failed(now, format!("sealed segments can't be listed: {error}"));
+                let what = format!("sealed segments can't be listed: {error}");
+                self.failed(Piece::Listing, now, what);
                 return None;
             }
         };
-        self.figures.sealed = sealed.len() as u64;
-        self.figures.archived = sealed.iter().filter(|s| s.archived).count() as u64;
-        self.figures.begins_at = self.reader.begins_at().unwrap_or(0);
+        self.count(writer, &sealed);
         let lacks_ids = |s: &&Sealed| s.sequence > self.indexed && !self.window.has(s.sequence);
-        if let Some(segment) = sealed.iter().find(lacks_ids) {
-            return Some(Task::Ids(*segment));
+        let lacks_ids = sealed.iter().find(lacks_ids);
+        if !self.is_later(Piece::Ids) {
+            if self.window.has_old(now) {
+                return Some(Task::DropOldIds);
+            }
+            if let Some(segment) = lacks_ids {
+                return Some(Task::Ids(*segment));
+            }
+            if self.window.has_outside() {
+                return Some(Task::Fill);
+            }
         }
-        if self.window.has_outside() {
-            return Some(Task::Fill);
-        }
-        if let Some(job) = writer.archive() {
-            return Some(Task::Archive(job));
+        let wants_copy = |s: &&Sealed| !s.archived && !self.is_later(Piece::Copy(s.sequence));
+        if !self.is_later(Piece::Archive)
+            && let Some(Sealed { sequence, .. }) = sealed.iter().find(wants_copy)
+            && let Some(job) = writer.archive_one(*sequence)
+        {
+            return Some(Task::Archive(*sequence, job));
         }
         // What a snapshot is made from must be in files of ids, too.
-        let newest = self.snapshots.first().copied().unwrap_or(0);
-        let after = sealed.iter().filter(|s| s.last > newest);
-        if after.clone().map(|s| s.bytes).sum::<u64>() >= self.rules.snapshot_bytes
-            && let Some(upto) = after.map(|s| s.last).max()
+        if lacks_ids.is_none()
+            && !self.is_later(Piece::Snapshot)
+            && self.figures.after_snapshot_bytes >= self.rules.snapshot_bytes
+            && let Some(upto) = sealed.iter().map(|s| s.last).max()
         {
             return Some(Task::Snapshot { upto });
         }
         self.rare_task(writer, &sealed, now)
     }
 
+    /// Brings the figures up to date.
+    fn count(&mut self, writer: &Writer, sealed: &[Sealed]) {
+        let archived = sealed.iter().filter(|s| s.archived).count() as u64;
+        let newest = self.snapshots.first().copied().unwrap_or(0);
+        let after = sealed.iter().filter(|s| s.last > newest);
+        let figures = &mut self.figures;
+        figures.sealed = sealed.len() as u64;
+        figures.archived = archived;
+        figures.unarchived = if writer.has_archive() { figures.sealed - archived } else { 0 };
+        figures.begins_at = self.reader.begins_at().unwrap_or(0);
+        figures.snapshot_every_bytes = self.rules.snapshot_bytes;
+        figures.after_snapshot_bytes = after.map(|s| s.bytes).sum();
+    }
+
+    fn is_later(&self, piece: Piece) -> bool {
+        self.later.contains_key(&piece)
+    }
+
     fn rare_task(&mut self, writer: &Writer, sealed: &[Sealed], now: Time) -> Option<Task> {
         if let Some(below) = self.trim_below.take() {
             return Some(Task::Trim(writer.trim_archive(below)));
         }
-        if self.rules.retention_us.is_some() && now.0 - self.trimmed_at.0 >= TRIM_US {
+        if !self.is_later(Piece::Trim)
+            && self.rules.retention_us.is_some()
+            && now.0 - self.trimmed_at.0 >= TRIM_US
+        {
             self.trimmed_at = now;
             return Some(Task::FindTrim);
         }
@@ -224,9 +281,14 @@ impl Upkeep {
         }
     }
 
-    fn failed(&mut self, now: Time, what: String) {
+    fn failed(&mut self, piece: Piece, now: Time, what: String) {
         self.figures.failures += 1;
-        self.not_before = Time(now.0 + RETRY_US);
+        let after_us = match piece {
+            Piece::Copy(_) => DAMAGED_RETRY_US,
+            Piece::Snapshot => SNAPSHOT_RETRY_US,
+            _ => RETRY_US,
+        };
+        self.later.insert(piece, Time(now.0 + after_us));
         self.note(what);
     }
 }
@@ -235,10 +297,25 @@ impl UpkeepJob {
     /// Does it.
     pub fn run(self) -> UpkeepDone {
         let UpkeepJob { mut upkeep, task, now } = self;
+        let piece = task.piece();
         if let Err(what) = upkeep.run(task, now) {
-            upkeep.failed(now, what);
+            upkeep.failed(piece, now, what);
         }
         UpkeepDone { upkeep }
+    }
+}
+
+impl Task {
+    /// What is not tried for a while if this fails.
+    fn piece(&self) -> Piece {
+        match self {
+            Task::DropOldIds | Task::Ids(_) | Task::Fill => Piece::Ids,
+            Task::Archive(..) => Piece::Archive,
+            Task::Snapshot { .. } => Piece::Snapshot,
+            Task::FindTrim | Task::Trim(_) => Piece::Trim,
+            // It finds, and does not fail.
+            Task::Scrub(_) => Piece::Listing,
+        }
     }
 }
 
@@ -248,14 +325,21 @@ impl Upkeep {
             Task::DropOldIds => self.drop_old_ids(now),
             Task::Ids(segment) => self.make_ids(&segment, now),
             Task::Fill => self.fill(FILL_IDS),
-            Task::Archive(job) => {
-                let archived = job.run().map_err(|error| format!("archive: {error}"))?;
+            Task::Archive(sequence, job) => match job.run() {
+                Ok(Some(_)) => Ok(()),
                 // It only seemed that there was something to do.
-                if archived.is_none() {
-                    self.not_before = Time(now.0 + 1_000_000);
+                Ok(None) => {
+                    self.later.insert(Piece::Archive, Time(now.0 + 1_000_000));
+                    Ok(())
                 }
-                Ok(())
-            }
+                // The others can still be copied.
+                Err(error @ Error::Damaged { .. }) => {
+                    let what = format!("archive: {error}: left out for now");
+                    self.failed(Piece::Copy(sequence), now, what);
+                    Ok(())
+                }
+                Err(error) => Err(format!("archive: {error}")),
+            },
             Task::Snapshot { upto } => self.make_snapshot(upto),
             Task::FindTrim => self.find_trim(now),
             Task::Trim(job) => match job.run() {
@@ -318,7 +402,7 @@ impl Upkeep {
     }
 
     fn make_snapshot(&mut self, upto: u64) -> Result<(), String> {
-        build::snapshot(self, upto)?;
+        self.figures.snapshot_at = build::snapshot(self, upto)?;
         self.snapshots.insert(0, upto);
         self.figures.snapshots += 1;
         for old in self.snapshots.split_off(self.snapshots.len().min(SNAPSHOTS_KEPT)) {

@@ -323,3 +323,42 @@ fn with_an_archive_the_folder_stops_growing_and_a_start_still_finds_all() {
     }
     assert_eq!(stage.restart().shard.sale().hash(), hash);
 }
+
+/// A segment that is damaged before it has a copy is told, and holds up neither the copies of the others nor the
+/// check of what lies on the disk.
+#[test]
+fn a_damaged_segment_holds_up_no_other() {
+    let (data, archive) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let archive_path = Some(archive.path().to_owned());
+    let mut stage = Stage::new(data.path(), Options { archive: archive_path, ..options() });
+    for n in 1..200 {
+        stage.buy(n);
+    }
+    let path = Folder::shard_path(data.path(), 0).join("0000000002.seg");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2 / 4_096 * 4_096;
+    bytes[middle + 70] ^= 4;
+    std::fs::write(&path, &bytes).unwrap();
+    let keep_up = |stage: &mut Stage| {
+        let mut notes = Vec::new();
+        for _ in 0..1_000 {
+            let Some(job) = stage.shard.upkeep(stage.now) else { return notes };
+            notes.extend(stage.shard.upkept(job.run()));
+        }
+        panic!("the upkeep never ends");
+    };
+    let notes = keep_up(&mut stage);
+    let of_archive = notes.iter().filter(|note| note.starts_with("archive: ")).count();
+    assert!(of_archive == 1 && notes[0].contains("0000000002.seg"), "{notes:?}");
+    let figures = stage.shard.figures().upkeep;
+    assert!(figures.sealed > 5 && figures.unarchived == 1, "{figures:?}");
+    assert!(figures.scrubbed > 0 && figures.failures > 0, "{figures:?}");
+    // Once it is right again, all goes on.
+    bytes[middle + 70] ^= 4;
+    std::fs::write(&path, &bytes).unwrap();
+    stage.now.0 += 301_000_000;
+    assert_eq!(keep_up(&mut stage), [""; 0]);
+    let figures = stage.shard.figures();
+    assert_eq!(figures.upkeep.unarchived, 0);
+    assert!(figures.snapshot > 0 && figures.upkeep.snapshot_at > BEGIN, "{figures:?}");
+}

@@ -31,10 +31,12 @@ pub struct Sealed {
     pub archived: bool,
 }
 
-/// The lowest sealed segment without a copy, to be archived by a helper thread.
+/// A sealed segment without a copy, to be archived by a helper thread.
 #[must_use = "nothing is archived until it is run"]
 pub struct ArchiveJob {
     pub(crate) shared: Arc<Shared>,
+    /// Which; none: the lowest there is.
+    pub(crate) sequence: Option<u64>,
 }
 
 impl ArchiveJob {
@@ -45,7 +47,7 @@ impl ArchiveJob {
     /// `Damaged` where the segment or what was read back is not right; `Io`. Nothing counts as archived then.
     pub fn run(self) -> Result<Option<Sealed>, Error> {
         let _one_at_a_time = self.shared.archiving();
-        let Some(sealed) = self.shared.to_archive()? else { return Ok(None) };
+        let Some(sealed) = self.shared.to_archive(self.sequence)? else { return Ok(None) };
         let archive = &**self.shared.stores.of(Kind::Archived);
         let temporary = temporary_name(sealed.sequence);
         if let Err(error) = self.copy(archive, &sealed, &temporary) {

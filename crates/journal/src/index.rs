@@ -421,9 +421,10 @@ impl Shared {
         self.stores.archive.is_some() && self.index().slots.iter().rev().skip(1).any(wants)
     }
 
-    /// The lowest sealed segment without a copy.
-    pub(crate) fn to_archive(&self) -> Result<Option<Sealed>, Error> {
-        for sequence in self.sealed_sequences() {
+    /// The lowest sealed segment without a copy, or this one if it has none.
+    pub(crate) fn to_archive(&self, only: Option<u64>) -> Result<Option<Sealed>, Error> {
+        let wanted = |sequence: &u64| only.is_none_or(|only| only == *sequence);
+        for sequence in self.sealed_sequences().filter(wanted) {
             let is_archived = self.index().slot(sequence).is_none_or(|slot| slot.archived);
             if !is_archived {
                 return self.sealed_one(sequence);

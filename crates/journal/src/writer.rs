@@ -402,7 +402,20 @@ impl Writer {
     #[must_use]
     pub fn archive(&self) -> Option<ArchiveJob> {
         let shared = Arc::clone(&self.shared);
-        shared.may_archive().then_some(ArchiveJob { shared })
+        shared.may_archive().then_some(ArchiveJob { shared, sequence: None })
+    }
+
+    /// A job that archives this sealed segment, whatever becomes of those before it; none where there is no archive.
+    #[must_use]
+    pub fn archive_one(&self, sequence: u64) -> Option<ArchiveJob> {
+        let shared = Arc::clone(&self.shared);
+        shared.may_archive().then_some(ArchiveJob { shared, sequence: Some(sequence) })
+    }
+
+    /// Whether full segments are archived.
+    #[must_use]
+    pub fn has_archive(&self) -> bool {
+        self.shared.stores.archive.is_some()
     }
 
     /// A job that checks a sealed segment and its copy.

@@ -11,6 +11,8 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use onsale_core::Time;
+
 use crate::problem::tally;
 use crate::refused::Refused;
 use crate::shards::{Figures, SYNC_BUCKETS_US};
@@ -214,6 +216,54 @@ const SHARD_FIGURES: &[ShardFigure] = &[
     ("onsale_shard_state_bytes", "gauge", "Bytes held by the state's tables.", |f| {
         f.shard.state_bytes as f64
     }),
+    ("onsale_shard_ids_bytes", "gauge", "Bytes held by command ids beside the state.", |f| {
+        f.shard.ids_bytes as f64
+    }),
+    ("onsale_shard_ids_since_seconds", "gauge", "When the oldest known command ids came.", |f| {
+        seconds(f.shard.ids_since)
+    }),
+    ("onsale_shard_snapshot_position", "gauge", "Position of the newest snapshot, or 0.", |f| {
+        f.shard.snapshot as f64
+    }),
+    (
+        "onsale_shard_snapshot_time_seconds",
+        "gauge",
+        "When the last record in the newest snapshot came, or 0.",
+        |f| if f.shard.snapshot == 0 { 0.0 } else { seconds(f.shard.upkeep.snapshot_at) },
+    ),
+    (
+        "onsale_shard_snapshot_behind_bytes",
+        "gauge",
+        "Bytes of full segments that are in no snapshot yet.",
+        |f| f.shard.upkeep.after_snapshot_bytes as f64,
+    ),
+    ("onsale_shard_snapshot_every_bytes", "gauge", "After how many a new one is made.", |f| {
+        f.shard.upkeep.snapshot_every_bytes as f64
+    }),
+    ("onsale_shard_snapshots_total", "counter", "Snapshots made.", |f| {
+        f.shard.upkeep.snapshots as f64
+    }),
+    ("onsale_shard_oldest_position", "gauge", "Lowest position that is left, 0: not known.", |f| {
+        f.shard.upkeep.begins_at as f64
+    }),
+    ("onsale_shard_segments", "gauge", "Full segments in the data folder.", |f| {
+        f.shard.upkeep.sealed as f64
+    }),
+    (
+        "onsale_shard_segments_unarchived",
+        "gauge",
+        "Full segments without a copy, though there is an archive.",
+        |f| f.shard.upkeep.unarchived as f64,
+    ),
+    ("onsale_shard_scrubbed_total", "counter", "Segments that were read and checked again.", |f| {
+        f.shard.upkeep.scrubbed as f64
+    }),
+    ("onsale_shard_scrub_findings_total", "counter", "Damaged files found by that.", |f| {
+        f.shard.upkeep.scrub_findings as f64
+    }),
+    ("onsale_shard_upkeep_failures_total", "counter", "Pieces of upkeep that failed.", |f| {
+        f.shard.upkeep.failures as f64
+    }),
     ("onsale_shard_generation", "gauge", "Generation of the log, raised by every restore.", |f| {
         f64::from(f.shard.generation)
     }),
@@ -231,6 +281,10 @@ const SHARD_FIGURES: &[ShardFigure] = &[
         f.clock_alarm_us.unwrap_or(0) as f64 / 1e6
     }),
 ];
+
+fn seconds(time: Time) -> f64 {
+    time.0 as f64 / 1e6
+}
 
 fn render_beside(page: &mut Page, beside: &Beside) {
     let (readers, written, sent) = beside.live;

@@ -35,7 +35,7 @@ pub(super) fn open_shard<T>(
     let highest = snapshots.first().copied();
     let mut sale = start.newest(&mut snapshots, &mut notes);
     sale.keep_hot(options.rules.orders_hot);
-    let from = sale.position();
+    let (from, snapshot_at) = (sale.position(), sale.time());
     let mut known = Ids::default();
     let journal = journal_options(identity, options, shard);
     let opened = onsale_journal::open(stores, journal, from, &mut |position, record, earlier| {
@@ -61,6 +61,7 @@ pub(super) fn open_shard<T>(
     let mut upkeep = Upkeep::new(storage, reader.clone(), options.rules);
     (upkeep.log, upkeep.shard, upkeep.key) = (identity.log, shard, sale.key());
     upkeep.snapshots = snapshots;
+    upkeep.figures.snapshot_at = snapshot_at;
     let sealed = writer.sealed().map_err(|source| Error::Journal { shard, source })?;
     let now = wall.max(sale.time());
     start.index(&mut upkeep, &sealed, from, now, &mut notes)?;

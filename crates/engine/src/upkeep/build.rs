@@ -121,8 +121,9 @@ pub fn knows_keys(log: u128, shard: u16, key: CodeKey) -> Result<Sale, String> {
     Ok(sale)
 }
 
-/// Makes a snapshot of the state after a position, from the one before it and the records between.
-pub fn snapshot(upkeep: &mut Upkeep, upto: u64) -> Result<(), String> {
+/// Makes a snapshot of the state after a position, from the one before it and the records between;
+/// gives the time of the last.
+pub fn snapshot(upkeep: &mut Upkeep, upto: u64) -> Result<Time, String> {
     let mut sale = upkeep.restored();
     sale.keep_hot(upkeep.rules.orders_hot);
     let (reader, storage) = (&upkeep.reader, &*upkeep.storage);
@@ -149,7 +150,8 @@ pub fn snapshot(upkeep: &mut Upkeep, upto: u64) -> Result<(), String> {
     if read.hash() != header.hash || found != header {
         return Err("a snapshot does not read back as it was written".to_owned());
     }
-    snapshot::publish(storage, upto).map_err(failed)
+    snapshot::publish(storage, upto).map_err(failed)?;
+    Ok(Time(header.at))
 }
 
 /// Reads a snapshot.
