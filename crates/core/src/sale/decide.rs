@@ -26,13 +26,16 @@ struct Request<'a> {
 impl Request<'_> {
     /// The events of a command: what had to happen first, then its own fact, which
     /// alone carries its stamp.
-    #[inline]
-    fn change(&self, first: impl Iterator<Item = Fact>, fact: Fact) -> Decision {
-        let mut events = Events::new();
-        for fact in first {
-            events.push(event(self.command, self.now, None, fact));
+    #[inline(always)]
+    fn change(&self, first: impl ExactSizeIterator<Item = Fact>, fact: Fact) -> Decision {
+        let own = event(self.command, self.now, Some(stamp(self.command)), fact);
+        if first.len() == 0 {
+            // In place: an event is large.
+            return Decision::Change(Events::from_buf([own]));
         }
-        events.push(event(self.command, self.now, Some(stamp(self.command)), fact));
+        let mut events: Events =
+            first.map(|fact| event(self.command, self.now, None, fact)).collect();
+        events.push(own);
         Decision::Change(events)
     }
 
@@ -52,7 +55,7 @@ fn stamp(command: &Command) -> CommandStamp {
     CommandStamp { made_at: None, ..command.stamp }
 }
 
-#[inline]
+#[inline(always)]
 fn event(command: &Command, at: Time, stamp: Option<CommandStamp>, fact: Fact) -> Event {
     let subject = Subject { organizer: command.organizer, event: command.event };
     Event { at, stamp, subject: Some(subject), fact }

@@ -22,7 +22,8 @@ use crate::time::Time;
 /// Ticket types by slot, and how many of each line.
 pub(super) type Wants = SmallVec<[(u16, u32); 4]>;
 
-/// A cart that keeps the rules of its definition.
+/// A cart that keeps the rules of its definition. It is filled in place: its lines are large.
+#[derive(Default)]
 pub(super) struct Cart {
     pub lines: Lines,
     pub wants: Wants,
@@ -33,26 +34,27 @@ pub(super) struct Cart {
 pub(super) type DueHolds = SmallVec<[HoldId; 4]>;
 
 /// The facts that free the stock of due holds.
-pub(super) fn expiries(due: DueHolds) -> impl Iterator<Item = Fact> {
+pub(super) fn expiries(due: DueHolds) -> impl ExactSizeIterator<Item = Fact> {
     due.into_iter().map(|hold| Fact::HoldExpired { hold })
 }
 
 impl Sale {
-    /// Checks a cart all through; gives it and the due holds that must expire for it.
+    /// Checks a cart all through and fills it, which must be empty; gives the due holds that
+    /// must expire for it.
     pub(super) fn check_cart(
         &self,
         request: Request<'_>,
         customer: u128,
         items: &Items,
-    ) -> Result<(Cart, DueHolds), Refusal> {
+        cart: &mut Cart,
+    ) -> Result<DueHolds, Refusal> {
         let Request { now, event, .. } = request;
         check_open(event)?;
         check_window(&event.definition.sale, None, now)?;
-        let cart = read_cart(event, items, now)?;
+        read_cart(event, items, now, cart)?;
         check_order_limits(event, &cart.wants)?;
         self.check_customer_limits(event, customer, &cart.wants)?;
-        let due = self.check_stock(event, &cart.wants, now)?;
-        Ok((cart, due))
+        self.check_stock(event, &cart.wants, now)
     }
 
     /// Checks the limits per customer, over what the customer holds and owns.
@@ -180,11 +182,10 @@ fn check_window(window: &Window, line: Option<usize>, now: Time) -> Result<(), R
     }
 }
 
-fn read_cart(event: &EventEntry, items: &Items, now: Time) -> Result<Cart, Refusal> {
+fn read_cart(event: &EventEntry, items: &Items, now: Time, cart: &mut Cart) -> Result<(), Refusal> {
     if !(1..=LINES_MAX).contains(&items.len()) {
         return Err(Refusal::LineCount);
     }
-    let mut cart = Cart { lines: Lines::new(), wants: Wants::new(), total: 0 };
     for (line, item) in items.iter().enumerate() {
         let found = event.defined_type(&item.ticket_type);
         let (slot, ticket_type) = found.ok_or(Refusal::UnknownTicketType { line })?;
@@ -200,7 +201,7 @@ fn read_cart(event: &EventEntry, items: &Items, now: Time) -> Result<Cart, Refus
     }
     let tickets: u32 = cart.wants.iter().map(|(_, quantity)| quantity).sum();
     match tickets <= TICKETS_PER_ORDER_MAX {
-        true => Ok(cart),
+        true => Ok(()),
         false => Err(Refusal::TooManyTickets { max: TICKETS_PER_ORDER_MAX }),
     }
 }

@@ -3,7 +3,7 @@
 use onsale_planted::{Bug, is};
 
 use super::Request;
-use super::cart::{check_open, expiries};
+use super::cart::{Cart, check_open, expiries};
 use crate::command::{HoldId, Items};
 use crate::event::{Fact, HoldPlaced};
 use crate::refusal::Refusal;
@@ -22,7 +22,8 @@ impl Sale {
             return Err(Refusal::HoldIdTaken);
         }
         let key = self.customer_key(request.event.digest, customer);
-        let (cart, due) = self.check_cart(request, key, items)?;
+        let mut cart = Cart::default();
+        let due = self.check_cart(request, key, items, &mut cart)?;
         let definition = &request.event.definition;
         let placed = HoldPlaced {
             hold,

@@ -1,7 +1,7 @@
 //! Commands on orders and their payments.
 
 use super::Request;
-use super::cart::{DueHolds, Wants, expiries, new_line};
+use super::cart::{Cart, DueHolds, Wants, expiries, new_line};
 use crate::catalogue::Currency;
 use crate::code::OrderCode;
 use crate::command::{HoldId, Items};
@@ -69,7 +69,8 @@ impl Sale {
         items: &Items,
     ) -> Result<Decision, Refusal> {
         let key = self.customer_key(request.event.digest, customer);
-        let (cart, due) = self.check_cart(request, key, items)?;
+        let mut cart = Cart::default();
+        let due = self.check_cart(request, key, items, &mut cart)?;
         let (lines, total) = (cart.lines, cart.total);
         let purchase = Purchase { hold: None, customer: *customer, lines, total, due };
         self.place_order(request, purchase)
