@@ -4,7 +4,7 @@
 //! `put_…` functions append a field; a plain one leaves out its type's zero, as
 //! proto3 does. `Value` methods read one.
 
-use onsale_core::{Currency, CustomerId, Id, OrderCode, Reference, Time};
+use onsale_core::{Currency, CustomerId, Id, InvalidText, OrderCode, Reference, Time};
 
 use crate::error::{Error, Problem};
 
@@ -323,16 +323,22 @@ impl<'a> Value<'a> {
         std::str::from_utf8(self.bytes()?).map_err(|_| Problem::NotUtf8.into())
     }
 
+    #[inline]
     pub(crate) fn id(self) -> Result<Id, Error> {
-        Id::new(self.text()?).map_err(|invalid| Problem::Text(invalid).into())
+        let bytes = self.bytes()?;
+        Id::from_bytes(bytes).map_err(|invalid| not_a_text(bytes, invalid))
     }
 
+    #[inline]
     pub(crate) fn customer(self) -> Result<CustomerId, Error> {
-        CustomerId::new(self.text()?).map_err(|invalid| Problem::Text(invalid).into())
+        let bytes = self.bytes()?;
+        CustomerId::from_bytes(bytes).map_err(|invalid| not_a_text(bytes, invalid))
     }
 
+    #[inline]
     pub(crate) fn reference(self) -> Result<Reference, Error> {
-        Reference::new(self.text()?).map_err(|invalid| Problem::Text(invalid).into())
+        let bytes = self.bytes()?;
+        Reference::from_bytes(bytes).map_err(|invalid| not_a_text(bytes, invalid))
     }
 
     pub(crate) fn order(self) -> Result<OrderCode, Error> {
@@ -341,5 +347,15 @@ impl<'a> Value<'a> {
 
     pub(crate) fn currency(self) -> Result<Currency, Error> {
         Currency::new(self.text()?).ok_or_else(|| Problem::Currency.into())
+    }
+}
+
+/// Why bytes are not a short text. What has the form is ASCII, so only what has not is
+/// looked at as UTF-8.
+#[cold]
+fn not_a_text(bytes: &[u8], invalid: InvalidText) -> Error {
+    match std::str::from_utf8(bytes) {
+        Ok(_) => Problem::Text(invalid).into(),
+        Err(_) => Problem::NotUtf8.into(),
     }
 }

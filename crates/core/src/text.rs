@@ -36,7 +36,9 @@ struct Inline<const N: usize> {
 }
 
 impl<const N: usize> Inline<N> {
-    fn new(text: &str) -> Result<Self, InvalidText> {
+    /// Of bytes that the caller has checked or will check to be ASCII.
+    #[inline]
+    fn new(text: &[u8]) -> Result<Self, InvalidText> {
         if text.is_empty() {
             return Err(InvalidText::Empty);
         }
@@ -44,7 +46,7 @@ impl<const N: usize> Inline<N> {
             return Err(InvalidText::TooLong { bytes_max: N });
         }
         let mut bytes = [0; N];
-        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        bytes[..text.len()].copy_from_slice(text);
         Ok(Self { length: text.len() as u8, bytes })
     }
 
@@ -68,10 +70,20 @@ macro_rules! text {
             ///
             /// # Errors
             /// Says which rule the text breaks.
+            #[inline]
             pub fn new(text: &str) -> Result<Self, InvalidText> {
-                let inline = Inline::new(text)?;
+                Self::from_bytes(text.as_bytes())
+            }
+
+            /// The same for bytes, which need not be UTF-8: what has the form is.
+            ///
+            /// # Errors
+            /// Says which rule the bytes break.
+            #[inline]
+            pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidText> {
+                let inline = Inline::new(bytes)?;
                 let check: fn(&[u8]) -> Result<(), InvalidText> = $check;
-                check(text.as_bytes())?;
+                check(bytes)?;
                 Ok(Self(inline))
             }
 
@@ -129,6 +141,31 @@ macro_rules! text {
     };
 }
 
+/// The bytes that an id is made of.
+const IN_ID: [bool; 256] = {
+    let mut inside = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        inside[byte] =
+            (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'-' | b'_' | b'.');
+        byte += 1;
+    }
+    inside
+};
+
+/// Printable ASCII without spaces and without `@`.
+fn check_opaque(bytes: &[u8]) -> Result<(), InvalidText> {
+    // No byte is left out early: without a branch for each it goes faster.
+    let opaque = |byte: &u8| byte.is_ascii_graphic() & (*byte != b'@');
+    if bytes.iter().fold(true, |all, byte| all & opaque(byte)) {
+        return Ok(());
+    }
+    match bytes.contains(&b'@') {
+        true => Err(InvalidText::PersonalData),
+        false => Err(InvalidText::NotPrintable),
+    }
+}
+
 text!(
     /// The id of an organizer, event, ticket type, quota or sale group: 1 to 64
     /// bytes of `a-z A-Z 0-9 - _ .`, the first a letter or digit, so that it can
@@ -136,8 +173,9 @@ text!(
     Id,
     ID_BYTES_MAX,
     |bytes| {
-        let inside = |b: &u8| b.is_ascii_alphanumeric() || b"-_.".contains(b);
-        match bytes[0].is_ascii_alphanumeric() && bytes.iter().all(inside) {
+        // No byte is left out early: without a branch for each it goes faster.
+        let inside = bytes.iter().fold(true, |all, byte| all & IN_ID[*byte as usize]);
+        match bytes[0].is_ascii_alphanumeric() && inside {
             true => Ok(()),
             false => Err(InvalidText::NotAnId),
         }
@@ -149,15 +187,7 @@ text!(
     /// without spaces and without `@`.
     CustomerId,
     CUSTOMER_BYTES_MAX,
-    |bytes| {
-        if bytes.contains(&b'@') {
-            return Err(InvalidText::PersonalData);
-        }
-        match bytes.iter().all(u8::is_ascii_graphic) {
-            true => Ok(()),
-            false => Err(InvalidText::NotPrintable),
-        }
-    }
+    check_opaque
 );
 
 text!(
@@ -165,15 +195,7 @@ text!(
     /// ASCII without spaces and without `@`.
     Reference,
     REFERENCE_BYTES_MAX,
-    |bytes| {
-        if bytes.contains(&b'@') {
-            return Err(InvalidText::PersonalData);
-        }
-        match bytes.iter().all(u8::is_ascii_graphic) {
-            true => Ok(()),
-            false => Err(InvalidText::NotPrintable),
-        }
-    }
+    check_opaque
 );
 
 #[cfg(test)]
