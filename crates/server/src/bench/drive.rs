@@ -174,6 +174,18 @@ impl Drive {
         self.finish_spares()
     }
 
+    /// Does all upkeep that there is now, which the server has a thread for.
+    ///
+    /// # Errors
+    /// A piece of it failed.
+    pub fn keep_up(&mut self) -> anyhow::Result<()> {
+        while let Some(job) = self.shard.upkeep(self.now) {
+            let notes = self.shard.upkept(job.run());
+            ensure!(notes.is_empty(), "{notes:?}");
+        }
+        Ok(())
+    }
+
     fn release(&mut self) -> anyhow::Result<()> {
         while let Some(((), Reply { answer, .. })) = self.shard.release() {
             ensure!(matches!(answer, Answer::Done(_)), "not granted: {answer:?}");

@@ -1,7 +1,7 @@
 //! The row `recovery`: how fast a shard and a server come back.
 
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use onsale_core::{Event, Sale, Time};
@@ -19,8 +19,8 @@ use crate::cli::bench::RECOVERY_ABOUT;
 
 /// Live holds at a start.
 const LIVE: u64 = 200_000;
-/// How long a server is given to make a snapshot, in seconds.
-const SNAPSHOT_PATIENCE: f64 = 10.0;
+/// Commands after which the upkeep is asked what there is to do.
+const KEEP_UP_EVERY: u64 = 1 << 16;
 
 /// `onsale bench recovery`
 ///
@@ -93,32 +93,55 @@ fn open(data: &Path) -> anyhow::Result<(f64, u128)> {
     Ok((began.elapsed().as_secs_f64(), shard.sale().hash()))
 }
 
-/// The server's start after many sales, with live holds.
+/// The server's start after many sales, with live holds: from the snapshot that the upkeep made while
+/// they were sold, and the same folder without it.
 fn starts(settings: &Settings, row: &mut Row) -> anyhow::Result<()> {
     let apart = Apart::new()?;
     let live = settings.count(LIVE);
     for sales in [live, settings.count(2_000_000)] {
         settings.tell(&format!("recovery: {sales} sales before a start"));
         let mut folder = folder()?;
-        sell(folder.path(), sales, live)?;
-        let snapshot = make_snapshot(&mut folder, &apart, settings.seconds(SNAPSHOT_PATIENCE))?;
-        let mut seconds = Vec::new();
-        for _ in 0..settings.pairs {
-            let began = Instant::now();
-            let site = Site::over(folder, &apart.cores)?;
-            seconds.push(began.elapsed().as_secs_f64());
-            folder = site.stop()?;
-        }
+        let after = sell(folder.path(), sales, live)?;
         let [sales, live] = [sales, live].map(onsale_rush::group);
-        let from = if snapshot { "a snapshot" } else { "no snapshot" };
-        let name = format!("start of the server, {sales} sales, {live} live holds, {from}");
-        row.figures.push(Figure::alone(name, Unit::Seconds, seconds).goal(Goal::AtMost(1.0)));
+        let name = format!("start of the server, {sales} sales, {live} live holds");
+        if let Some(after) = after {
+            let (back, seconds) = start_times(folder, &apart, settings.pairs, &|_| Ok(()))?;
+            folder = back;
+            let after = onsale_rush::group(after);
+            let name = format!("{name}, from a snapshot and {after} records after it");
+            row.figures.push(Figure::alone(name, Unit::Seconds, seconds).goal(Goal::AtMost(1.0)));
+        }
+        let (_, seconds) = start_times(folder, &apart, settings.pairs, &|data| {
+            snapshots(data)?.iter().try_for_each(|path| Ok(std::fs::remove_file(path)?))
+        })?;
+        // Before the first snapshot there is no other way.
+        let figure = Figure::alone(format!("{name}, without a snapshot"), Unit::Seconds, seconds);
+        row.figures.push(if after.is_none() { figure.goal(Goal::AtMost(1.0)) } else { figure });
     }
     Ok(())
 }
 
-/// Writes a journal of so many sales and live holds, as if it had just happened.
-fn sell(data: &Path, sales: u64, live: u64) -> anyhow::Result<()> {
+/// Starts a server over the folder so many times, and gives the seconds until it serves.
+fn start_times(
+    mut folder: tempfile::TempDir,
+    apart: &Apart,
+    times: usize,
+    before: &dyn Fn(&Path) -> anyhow::Result<()>,
+) -> anyhow::Result<(tempfile::TempDir, Vec<f64>)> {
+    let mut seconds = Vec::new();
+    for _ in 0..times {
+        before(folder.path())?;
+        let began = Instant::now();
+        let site = Site::over(folder, &apart.cores)?;
+        seconds.push(began.elapsed().as_secs_f64());
+        folder = site.stop()?;
+    }
+    Ok((folder, seconds))
+}
+
+/// Writes a journal of so many sales and live holds, as if it had just happened, with the upkeep beside
+/// it. Gives how many records came after the newest snapshot; none where there is none yet.
+fn sell(data: &Path, sales: u64, live: u64) -> anyhow::Result<Option<u64>> {
     let workload = Workload { price: 0, ..Workload::wide(sales + live) };
     let mut drive = opened_shard(data, workload)?;
     let begin = crate::shards::wall_time().0 - (sales + live) as i64;
@@ -128,48 +151,45 @@ fn sell(data: &Path, sales: u64, live: u64) -> anyhow::Result<()> {
             false => workload.hold(number),
         };
         drive.submit(Time(begin + number as i64), Box::new(command))?;
+        if number.is_multiple_of(KEEP_UP_EVERY) {
+            drive.keep_up()?;
+        }
     }
     drive.rest()?;
     let counts = drive.shard.sale().counts();
     ensure!((counts.orders as u64, counts.holds as u64) == (sales, live), "{counts:?}");
-    Ok(())
+    let figures = drive.shard.figures();
+    Ok((figures.snapshot > 0).then(|| figures.position - figures.snapshot))
 }
 
-/// Lets a server work over the folder until it has made a snapshot, if it makes one at all.
-fn make_snapshot(
-    folder: &mut tempfile::TempDir,
-    apart: &Apart,
-    patience: Duration,
-) -> anyhow::Result<bool> {
-    let site = Site::over(std::mem::replace(folder, super::site::folder()?), &apart.cores)?;
-    let shard = Folder::shard_path(site.folder.path(), 0);
-    let began = Instant::now();
-    let mut found = has_snapshot(&shard)?;
-    while !found && began.elapsed() < patience {
-        std::thread::sleep(Duration::from_millis(50));
-        found = has_snapshot(&shard)?;
-    }
-    *folder = site.stop()?;
-    Ok(found)
+/// The snapshots in a folder of one shard.
+fn snapshots(data: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let paths = std::fs::read_dir(Folder::shard_path(data, 0))?.map(|entry| Ok(entry?.path()));
+    let paths: Vec<PathBuf> = paths.collect::<std::io::Result<_>>()?;
+    let is_one = |path: &PathBuf| path.extension().is_some_and(|end| end == "snap");
+    Ok(paths.into_iter().filter(is_one).collect())
 }
 
-fn has_snapshot(shard: &Path) -> anyhow::Result<bool> {
-    let names = std::fs::read_dir(shard)?.map(|entry| Ok(entry?.file_name()));
-    let names: Vec<_> = names.collect::<std::io::Result<_>>()?;
-    Ok(names.iter().any(|name| name.to_string_lossy().ends_with(".snap")))
-}
-
-/// Opens a folder and gives the seconds that it took: for the other rows.
+/// Opens a folder, first as if it had no snapshots, then as it is: for the other rows. Gives the seconds
+/// of both.
 ///
 /// # Errors
-/// It can't be opened.
-pub fn reopen(data: &Path) -> anyhow::Result<(Drive, f64)> {
-    let (seconds, _) = {
-        let began = Instant::now();
-        let folder = Folder::open(data, 1, &SEEDS)?;
-        let shards: Vec<Shard<()>> =
-            folder.shards(&Options::new(SEGMENT_BYTES), &SEEDS, Time(0))?;
-        (began.elapsed().as_secs_f64(), shards)
-    };
-    Ok((Drive::open(data, Time(0))?, seconds))
+/// It can't be opened, or comes to another state without them.
+pub fn reopen(data: &Path) -> anyhow::Result<(Drive, Starts)> {
+    let (kept, away) = (snapshots(data)?, tempfile::tempdir_in(data)?);
+    let put = |path: &Path| away.path().join(path.file_name().unwrap_or_default());
+    kept.iter().try_for_each(|path| std::fs::rename(path, put(path)))?;
+    let (without, replayed) = open(data)?;
+    kept.iter().try_for_each(|path| std::fs::rename(put(path), path))?;
+    let (seconds, restored) = open(data)?;
+    ensure!(replayed == restored, "a snapshot is of another state than the journal");
+    Ok((Drive::open(data, Time(0))?, Starts { seconds, without }))
+}
+
+/// How long a start takes, in seconds.
+pub struct Starts {
+    /// From the newest snapshot, if there is one.
+    pub seconds: f64,
+    /// From the journal alone.
+    pub without: f64,
 }
