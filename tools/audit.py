@@ -143,6 +143,8 @@ def read_log(folder, archive):
                 paths[int(name[:-4])] = os.path.join(place, name)
     identity = {}
     segments = []
+    if paths and not any(os.path.dirname(path) == folder for path in paths.values()):
+        raise Damage("every segment is in the archive: what was written last is missing")
     for expected, sequence in enumerate(sorted(paths), 1):
         if sequence != expected:
             raise Damage(f"{expected:010}.seg is missing, though a later one is there: is there an --archive?")

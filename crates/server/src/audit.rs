@@ -83,8 +83,9 @@ fn open(
     let archive = archive.map(|folder| Folder::shard_path(folder, shard));
     let archive = archive.map(FileStorage::open_read_only).transpose()?;
     let archive = archive.map(|archive| Arc::new(archive) as Arc<dyn Storage>);
+    let named = archive.is_some();
     let opened = open_read_only(Stores { live: Arc::new(storage), archive })
-        .map_err(|error| anyhow::anyhow!("shard {shard}: {error}"))?;
+        .map_err(|error| anyhow::anyhow!("shard {shard}: {error}{}", what_helps(&error, named)))?;
     anyhow::ensure!(
         (opened.log, opened.shard) == (identity.log, shard),
         "shard {shard}: its journal is shard {} of the log {:032x}, not of {:032x}",
@@ -93,6 +94,24 @@ fn open(
         identity.log
     );
     Ok(opened.reader)
+}
+
+/// What to do where the first records are not there: the books can be proven only from the first on,
+/// since a state in between would have to be believed.
+fn what_helps(error: &onsale_journal::Error, archive_is_named: bool) -> String {
+    use onsale_journal::Error::{Gone, Missing};
+    match error {
+        Missing { .. } if !archive_is_named => {
+            ". If the server archives full files, name the archive by --archive DIR, or the server's \
+             configuration by --config FILE"
+                .to_owned()
+        }
+        Gone { begins_at } => format!(
+            ". The books can't be proven without the records before position {begins_at}: name a backup that \
+             was begun before they were removed by --data BACKUP"
+        ),
+        _ => String::new(),
+    }
 }
 
 fn read(reader: &Reader, shard: u16, auditor: &mut Auditor) -> anyhow::Result<()> {

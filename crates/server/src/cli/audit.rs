@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{FAILED, OK, USAGE, complain, say};
+use crate::config::{self, Config, Flags};
 
 /// Proves the books from the journal alone.
 ///
@@ -21,12 +22,28 @@ pub struct AuditArgs {
     /// The data folder.
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
-    /// Where the server archives full segments, if it does.
+    /// Where the server archives full files of the journal, if it does. Without it, what the
+    /// configuration says counts.
     #[arg(long, value_name = "DIR")]
     pub archive: Option<PathBuf>,
+    /// The server's configuration.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Prints one JSON object instead of text.
     #[arg(long)]
     pub json: bool,
+}
+
+impl AuditArgs {
+    /// The archive that is named, or else the one that the server has by its configuration.
+    fn archive(&self) -> Result<Option<PathBuf>, config::Error> {
+        if self.archive.is_some() {
+            return Ok(self.archive.clone());
+        }
+        let configured = Config::load(self.config.as_deref(), &Flags::default())?;
+        // A server makes it at its next start.
+        Ok(configured.journal.archive.filter(|archive| archive.is_dir()))
+    }
 }
 
 /// Audits; returns the exit code.
@@ -34,7 +51,11 @@ pub fn run(args: &AuditArgs) -> u8 {
     if !args.data.is_dir() {
         return complain(&anyhow::anyhow!("{} is no folder", args.data.display()), USAGE);
     }
-    let audit = match crate::audit::audit_with(&args.data, args.archive.as_deref()) {
+    let archive = match args.archive() {
+        Ok(archive) => archive,
+        Err(error) => return complain(&error.into(), USAGE),
+    };
+    let audit = match crate::audit::audit_with(&args.data, archive.as_deref()) {
         Ok(audit) => audit,
         Err(error) => return complain(&error, FAILED),
     };

@@ -92,29 +92,6 @@ fn damage(data: &Path, scratch: &Path) {
 }
 
 #[test]
-fn agrees_on_a_folder_with_an_archive() {
-    let folder = tempfile::tempdir().unwrap();
-    let (data, archive) = (folder.path().join("data"), folder.path().join("archive"));
-    copy_folder(&root("crates/sim/tests/golden/v1"), &data);
-    let segment = "shard-00/0000000001.seg";
-    std::fs::create_dir_all(archive.join("shard-00")).unwrap();
-    std::fs::rename(data.join(segment), archive.join(segment)).unwrap();
-    let place = ["--archive", archive.to_str().unwrap()];
-    let data = data.to_str().unwrap();
-    let script = root("tools/audit.py");
-    let theirs = |more: &[&str]| {
-        let mut command = Command::new("python3");
-        command.arg(&script).arg(data).args(more).output().unwrap().status.code()
-    };
-    let ours = |more: &[&str]| {
-        let audit = ["journal", "audit", "--data", data];
-        onsale(&[&audit, more].concat()).status.code()
-    };
-    assert_eq!((ours(&place), theirs(&place)), (Some(0), Some(0)));
-    assert_eq!((ours(&[]), theirs(&[])), (Some(1), Some(1)));
-}
-
-#[test]
 fn agrees_on_what_a_server_sold() {
     let folder = tempfile::tempdir().unwrap();
     for orders in [300, 600] {
