@@ -187,6 +187,18 @@ impl Index {
         Some(segment.buckets.0[bucket].slot)
     }
 
+    /// Reads where the look-up of a key begins; what it gives means nothing. Several of these
+    /// in a row wait for memory together, which the look-ups themselves, with their branches
+    /// on what they read, do one after the other.
+    #[inline]
+    pub(crate) fn touch(&self, key: u128) -> u32 {
+        if self.directory.is_empty() {
+            return 0;
+        }
+        let hash = hash(key);
+        self.segments[self.segment_of(hash)].buckets.0[Tag::of(hash).home()].slot
+    }
+
     /// Whether a key finds its segment full, so that adding it would split that.
     pub(crate) fn is_full_for(&self, key: u128) -> bool {
         let segment = || &self.segments[self.segment_of(hash(key))];

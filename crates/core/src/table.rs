@@ -33,6 +33,12 @@ impl<T: Keyed> Table<T> {
         self.index.find(key, |slot| self.slab[slot].key())
     }
 
+    /// As [`Index::touch`].
+    #[inline]
+    pub(crate) fn touch(&self, key: u128) -> u32 {
+        self.index.touch(key)
+    }
+
     /// Adds a record whose key is not there.
     pub(crate) fn insert(&mut self, record: T) -> u32 {
         let slot = self.slab.insert(record);
@@ -105,6 +111,12 @@ impl<T: Keyed> Fifo<T> {
 
     pub(crate) fn find(&self, key: u128) -> Option<&T> {
         self.table.find(key).map(|slot| &self.table[slot])
+    }
+
+    /// As [`Index::touch`], for a key and for the one that leaves next.
+    #[inline]
+    pub(crate) fn touch(&self, key: u128) -> u32 {
+        self.table.touch(key) ^ self.oldest().map_or(0, |oldest| self.table.touch(oldest.key()))
     }
 
     pub(crate) fn oldest(&self) -> Option<&T> {

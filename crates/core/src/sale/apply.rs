@@ -107,6 +107,9 @@ impl Sale {
             (_, Some(subject)) => {
                 ensure(self.shard.started, "the shard has not started")?;
                 let (digest, slot) = self.find_event(&subject.organizer, &subject.event);
+                if let Some(stamp) = &event.stamp {
+                    std::hint::black_box(self.memory.touch(self.stamp_key(digest, stamp)));
+                }
                 self.apply_to_event(position, event, subject, digest, slot)?;
                 Some(digest)
             }

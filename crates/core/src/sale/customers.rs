@@ -122,6 +122,12 @@ impl Customers {
         }
     }
 
+    /// As [`crate::index::Index::touch`].
+    #[inline]
+    pub(crate) fn touch(&self, key: u128) -> u32 {
+        self.table.touch(key)
+    }
+
     pub(crate) fn find(&self, key: u128) -> Option<u32> {
         self.table.find(key)
     }

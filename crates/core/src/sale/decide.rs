@@ -86,6 +86,7 @@ impl Sale {
     ) -> Result<Decision, Refusal> {
         let now = now.max(self.time);
         let (digest, slot) = self.find_event(&command.organizer, &command.event);
+        let key = self.buyer_key(command, digest);
         if let Some(position) = self.repeated(&command.stamp, digest, now, known)? {
             return Ok(Decision::Repeated { position });
         }
@@ -100,14 +101,16 @@ impl Sale {
                 return self.decide_set_state(request, *state, *expects);
             }
             Action::PlaceHold { hold, customer, items } => {
-                return self.decide_place_hold(request, *hold, customer, items);
+                return self.decide_place_hold(request, *hold, customer, key, items);
             }
             Action::ExtendHold { hold } => return self.decide_extend_hold(request, *hold),
             Action::ReleaseHold { hold } => return self.decide_release_hold(request, *hold),
             Action::ClaimHold { hold, customer } => {
                 return self.decide_claim_hold(request, *hold, customer);
             }
-            Action::Buy { customer, items } => return self.decide_buy(request, customer, items),
+            Action::Buy { customer, items } => {
+                return self.decide_buy(request, customer, key, items);
+            }
             Action::RecordPayment { order, reference, amount, currency, paid_at } => self
                 .decide_record_payment(
                     request,
@@ -133,6 +136,20 @@ impl Sale {
             Err(Unanswered::Refused(refusal)) => Err(refusal),
             Err(Unanswered::Needs(needs)) => Ok(Decision::Needs(needs)),
         }
+    }
+
+    /// The key of the customer of a hold or a purchase; 0 for other commands. On the way, what
+    /// such a command will look up is read early, all at once.
+    fn buyer_key(&self, command: &Command, event: u128) -> u128 {
+        let (customer, hold) = match &command.action {
+            Action::PlaceHold { hold, customer, .. } => (customer, self.holds.touch(hold.0)),
+            Action::Buy { customer, .. } => (customer, 0),
+            _ => return 0,
+        };
+        let key = self.customer_key(event, customer);
+        let id = self.stamp_key(event, &command.stamp);
+        std::hint::black_box(hold ^ self.customers.touch(key) ^ self.memory.touch(id));
+        key
     }
 
     /// Position of the fact of a command that was carried out before.

@@ -57,6 +57,12 @@ impl Memory {
         in_window(entry, now).then_some(entry.position)
     }
 
+    /// As [`crate::index::Index::touch`].
+    #[inline]
+    pub(crate) fn touch(&self, key: u128) -> u32 {
+        self.entries.touch(key)
+    }
+
     /// Takes up an id that is not in the window.
     pub(crate) fn remember(&mut self, key: u128, position: u64, at: Time) {
         // The oldest leave as new ones come; two for one, so that a shrinking rate

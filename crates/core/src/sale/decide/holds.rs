@@ -16,12 +16,12 @@ impl Sale {
         request: Request<'_>,
         hold: HoldId,
         customer: &CustomerId,
+        key: u128,
         items: &Items,
     ) -> Result<Decision, Refusal> {
         if self.holds.find(hold.0).is_some() || self.ended.find(hold.0).is_some() {
             return Err(Refusal::HoldIdTaken);
         }
-        let key = self.customer_key(request.event.digest, customer);
         let mut cart = Cart::default();
         let due = self.check_cart(request, key, items, &mut cart)?;
         let definition = &request.event.definition;
