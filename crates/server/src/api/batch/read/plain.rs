@@ -100,7 +100,11 @@ impl<'a> Reader<'a> {
         }
         self.at += self.bytes[self.at..].iter().position(|b| !is_plain(*b))?;
         let text = self.text.get(begin..self.at)?;
-        self.token(b'"')?;
+        // The quote itself: a line's end before it would be part of the text.
+        if self.bytes[self.at] != b'"' {
+            return None;
+        }
+        self.at += 1;
         Some(text)
     }
 
