@@ -99,11 +99,20 @@ impl Drive {
     /// # Errors
     /// It can't be opened.
     pub fn open(data: &Path, now: Time) -> anyhow::Result<Drive> {
+        Drive::open_with(data, now, &onsale_engine::Options::new(SEGMENT_BYTES))
+    }
+
+    /// The same, kept in another way.
+    ///
+    /// # Errors
+    /// It can't be opened.
+    pub fn open_with(
+        data: &Path,
+        now: Time,
+        options: &onsale_engine::Options,
+    ) -> anyhow::Result<Drive> {
         let folder = Folder::open(data, 1, &SEEDS)?;
-        let shard = folder
-            .shards(&onsale_engine::Options::new(SEGMENT_BYTES), &SEEDS, now)?
-            .pop()
-            .context("a folder of one")?;
+        let shard = folder.shards(options, &SEEDS, now)?.pop().context("a folder of one")?;
         let (writer, spares) = (Helper::start(WriteJob::run), Helper::start(SpareJob::run));
         let mut drive = Drive { shard, _folder: folder, writer, spares, open: 0, now, granted: 0 };
         drive.spare()?;

@@ -93,7 +93,14 @@ fn commands(workload: Workload) -> Vec<Box<Command>> {
 /// # Errors
 /// The disk fails, or one is refused.
 pub fn opened_shard(data: &Path, workload: Workload) -> anyhow::Result<Drive> {
-    let mut drive = Drive::open(data, Time(0))?;
+    put_on_sale(Drive::open(data, Time(0))?, workload)
+}
+
+/// Puts a workload's events on sale.
+///
+/// # Errors
+/// The disk fails, or one is refused.
+pub fn put_on_sale(mut drive: Drive, workload: Workload) -> anyhow::Result<Drive> {
     for command in workload.openings() {
         drive.submit(time_of(0), Box::new(command))?;
     }

@@ -8,7 +8,7 @@ use onsale_core::{Event, Sale, Time};
 use onsale_engine::{Folder, Options, Shard};
 
 use super::drive::{Drive, SEEDS, SEGMENT_BYTES};
-use super::engine::opened_shard;
+use super::engine::{opened_shard, put_on_sale};
 use super::report::{Figure, Goal, Row, Unit};
 use super::rules::time_of;
 use super::site::{Site, folder};
@@ -19,8 +19,10 @@ use crate::cli::bench::RECOVERY_ABOUT;
 
 /// Live holds at a start.
 const LIVE: u64 = 200_000;
-/// Commands after which the upkeep is asked what there is to do.
-const KEEP_UP_EVERY: u64 = 1 << 16;
+/// How often the upkeep is asked what there is to do while a segment fills.
+const KEEP_UP_PER_SEGMENT: u64 = 4;
+/// Bytes of a sale's record, about.
+const RECORD_BYTES: u64 = 150;
 
 /// `onsale bench recovery`
 ///
@@ -101,7 +103,7 @@ fn starts(settings: &Settings, row: &mut Row) -> anyhow::Result<()> {
     for sales in [live, settings.count(2_000_000)] {
         settings.tell(&format!("recovery: {sales} sales before a start"));
         let mut folder = folder()?;
-        let after = sell(folder.path(), sales, live)?;
+        let after = sell(folder.path(), sales, live, &options(settings))?;
         let [sales, live] = [sales, live].map(onsale_rush::group);
         let name = format!("start of the server, {sales} sales, {live} live holds");
         if let Some(after) = after {
@@ -139,11 +141,27 @@ fn start_times(
     Ok((folder, seconds))
 }
 
+/// As the server has them; for a quick look, smaller by as much as there are fewer sales.
+fn options(settings: &Settings) -> Options {
+    let share = |bytes: u64| {
+        let blocks = (bytes as f64 * settings.share) as u64 >> 20;
+        blocks.max(1) << 20
+    };
+    let mut options = Options::new(share(SEGMENT_BYTES));
+    options.rules.snapshot_bytes = share(options.rules.snapshot_bytes);
+    options
+}
+
+/// Commands after which the upkeep is asked what there is to do.
+fn keep_up_every(options: &Options) -> u64 {
+    options.segment_bytes / (KEEP_UP_PER_SEGMENT * RECORD_BYTES)
+}
+
 /// Writes a journal of so many sales and live holds, as if it had just happened, with the upkeep beside
 /// it. Gives how many records came after the newest snapshot; none where there is none yet.
-fn sell(data: &Path, sales: u64, live: u64) -> anyhow::Result<Option<u64>> {
+fn sell(data: &Path, sales: u64, live: u64, options: &Options) -> anyhow::Result<Option<u64>> {
     let workload = Workload { price: 0, ..Workload::wide(sales + live) };
-    let mut drive = opened_shard(data, workload)?;
+    let mut drive = put_on_sale(Drive::open_with(data, Time(0), options)?, workload)?;
     let begin = crate::shards::wall_time().0 - (sales + live) as i64;
     for number in 0..sales + live {
         let command = match number < sales {
@@ -151,7 +169,7 @@ fn sell(data: &Path, sales: u64, live: u64) -> anyhow::Result<Option<u64>> {
             false => workload.hold(number),
         };
         drive.submit(Time(begin + number as i64), Box::new(command))?;
-        if number.is_multiple_of(KEEP_UP_EVERY) {
+        if number.is_multiple_of(keep_up_every(options)) {
             drive.keep_up()?;
         }
     }
