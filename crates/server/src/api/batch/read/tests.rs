@@ -17,7 +17,7 @@ const PLAIN: [&str; 8] = [
 ];
 
 /// What is well-formed, or nearly, and not plain.
-const OTHER: [&str; 16] = [
+const OTHER: [&str; 17] = [
     r#"{"op":"hold","customer":"\u0063","items":[{"ticket_type":"a","quantity":1}]}"#,
     r#"{"op":"hold","customer":"ü","items":[{"ticket_type":"a","quantity":1}]}"#,
     r#"{"op":"hold","idempotency_key":null,"customer":"c","items":[]}"#,
