@@ -259,7 +259,7 @@ pub fn place(recorded: Option<u16>, organizer: &Id, group: &Id, shards: u16) -> 
 #[must_use]
 pub fn settles_place(answer: &Answer) -> bool {
     match answer {
-        Answer::Done(_) => true,
+        Answer::Done(_) | Answer::Told => true,
         Answer::Unavailable(Unavailable::Unknown) => !is(Bug::UnknownPlaceForgotten),
         _ => false,
     }

@@ -89,6 +89,8 @@ pub struct Reply {
 pub enum Answer {
     /// The command was carried out: its fact, the record at the reply's position.
     Done(Box<Event>),
+    /// The same, and the fact was handed out when it was decided: see [`crate::Shard::submit_telling`].
+    Told,
     /// The command, or its payment, was there before: its fact is the record at this
     /// position. Whether it said the same is for the caller to compare.
     Repeated {

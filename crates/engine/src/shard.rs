@@ -104,7 +104,7 @@ impl<T> Shard<T> {
     ) -> Result<(), onsale_journal::Error> {
         let at = at.max(self.sale.time());
         let event = Event { at, stamp: None, subject: None, fact };
-        self.record(std::iter::once(event).collect(), None)
+        self.record(&std::iter::once(event).collect(), None)
             .expect("an empty batch has room for one small record");
         let job = self.writer.seal().expect("a record is open and no job is under way");
         self.writer.finish(job.run())
@@ -198,7 +198,7 @@ impl<T> Shard<T> {
         let answer = match request {
             Request::Query(query) if self.stopped.is_none() => self.query(now, &query),
             Request::Query(_) => Answer::Unavailable(Unavailable::Stopped),
-            Request::Command(command) => match self.command(now, &command) {
+            Request::Command(command) => match self.command(now, &command, |_, _| false) {
                 Some(answer) => answer,
                 None => {
                     self.deferred = Some((command, ticket));
@@ -207,6 +207,24 @@ impl<T> Shard<T> {
             },
         };
         self.answer(ticket, answer);
+    }
+
+    /// Takes a command as [`Shard::submit`] does, and hands its fact and position to `tell` as
+    /// soon as it is decided, so that it need not be kept: if that says true, the answer will be
+    /// [`Answer::Told`]. Nothing of it may be seen before that comes out of [`Shard::release`];
+    /// another answer in its place says that it did not become so.
+    pub fn submit_telling(
+        &mut self,
+        now: Time,
+        command: &Command,
+        ticket: T,
+        tell: impl FnOnce(u64, &Event) -> bool,
+    ) {
+        debug_assert!(self.ready(), "asked while a command waits for the next batch");
+        match self.command(now, command, tell) {
+            Some(answer) => self.answer(ticket, answer),
+            None => self.deferred = Some((Box::new(command.clone()), ticket)),
+        }
     }
 
     fn answer(&mut self, ticket: T, answer: Answer) {
@@ -222,7 +240,12 @@ impl<T> Shard<T> {
     }
 
     /// Decides, records and applies; none where the command has to wait for room.
-    fn command(&mut self, now: Time, command: &Command) -> Option<Answer> {
+    fn command(
+        &mut self,
+        now: Time,
+        command: &Command,
+        tell: impl FnOnce(u64, &Event) -> bool,
+    ) -> Option<Answer> {
         if self.stopped.is_some() {
             return Some(Answer::Unavailable(Unavailable::Stopped));
         }
@@ -245,8 +268,14 @@ impl<T> Shard<T> {
                 let waits = self.preparing && !self.full;
                 (!waits).then_some(Answer::Unavailable(Unavailable::StorageFull))
             }
-            Ok(Decision::Change(events)) => match self.record(events, key) {
-                Ok(fact) => Some(Answer::Done(fact)),
+            Ok(Decision::Change(mut events)) => match self.record(&events, key) {
+                Ok(position) => {
+                    let fact = events.last().expect("a change has at least one event");
+                    Some(match tell(position, fact) {
+                        true => Answer::Told,
+                        false => Answer::Done(Box::new(events.pop().expect("it was there"))),
+                    })
+                }
                 Err(NoRoom::UntilNextBatch) => None,
                 Err(NoRoom::Ever) => Some(Answer::Unavailable(Unavailable::TooLarge)),
             },
@@ -262,23 +291,19 @@ impl<T> Shard<T> {
     }
 
     /// Puts a command's events into the open batch, all or none, and applies them.
-    /// Gives back the last one, the command's own fact.
+    /// Gives the position of the last one, the command's own fact.
     /// `key` is that of the command's id, if it is remembered.
-    fn record(&mut self, mut events: Events, key: Option<u64>) -> Result<Box<Event>, NoRoom> {
+    fn record(&mut self, events: &Events, key: Option<u64>) -> Result<u64, NoRoom> {
         if !self.writer.fits(
             events.iter().fold(0, |sum: usize, event| sum.saturating_add(bytes_at_most(event))),
         ) {
-            self.measure(&events)?;
+            self.measure(events)?;
         }
-        let fact = Box::new(events.pop().expect("a change has at least one event"));
-        for event in &events {
-            self.append(event);
-        }
-        let position = self.append(&fact);
-        if let Some(key) = key {
+        let position = events.iter().fold(0, |_, event| self.append(event));
+        if let (Some(key), Some(fact)) = (key, events.last()) {
             self.ids.push(key, position, fact.at);
         }
-        Ok(fact)
+        Ok(position)
     }
 
     /// Whether events go into the open batch, to the byte.
@@ -361,7 +386,7 @@ impl<T> Shard<T> {
             let command = Command { stamp: UNSENT, organizer, event, action };
             // A refusal says that it is not due after all; no room, that the next slice takes it.
             if let Ok(Decision::Change(events)) = self.decide(&command, now, &Known::default())
-                && self.record(events, None).is_err()
+                && self.record(&events, None).is_err()
             {
                 more = false;
                 break;

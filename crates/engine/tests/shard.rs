@@ -4,7 +4,9 @@ use onsale_core::catalogue::{
     EventDefinition, EventState, QuotaDefinition, TicketTypeDefinition, Window,
 };
 use onsale_core::command::{Expects, Item};
-use onsale_core::{Action, CodeKey, Command, CommandStamp, Currency, CustomerId, HoldId, Id, Time};
+use onsale_core::{
+    Action, CodeKey, Command, CommandStamp, Currency, CustomerId, Fact, HoldId, Id, Time,
+};
 use onsale_engine::{Answer, Folder, Options, Request, Seeds, Shard, Unavailable};
 
 const SEEDS: Seeds = Seeds { log: 7, key: CodeKey([3; 16]) };
@@ -109,6 +111,54 @@ fn the_timer_says_that_there_is_more_only_while_there_is_room_for_it() {
         assert!(batches < 1_000, "the holds never end");
     }
     assert!(batches > 1, "all fit into one batch: the test shows nothing");
+}
+
+#[test]
+fn what_is_told_at_once_leaves_only_when_it_is_durable() {
+    let data = tempfile::tempdir().expect("a temporary folder");
+    let folder = Folder::open(data.path(), 1, &SEEDS).expect("a new folder");
+    let mut shard = open(&folder).pop().expect("one shard");
+    sync(&mut shard, BEGIN);
+    place_holds(&mut shard, 1);
+    write(&mut shard, BEGIN);
+
+    let mut told = Vec::new();
+    let mut submit = |shard: &mut Shard<()>, action| {
+        let Request::Command(command) = command(action) else { unreachable!() };
+        shard.submit_telling(BEGIN, &command, (), |position, event| {
+            told.push((position, matches!(event.fact, Fact::HoldPlaced(_))));
+            told.len() > 1
+        });
+    };
+    // One that is told and kept all the same, one that is refused, and those that fill the batch.
+    submit(&mut shard, place_hold(100));
+    submit(&mut shard, Action::ReleaseHold { hold: HoldId(99) });
+    for hold in 101.. {
+        if !shard.ready() {
+            break;
+        }
+        submit(&mut shard, place_hold(hold));
+    }
+    assert!(shard.release().is_none(), "nothing is durable yet");
+
+    let job = shard.seal(BEGIN).expect("there are holds in it");
+    shard.finish(job.run()).expect("the disk is fine");
+    let job = shard.seal(BEGIN).expect("there is the one that had no room");
+    let answers: Vec<_> = std::iter::from_fn(|| shard.release()).map(|(_, reply)| reply).collect();
+    assert!(matches!(answers[0].answer, Answer::Done(_)), "{:?}", answers[0]);
+    assert!(matches!(answers[1].answer, Answer::Refused(_)), "{:?}", answers[1]);
+    let positions = answers[2..].iter().inspect(|reply| {
+        assert!(matches!(reply.answer, Answer::Told), "{reply:?}");
+    });
+    let mut expected: Vec<(u64, bool)> = positions.map(|reply| (reply.position, true)).collect();
+    expected.insert(0, (answers[0].position, true));
+    assert_eq!(told, expected);
+
+    // It went into the next batch: nobody was there any more to be told.
+    shard.finish(job.run()).expect("the disk is fine");
+    let (_, last) = shard.release().expect("it is durable");
+    assert!(matches!(last.answer, Answer::Done(_)), "{last:?}");
+    assert!(shard.release().is_none());
 }
 
 #[test]

@@ -45,7 +45,7 @@ use crate::live::Live;
 use crate::metrics::{Metrics, RouteIndex};
 use crate::problem::Problem;
 use crate::rates::Epoch;
-use crate::shards::Shards;
+use crate::shards::{Kept, Shards};
 
 /// What a handler gives: an answer or a problem.
 pub type Result<T> = std::result::Result<T, Box<Problem>>;
@@ -58,6 +58,8 @@ const ORDERS: &str = "/v1/organizers/{organizer}/events/{event}/orders";
 pub struct Api {
     /// The engine.
     pub shards: Shards,
+    /// Batches that were carried out, to be used again.
+    pub batches: Kept,
     /// The keys, replaced as a whole when their file changes.
     pub keys: ArcSwap<KeyStore>,
     /// How much of anything a client may have.
@@ -93,6 +95,7 @@ impl Api {
             admission: Admission::new(limits.queue_time, shards.count()),
             live: Arc::default(),
             shards,
+            batches: Kept::default(),
             keys: ArcSwap::from_pointee(keys),
             limits,
             epoch: Epoch::now(),

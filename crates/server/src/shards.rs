@@ -5,6 +5,7 @@
 //! takes what has queued up, decides all of it, gives the batch to a helper thread
 //! to write and sync, and sends the answers whose position is durable.
 
+mod batch;
 mod directory;
 mod driver;
 mod upkeep;
@@ -21,6 +22,7 @@ use onsale_engine::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use batch::{Batch, Ground, Kept, Tell};
 use directory::Directory;
 pub use driver::Driver;
 use upkeep::UpkeepThread;
@@ -33,7 +35,7 @@ enum Queued {
     /// One request.
     One { request: Request, ticket: oneshot::Sender<Reply> },
     /// Commands that are answered together.
-    Many { commands: std::vec::IntoIter<Box<Command>>, ticket: oneshot::Sender<Vec<Reply>> },
+    Many { batch: Box<Batch>, ticket: oneshot::Sender<Box<Batch>> },
 }
 
 impl Queued {
@@ -41,7 +43,7 @@ impl Queued {
     fn count(&self) -> usize {
         match self {
             Queued::One { .. } => 1,
-            Queued::Many { commands, .. } => commands.len(),
+            Queued::Many { batch, .. } => batch.commands.len(),
         }
     }
 }
@@ -294,22 +296,17 @@ impl Shards {
     }
 
     /// Hands commands for events of one shard over together, to be carried out in their
-    /// order. Gives a reply for each, once all of them are durable.
+    /// order. They come back with a reply for each, once all of them are durable.
     ///
     /// # Errors
     /// There is no room for them, or the shard is gone.
-    pub async fn batch(
-        &self,
-        shard: u16,
-        commands: Vec<Box<Command>>,
-    ) -> Result<Vec<Reply>, Unavailable> {
-        if commands.is_empty() {
-            return Ok(Vec::new());
+    pub async fn batch(&self, shard: u16, batch: Box<Batch>) -> Result<Box<Batch>, Unavailable> {
+        if batch.commands.is_empty() {
+            return Ok(batch);
         }
-        let (ticket, replies) = oneshot::channel();
-        let queued = Queued::Many { commands: commands.into_iter(), ticket };
-        self.inner.shards[usize::from(shard)].enqueue(queued)?;
-        replies.await.map_err(|_| Unavailable::Unknown)
+        let (ticket, done) = oneshot::channel();
+        self.inner.shards[usize::from(shard)].enqueue(Queued::Many { batch, ticket })?;
+        done.await.map_err(|_| Unavailable::Unknown)
     }
 
     /// Asks a shard for nothing, the way that every request goes: how long it takes tells

@@ -17,7 +17,7 @@ use onsale_core::{Action, Command, CommandStamp, Refusal};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::read::Sent;
+use self::read::{Sent, Taker};
 use self::shapes::{BatchAnswer, BatchRequest, CommandRequest};
 use super::call::{meter, order_code};
 use super::holds::{HoldIds, customer, hold_id};
@@ -28,9 +28,12 @@ use super::{Api, Call, Path, Rendered, Result, idempotency, payments};
 use crate::admission::admit;
 use crate::keys::Scope;
 use crate::problem::{Problem, kind};
+use crate::shards::Batch;
 
 /// Commands in one batch.
 pub const COMMANDS_MAX: usize = 1_000;
+/// Commands are rarely shorter; from this follows how many there will be.
+const COMMAND_BYTES: usize = 100;
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<Arc<Api>> {
@@ -73,23 +76,19 @@ async fn carry_out_batch(
     let Some(shard) = api.shards.of_event(&subject.organizer, &subject.event) else {
         return Err(Problem::from_refusal(&Refusal::UnknownEvent));
     };
-    let sent = read::read(&call.body)?;
+    let mut maker = Maker::new(&api, &call, subject);
+    if let Err(problem) = read::read(&call.body, &mut maker) {
+        api.batches.give_back(maker.batch);
+        return Err(problem);
+    }
+    let Maker { batch, stamps, .. } = maker;
     // The request itself has counted as one.
-    let more = u32::try_from(sent.len().saturating_sub(1)).unwrap_or(u32::MAX);
+    let more = u32::try_from(stamps.len().saturating_sub(1)).unwrap_or(u32::MAX);
     meter(&api, &call.grant, more)?;
-    let maker = Maker { api: &api, call: &call, subject, ids: HoldIds::now() };
-    let mut commands = Vec::with_capacity(sent.len());
-    let made = |sent: Sent<'_>| {
-        let command = maker.command(sent)?;
-        let stamp = command.stamp;
-        commands.push(command);
-        Ok(stamp)
-    };
-    let stamps: Vec<Result<CommandStamp>> = sent.into_iter().map(made).collect();
-    let replies =
-        api.shards.batch(shard, commands).await.map_err(|error| unavailable(&api, error))?;
-    let writer = write::Writer::new(&api, &call, shard);
-    Ok(Rendered::new(StatusCode::OK, "application/json", writer.answers(stamps, replies)))
+    let batch = api.shards.batch(shard, batch).await;
+    let batch = batch.map_err(|error| unavailable(&api, error))?;
+    let body = write::answers(&api, &call, shard, stamps, batch);
+    Ok(Rendered::new(StatusCode::OK, "application/json", body))
 }
 
 /// Makes commands of what was sent.
@@ -98,16 +97,41 @@ struct Maker<'a> {
     call: &'a Call,
     subject: Subject,
     ids: HoldIds,
+    batch: Box<Batch>,
+    /// Those of the commands, or what is wrong with one.
+    stamps: Vec<Result<CommandStamp>>,
 }
 
-impl Maker<'_> {
-    fn command(&self, sent: Sent<'_>) -> Result<Box<Command>> {
+impl<'a> Taker<'a> for Maker<'_> {
+    fn take(&mut self, sent: Sent<'a>) {
+        let command = self.command(sent);
+        self.stamps.push(command.map(|command| {
+            let stamp = command.stamp;
+            self.batch.commands.push(command);
+            stamp
+        }));
+    }
+
+    fn begin_again(&mut self) {
+        self.batch.commands.clear();
+        self.stamps.clear();
+    }
+}
+
+impl<'a> Maker<'a> {
+    fn new(api: &'a Api, call: &'a Call, subject: Subject) -> Maker<'a> {
+        let stamps = Vec::with_capacity((call.body.len() / COMMAND_BYTES + 1).min(COMMANDS_MAX));
+        let mut batch = api.batches.take(write::tell);
+        write::begin(&mut batch, stamps.capacity());
+        Maker { api, call, subject, ids: HoldIds::now(), batch, stamps }
+    }
+
+    fn command(&self, sent: Sent<'_>) -> Result<Command> {
         let request = sent.command?;
         let key = request.idempotency_key();
         let stamp = idempotency::stamp_in_batch(self.api, key, sent.text)?;
         let Subject { organizer, event } = self.subject;
-        let action = self.action(request)?;
-        Ok(Box::new(Command { stamp, organizer, event, action }))
+        Ok(Command { stamp, organizer, event, action: self.action(request)? })
     }
 
     fn action(&self, request: CommandRequest<'_>) -> Result<Action> {

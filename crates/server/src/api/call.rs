@@ -276,7 +276,8 @@ where
         api.metrics.refused.count(Reason::BodyTooLarge);
         return Err(too_large(bytes_max));
     }
-    let mut collect = pin!(collect(api, &mut body, bytes_max));
+    let bytes = said.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
+    let mut collect = pin!(collect(api, &mut body, bytes, bytes_max));
     // Most bodies came with their heads: those need no timer.
     let now = poll_fn(|context| Poll::Ready(collect.as_mut().poll(context))).await;
     if let Poll::Ready(result) = now {
@@ -293,8 +294,9 @@ where
     }
 }
 
-/// Gathers the body. One that came in one piece, as most do, is not copied.
-async fn collect<B>(api: &Api, body: &mut B, bytes_max: usize) -> Result<Bytes>
+/// Gathers the body, of which is said how long it is. One that came in one piece, as most do,
+/// is not copied.
+async fn collect<B>(api: &Api, body: &mut B, said: usize, bytes_max: usize) -> Result<Bytes>
 where
     B: hyper::body::Body<Data = Bytes> + Unpin,
 {
@@ -310,6 +312,10 @@ where
         if first.is_empty() && more.is_empty() {
             first = data;
         } else {
+            if more.capacity() == 0 {
+                // What does not come is never touched, and takes no memory.
+                more.reserve(said.max(first.len() + data.len()));
+            }
             more.extend_from_slice(&std::mem::take(&mut first));
             more.extend_from_slice(&data);
         }

@@ -108,7 +108,7 @@ pub fn outcome(api: &Api, stamp: CommandStamp, replied: Replied) -> Result<Outco
         }
         Answer::Unchanged => Ok(Outcome { fact: None, replayed: false, receipt }),
         Answer::Refused(refusal) => Err(Problem::from_refusal(&refusal)),
-        Answer::View(_) | Answer::Unavailable(_) => Err(unexpected()),
+        Answer::Told | Answer::View(_) | Answer::Unavailable(_) => Err(unexpected()),
     }
 }
 
@@ -122,9 +122,11 @@ pub async fn look(api: &Api, query: Query) -> Result<(View, Receipt)> {
     match replied.answer {
         Answer::View(view) => Ok((*view, receipt)),
         Answer::Refused(refusal) => Err(Problem::from_refusal(&refusal)),
-        Answer::Done(_) | Answer::Repeated { .. } | Answer::Unchanged | Answer::Unavailable(_) => {
-            Err(unexpected())
-        }
+        Answer::Done(_)
+        | Answer::Told
+        | Answer::Repeated { .. }
+        | Answer::Unchanged
+        | Answer::Unavailable(_) => Err(unexpected()),
     }
 }
 

@@ -8,13 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use onsale_core::Time;
-use onsale_engine::{Clock, Reply, Request, Shard, UpkeepDone};
+use onsale_engine::{Clock, Reply, Shard, UpkeepDone};
 use onsale_journal::{SpareDone, SpareJob, WriteDone, WriteJob};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::upkeep::{Upkeep, UpkeepThread};
-use super::{Figures, Queued, SYNC_BUCKETS_US, wall_time};
-use crate::api::batch::COMMANDS_MAX;
+use super::{Batch, Figures, Ground, Queued, SYNC_BUCKETS_US, wall_time};
 
 /// Requests taken from the queue at a time.
 const REQUESTS_PER_TURN_MAX: usize = 4_096;
@@ -41,24 +40,24 @@ pub(super) struct Parts {
 pub(super) enum Ticket {
     /// To whoever waits for it alone.
     Alone(oneshot::Sender<Reply>),
-    /// To whoever waits for the whole batch, with the next ones. Answers leave a shard in the
-    /// order of its requests, so those of a batch come one after the other.
+    /// To whoever waits for a whole batch, with the others of it. Answers leave a shard in the
+    /// order of its requests, so it is the first batch that is not out yet.
     Together,
-    /// The last of a batch.
-    Last(oneshot::Sender<Vec<Reply>>),
 }
 
 /// Drives one shard until the server closes.
 pub struct Driver {
     parts: Parts,
+    number: u16,
+    durability: &'static str,
     clock: Clock,
     writer: Helper<WriteJob, (WriteDone, Duration)>,
     spares: Helper<SpareJob, SpareDone>,
     upkeep: Upkeep,
     /// Requests taken from the queue that the shard has not taken yet.
     taken: VecDeque<Queued>,
-    /// Answers of a batch whose last one is not out yet.
-    together: Vec<Reply>,
+    /// Batches that the shard has begun to take, and whose last answer is not out yet.
+    batches: VecDeque<(Box<Batch>, oneshot::Sender<Box<Batch>>)>,
     writing: bool,
     /// Whether more may be due than the last slice of the timer ended.
     more_due: bool,
@@ -72,12 +71,15 @@ pub struct Driver {
 
 impl Driver {
     pub(super) fn new(parts: Parts) -> Driver {
-        let number = parts.shard.info().shard;
+        let info = parts.shard.info();
+        let (number, durability) = (info.shard, info.durability.as_str());
         let clock =
             Clock::start(wall_time(), monotonic_us(parts.started), parts.shard.sale().time());
         let (now, upkeep) = (Instant::now(), Upkeep::new(parts.upkeep.clone()));
         Driver {
             parts,
+            number,
+            durability,
             clock,
             writer: Helper::start(format!("write-{number}"), |job: WriteJob| {
                 let began = Instant::now();
@@ -86,7 +88,7 @@ impl Driver {
             spares: Helper::start(format!("spare-{number}"), SpareJob::run),
             upkeep,
             taken: VecDeque::new(),
-            together: Vec::new(),
+            batches: VecDeque::new(),
             writing: false,
             more_due: false,
             preparing: false,
@@ -100,7 +102,7 @@ impl Driver {
     /// Which shard it drives.
     #[must_use]
     pub fn shard(&self) -> u16 {
-        self.parts.shard.info().shard
+        self.number
     }
 
     /// Runs until [`super::Shards::close`], and until all that came before is answered.
@@ -122,7 +124,7 @@ impl Driver {
 
     fn ended(&self) -> bool {
         *self.parts.closing.borrow()
-            && self.taken.is_empty()
+            && self.is_done()
             && !self.writing
             && !self.preparing
             && !self.upkeep.at_work()
@@ -141,7 +143,7 @@ impl Driver {
             Some(done) = self.spares.done.recv() => self.prepared(done),
             Some((done, took)) = self.upkeep.done.recv() => self.upkept(done, took),
             n = self.parts.requests.recv_many(&mut requests, REQUESTS_PER_TURN_MAX),
-                if self.taken.is_empty() && self.parts.shard.ready() =>
+                if self.is_done() && self.parts.shard.ready() =>
             {
                 debug_assert!(n > 0, "the queue closes only after its driver");
                 let count = requests.iter().map(Queued::count).sum();
@@ -157,7 +159,12 @@ impl Driver {
 
     /// Whether more was taken than the last turn could do.
     fn has_more(&self) -> bool {
-        !self.taken.is_empty() && self.parts.shard.ready()
+        !self.is_done() && self.parts.shard.ready()
+    }
+
+    /// Whether the shard has taken all that was taken from the queue.
+    fn is_done(&self) -> bool {
+        self.taken.is_empty() && !self.batch_is_begun()
     }
 
     /// When there is something to do even if nothing comes.
@@ -182,8 +189,9 @@ impl Driver {
             if !self.parts.shard.ready() {
                 break;
             }
-            let Some((request, ticket)) = self.next() else { break };
-            self.parts.shard.submit(now, request, ticket);
+            if !self.submit_next(now) {
+                break;
+            }
         }
         self.write(now);
         self.answer();
@@ -191,19 +199,32 @@ impl Driver {
         self.keep_up(now);
     }
 
-    /// The next request of those that were taken.
-    fn next(&mut self) -> Option<(Request, Ticket)> {
-        if let Queued::Many { commands, .. } = self.taken.front_mut()?
-            && commands.len() > 1
-        {
-            return Some((Request::Command(commands.next()?), Ticket::Together));
-        }
-        match self.taken.pop_front()? {
-            Queued::One { request, ticket } => Some((request, Ticket::Alone(ticket))),
-            Queued::Many { mut commands, ticket } => {
-                Some((Request::Command(commands.next()?), Ticket::Last(ticket)))
+    /// Hands the next request of those that were taken to the shard; whether there was one.
+    fn submit_next(&mut self, now: Time) -> bool {
+        if !self.batch_is_begun() {
+            match self.taken.pop_front() {
+                None => return false,
+                Some(Queued::One { request, ticket }) => {
+                    self.parts.shard.submit(now, request, Ticket::Alone(ticket));
+                    return true;
+                }
+                Some(Queued::Many { batch, ticket }) => self.batches.push_back((batch, ticket)),
             }
         }
+        let Some((batch, _)) = self.batches.back_mut() else { return false };
+        let (shard, shard_number, durability) =
+            (&mut self.parts.shard, self.number, self.durability);
+        batch.next(|command, tell| {
+            shard.submit_telling(now, command, Ticket::Together, |position, event| {
+                tell(Ground { shard: shard_number, position, durability }, event)
+            });
+        });
+        true
+    }
+
+    /// Whether the shard has taken a part of a batch.
+    fn batch_is_begun(&self) -> bool {
+        self.batches.back().is_some_and(|(batch, _)| batch.taken < batch.commands.len())
     }
 
     /// Sends the answers whose position is durable. A caller that went away needs none.
@@ -212,14 +233,13 @@ impl Driver {
             match ticket {
                 Ticket::Alone(ticket) => drop(ticket.send(reply)),
                 Ticket::Together => {
-                    if self.together.is_empty() {
-                        self.together.reserve(COMMANDS_MAX);
+                    let (batch, _) = self.batches.front_mut().expect("it was begun");
+                    batch.replies.push(reply);
+                    if batch.replies.len() == batch.commands.len()
+                        && let Some((batch, ticket)) = self.batches.pop_front()
+                    {
+                        drop(ticket.send(batch));
                     }
-                    self.together.push(reply);
-                }
-                Ticket::Last(ticket) => {
-                    self.together.push(reply);
-                    drop(ticket.send(std::mem::take(&mut self.together)));
                 }
             }
         }

@@ -27,15 +27,34 @@ pub struct Sent<'a> {
     pub command: Result<CommandRequest<'a>>,
 }
 
+/// Takes commands as they are read.
+pub trait Taker<'a> {
+    /// Takes the next one.
+    fn take(&mut self, sent: Sent<'a>);
+    /// Forgets those that it took: they come once more.
+    fn begin_again(&mut self);
+}
+
+impl<'a> Taker<'a> for Vec<Sent<'a>> {
+    fn take(&mut self, sent: Sent<'a>) {
+        self.push(sent);
+    }
+
+    fn begin_again(&mut self) {
+        self.clear();
+    }
+}
+
 /// Reads a body.
 ///
 /// # Errors
 /// It is no list of 1 to [`COMMANDS_MAX`] values. What is wrong with a command is said of that one.
-pub fn read(body: &[u8]) -> Result<Vec<Sent<'_>>> {
-    match plain::read(body) {
-        Some(commands) => Ok(commands),
-        None => read_any(body),
+pub fn read<'a>(body: &'a [u8], taker: &mut impl Taker<'a>) -> Result<()> {
+    if plain::read(body, taker).is_none() {
+        taker.begin_again();
+        read_any(body)?.into_iter().for_each(|sent| taker.take(sent));
     }
+    Ok(())
 }
 
 /// Reads a body in both ways and compares what comes of it.
@@ -43,11 +62,12 @@ pub fn read(body: &[u8]) -> Result<Vec<Sent<'_>>> {
 /// # Panics
 /// The fast way takes what the other does not, or understands something else.
 pub fn check_both_ways(body: &[u8]) {
-    let Some(fast) = plain::read(body) else {
+    let mut fast = Vec::new();
+    if plain::read(body, &mut fast).is_none() {
         // What is refused says why.
         let _told = read_any(body).map_err(|problem| problem.render());
         return;
-    };
+    }
     let slow = read_any(body);
     let told = |commands: &[Sent<'_>]| format!("{commands:?}");
     assert_eq!(slow.as_deref().map(told).ok(), Some(told(&fast)), "{slow:?}");

@@ -1,52 +1,119 @@
 //! The answers of a batch.
 
-use bytes::Bytes;
-use onsale_core::{CommandStamp, Fact};
-use onsale_engine::Reply;
+use std::sync::Arc;
 
-use crate::api::shapes::{HoldExtended, HoldReleased, HoldUuid, Moment};
+use bytes::Bytes;
+use onsale_core::{CommandStamp, Event, Fact};
+use onsale_engine::{Answer, Reply};
+
+use crate::api::shapes::{HoldExtended, HoldReleased, HoldUuid, Moment, Receipt};
 use crate::api::work::{Outcome, outcome};
 use crate::api::{Api, Call, Result, orders, payments, write};
 use crate::problem::{Problem, kind};
-use crate::shards::Replied;
+use crate::shards::{Batch, Ground, Replied};
 
 /// Room for an answer; most are shorter.
 const ANSWER_BYTES: usize = 384;
 
-/// Writes the answers to the commands of one call.
-pub struct Writer<'a> {
+/// What the whole body begins with.
+const BEGIN: &[u8] = b"{\"answers\":[";
+/// And ends with.
+const END: &[u8] = b"]}";
+
+/// Makes room for the answers to about so many commands.
+pub fn begin(batch: &mut Batch, commands: usize) {
+    batch.text.reserve(commands * ANSWER_BYTES);
+    batch.text.extend_from_slice(BEGIN);
+}
+
+/// Writes the answer to a hold that was placed, as it is decided. Others can wait.
+pub fn tell(out: &mut Vec<u8>, ground: Ground, event: &Event) -> bool {
+    let Fact::HoldPlaced(placed) = &event.fact else { return false };
+    if out.len() > BEGIN.len() {
+        out.push(b',');
+    }
+    let Ground { shard, position, durability } = ground;
+    out.extend_from_slice(b"{\"status\":201,\"body\":");
+    write::hold_placed(out, placed, Receipt { shard, position, durability });
+    out.push(b'}');
+    true
+}
+
+/// The whole body. The shard has replied to each command that could be made.
+pub fn answers(
+    api: &Arc<Api>,
+    call: &Call,
+    shard: u16,
+    stamps: Vec<Result<CommandStamp>>,
+    mut batch: Box<Batch>,
+) -> Bytes {
+    // As a rule all of it was told: then it stands there already.
+    let all = batch.replies.len() == stamps.len()
+        && batch.replies.iter().all(|reply| matches!(reply.answer, Answer::Told));
+    if all {
+        batch.text.extend_from_slice(END);
+        return Bytes::from_owner(Whole { api: api.clone(), batch: Some(batch) });
+    }
+    let body = Writer { api, call, shard, out: Vec::new() }.answers(stamps, &mut batch);
+    api.batches.give_back(batch);
+    body
+}
+
+/// A body that is a batch's text; the batch is used again once it is sent.
+struct Whole {
+    api: Arc<Api>,
+    batch: Option<Box<Batch>>,
+}
+
+impl AsRef<[u8]> for Whole {
+    fn as_ref(&self) -> &[u8] {
+        self.batch.as_ref().map_or(&[], |batch| &batch.text)
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        if let Some(batch) = self.batch.take() {
+            self.api.batches.give_back(batch);
+        }
+    }
+}
+
+/// Writes the answers to the commands of one call one by one.
+struct Writer<'a> {
     api: &'a Api,
     call: &'a Call,
     shard: u16,
     out: Vec<u8>,
 }
 
-impl<'a> Writer<'a> {
-    /// For commands that this shard has carried out.
-    pub fn new(api: &'a Api, call: &'a Call, shard: u16) -> Writer<'a> {
-        Writer { api, call, shard, out: Vec::new() }
-    }
-
-    /// The whole body. There is a reply for each command that could be made.
-    pub fn answers(mut self, stamps: Vec<Result<CommandStamp>>, replies: Vec<Reply>) -> Bytes {
+impl Writer<'_> {
+    fn answers(mut self, stamps: Vec<Result<CommandStamp>>, batch: &mut Batch) -> Bytes {
         self.out.reserve(stamps.len() * ANSWER_BYTES);
-        self.out.extend_from_slice(b"{\"answers\":[");
-        let mut replies = replies.into_iter();
+        self.out.extend_from_slice(BEGIN);
+        let mut replies = std::mem::take(&mut batch.replies).into_iter().enumerate();
         for (i, stamp) in stamps.into_iter().enumerate() {
             if i > 0 {
                 self.out.push(b',');
             }
             let before = self.out.len();
             let answered = stamp.and_then(|stamp| {
-                let reply = replies.next().expect("each command has its reply");
-                self.answer(stamp, reply)
+                let (number, reply) = replies.next().expect("each command has its reply");
+                match reply.answer {
+                    Answer::Told => {
+                        let told = batch.told(number);
+                        self.out.extend_from_slice(told.strip_prefix(b",").unwrap_or(told));
+                        Ok(())
+                    }
+                    _ => self.answer(stamp, reply),
+                }
             });
             if let Err(problem) = answered {
                 self.out.truncate(before);
                 self.refused(&problem);
             }
         }
-        self.out.extend_from_slice(b"]}");
+        self.out.extend_from_slice(END);
         self.out.into()
     }
 

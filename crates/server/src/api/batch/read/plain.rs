@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
 
-use super::Sent;
+use super::{Sent, Taker};
 use crate::api::batch::COMMANDS_MAX;
 use crate::api::batch::shapes::{
     BuyCommand, ClaimCommand, CommandRequest, ExtendCommand, HoldCommand, PaymentCommand,
@@ -17,11 +17,10 @@ use crate::api::shapes::ItemRequest;
 
 /// Digits of a number that fits for sure.
 const DIGITS_MAX: usize = 15;
-/// Commands are rarely shorter; from this follows how many there will be.
-const COMMAND_BYTES: usize = 100;
 
-/// Reads a body in the plain form; none where it is in another form.
-pub fn read(body: &[u8]) -> Option<Vec<Sent<'_>>> {
+/// Reads a body in the plain form; none where it is in another form, which may be seen
+/// only after some commands were taken.
+pub fn read<'a>(body: &'a [u8], taker: &mut impl Taker<'a>) -> Option<()> {
     let mut reader = Reader { text: std::str::from_utf8(body).ok()?, bytes: body, at: 0 };
     reader.token(b'{')?;
     if reader.text()? != "commands" {
@@ -29,21 +28,19 @@ pub fn read(body: &[u8]) -> Option<Vec<Sent<'_>>> {
     }
     reader.token(b':')?;
     reader.token(b'[')?;
-    let mut commands = Vec::with_capacity((body.len() / COMMAND_BYTES + 1).min(COMMANDS_MAX));
-    loop {
-        if commands.len() == COMMANDS_MAX {
-            return None;
-        }
-        commands.push(reader.command()?);
+    for _ in 0..COMMANDS_MAX {
+        taker.take(reader.command()?);
         match reader.next_token()? {
             b',' => {}
-            b']' => break,
+            b']' => {
+                reader.token(b'}')?;
+                reader.space();
+                return (reader.at == body.len()).then_some(());
+            }
             _ => return None,
         }
     }
-    reader.token(b'}')?;
-    reader.space();
-    (reader.at == body.len()).then_some(commands)
+    None
 }
 
 struct Reader<'a> {

@@ -41,9 +41,19 @@ fn list(commands: &[&str]) -> String {
     format!("{{\"commands\":[{}]}}", commands.join(","))
 }
 
+fn read_plain(body: &str) -> Option<Vec<Sent<'_>>> {
+    let mut commands = Vec::new();
+    plain::read(body.as_bytes(), &mut commands).map(|()| commands)
+}
+
+fn read(body: &[u8]) -> Result<Vec<Sent<'_>>> {
+    let mut commands = Vec::new();
+    super::read(body, &mut commands).map(|()| commands)
+}
+
 /// If the plain reader takes it, serde must take it, and find the same. Whether it did.
 fn agree(body: &str) -> bool {
-    let Some(plain) = plain::read(body.as_bytes()) else { return false };
+    let Some(plain) = read_plain(body) else { return false };
     let any = read_any(body.as_bytes()).unwrap_or_else(|problem| panic!("{body}: {problem:?}"));
     assert_eq!(plain.len(), any.len(), "{body}");
     for (plain, any) in plain.iter().zip(&any) {
