@@ -71,7 +71,7 @@ fn sell_out(args: &DemoArgs) -> anyhow::Result<Outcome> {
     let key = format!("demo-{}", uuid::Uuid::new_v4().simple());
     let cores = split_cores()?;
     eprintln!("starting a server of its own, pinned to one core …");
-    let server = ServerProcess::start(folder.path(), &key, &cores)?;
+    let server = ServerProcess::start(folder.path(), &[], &key, &cores)?;
     server.end_on_signal(folder.path())?;
     let event = put_on_sale(&server.url, &key)?;
     let config = rush_config(args, &server.url, &key, &event);

@@ -23,6 +23,10 @@ const KEY: &str = "bench-key-that-may-do-everything";
 /// What stands in a batch's answer once for each hold that was granted.
 const GRANTED: &str = "\"status\":201";
 
+/// What the server is set to: a row offers all that it can take and more, on purpose, so nothing is
+/// turned away for that.
+const SETTINGS: [(&str, &str); 1] = [("ONSALE_LIMITS_QUEUE_MS", "60000")];
+
 /// What a request is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -114,7 +118,7 @@ impl Site {
     /// # Errors
     /// It does not start.
     pub fn over(folder: tempfile::TempDir, cores: &Cores) -> anyhow::Result<Site> {
-        let server = ServerProcess::start(folder.path(), KEY, cores)?;
+        let server = ServerProcess::start(folder.path(), &SETTINGS, KEY, cores)?;
         Site::of(folder, server)
     }
 
@@ -134,7 +138,7 @@ impl Site {
             "--answer-bytes".into(),
             number(shape.answer_bytes),
         ];
-        let server = ServerProcess::launch(arguments, KEY, cores)?;
+        let server = ServerProcess::launch(arguments, &[], KEY, cores)?;
         Site::of(folder, server)
     }
 

@@ -60,18 +60,25 @@ impl ServerProcess {
     ///
     /// # Errors
     /// It did not start; its own words are on standard error.
-    pub fn start(data: &Path, key: &str, cores: &Cores) -> anyhow::Result<ServerProcess> {
+    pub fn start(
+        data: &Path,
+        settings: &[(&str, &str)],
+        key: &str,
+        cores: &Cores,
+    ) -> anyhow::Result<ServerProcess> {
         let arguments = ["serve", "--listen", "127.0.0.1:0", "--cores", "1", "--data"];
         let arguments = arguments.iter().map(OsString::from).chain([data.into()]);
-        ServerProcess::launch(arguments, key, cores)
+        ServerProcess::launch(arguments, settings, key, cores)
     }
 
-    /// Starts this program with these arguments and waits until it says that it listens.
+    /// Starts this program with these arguments and settings, in the environment, and waits until it
+    /// says that it listens.
     ///
     /// # Errors
     /// It did not start; its own words are on standard error.
     pub fn launch(
         arguments: impl IntoIterator<Item = OsString>,
+        settings: &[(&str, &str)],
         key: &str,
         cores: &Cores,
     ) -> anyhow::Result<ServerProcess> {
@@ -83,6 +90,7 @@ impl ServerProcess {
             .args(arguments)
             .env("ONSALE_KEY", key)
             .env("RUST_LOG", "warn")
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
         let mut child = pinned(&mut command, only).context("cannot start the server")?;
