@@ -212,7 +212,7 @@ pub fn open_shards<T>(
     let known = shards.iter().find(|s: &&Shard<T>| s.sale().position() > 0);
     let key = known.filter(|_| !is(Bug::SecretMadeAgain)).map_or(key, |s| s.sale().key());
     let at_work = shards.iter().any(|s| s.sale().position() > 1);
-    for ((number, shard), unclean) in (0..).zip(&mut shards).zip(unclean) {
+    for ((number, shard), unclean) in (0..).zip(&mut shards).zip(&mut unclean) {
         if shard.sale().position() == 0 {
             if at_work && !is(Bug::LostShardMadeAgain) {
                 let detail = "is gone, with all that came after it: others are there".to_owned();
@@ -221,11 +221,8 @@ pub fn open_shards<T>(
             let Identity { log, shards } = identity;
             let generation = FIRST_GENERATION;
             let started = ShardStarted { log, shard: number, shards, key, generation };
-            shard
-                .write_first(wall, Fact::ShardStarted(started))
-                .map_err(|source| Error::Journal { shard: number, source })?;
-        } else if unclean && options.durability == Durability::Os {
-            start::raise_generation(shard, number, wall)?;
+            start::write_first(shard, number, wall, Fact::ShardStarted(started))?;
+            *unclean = false;
         }
         let sale = shard.sale();
         let found = (sale.log(), sale.shard(), sale.shards(), sale.key());
@@ -234,6 +231,12 @@ pub fn open_shards<T>(
             return Err(Error::FirstRecord { shard: number, detail });
         }
         shard.began();
+    }
+    // Only now, when all have their first record: one with more than that is at work.
+    for ((number, shard), unclean) in (0..).zip(&mut shards).zip(unclean) {
+        if unclean && options.durability == Durability::Os && !is(Bug::GenerationNotRaised) {
+            start::raise_generation(shard, number, wall)?;
+        }
     }
     Ok(shards)
 }

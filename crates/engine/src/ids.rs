@@ -20,6 +20,8 @@ use onsale_core::{CodeKey, Time};
 use onsale_journal::storage::Storage;
 
 pub(crate) use file::{Entry, Extent, IdsFile, name, parse_name, write};
+use onsale_planted::{Bug, is};
+
 use filter::Filter;
 
 /// Ids in one run of those that are in memory whole.
@@ -74,8 +76,9 @@ struct Indexed {
 
 /// Whether all ids of a segment are past the window at a time.
 fn is_old(indexed: &Indexed, now: Time) -> bool {
+    let kept_us = if is(Bug::IdsLetGoEarly) { 3_600_000_000 } else { COMMANDS_REMEMBERED_US };
     // A second more, since the window is decided by whole seconds.
-    indexed.file.extent().last_at < now.0 - COMMANDS_REMEMBERED_US - 1_000_000
+    indexed.file.extent().last_at < now.0 - kept_us - 1_000_000
 }
 
 impl Default for Window {
@@ -293,6 +296,14 @@ impl Ids {
             let forgotten = self.runs.pop_front().expect("there are some");
             self.let_go = (forgotten.last, Time(forgotten.last_at.0 + 1_000_000));
         }
+    }
+
+    /// Takes up ids of records that come before all others, in order.
+    pub fn push_before(&mut self, ids: Vec<(u64, u64, Time)>) {
+        let mut before = Ids::default();
+        ids.into_iter().for_each(|(key, position, at)| before.push(key, position, at));
+        before.runs.append(&mut self.runs);
+        self.runs = before.runs;
     }
 
     /// Takes what the upkeep made, and lets go what is in it.

@@ -104,6 +104,12 @@ impl<T> Shard<T> {
     ) -> Result<(), onsale_journal::Error> {
         let at = at.max(self.sale.time());
         let event = Event { at, stamp: None, subject: None, fact };
+        // A long tail may have left no room in the segment that the start took.
+        while !self.writer.fits(bytes_at_most(&event))
+            && let Some(job) = self.writer.prepare()
+        {
+            self.writer.prepared(job.run())?;
+        }
         self.record(&std::iter::once(event).collect(), None)
             .expect("an empty batch has room for one small record");
         let job = self.writer.seal().expect("a record is open and no job is under way");
@@ -112,6 +118,9 @@ impl<T> Shard<T> {
 
     /// Makes what is written durable on the disk, too, where batches are not synced.
     pub(crate) fn sync(&self) -> Result<(), String> {
+        if self.durability == Durability::Synced {
+            return Ok(());
+        }
         let upkeep = self.upkeep.as_ref().expect("it was opened a moment ago");
         let (name, _) =
             self.reader.locate(self.writer.durable()).ok_or("the last record is not found")?;

@@ -45,12 +45,16 @@ pub struct Rules {
     /// The newest orders of a shard that are kept in full. They must be more than can be on
     /// their way to the disk at a time.
     pub orders_hot: u32,
+    /// The newest command ids that the state of a shard remembers itself, with the same condition; older
+    /// ones are in files.
+    pub ids_hot: u32,
 }
 
 impl Default for Rules {
     fn default() -> Rules {
         let orders_hot = limits::ORDERS_HOT_MAX;
-        Rules { snapshot_bytes: 64 << 20, retention_us: None, orders_hot }
+        let ids_hot = limits::COMMANDS_REMEMBERED_MAX as u32;
+        Rules { snapshot_bytes: 64 << 20, retention_us: None, orders_hot, ids_hot }
     }
 }
 

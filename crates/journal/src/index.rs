@@ -11,6 +11,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use onsale_planted::{Bug, is};
+
 use crate::Error;
 use crate::archive::Sealed;
 use crate::format::{BLOCK_BYTES, Header, segment_name};
@@ -445,7 +447,8 @@ impl Shared {
     /// The lowest segment in the folder, if it may be used again.
     pub(crate) fn reusable(&self) -> Result<Option<Sealed>, Error> {
         let Some(sequence) = self.sealed_sequences().next() else { return Ok(None) };
-        let is_archived = self.index().slot(sequence).is_some_and(|slot| slot.archived);
+        let is_archived = is(Bug::ReusedBeforeArchived)
+            || self.index().slot(sequence).is_some_and(|slot| slot.archived);
         let release = self.release.load(Ordering::Acquire);
         if !is_archived || release == 0 {
             return Ok(None);

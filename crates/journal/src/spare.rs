@@ -108,6 +108,7 @@ impl SpareJob {
                 shared.set_archived(sealed.sequence, false);
                 return Ok(None);
             }
+            Err(_) if is(Bug::ReusedBeforeArchived) => {}
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 shared.set_archived(sealed.sequence, false);
                 return Ok(None);

@@ -141,7 +141,9 @@ impl WriteJob {
     }
 
     fn write(&self) -> io::Result<()> {
-        if let Some(full) = &self.sync_before {
+        if let Some(full) = &self.sync_before
+            && !is(Bug::FullSegmentNotSynced)
+        {
             full.sync_data()?;
         }
         self.file.write_at(&self.buffer, self.header.offset)?;
@@ -396,6 +398,15 @@ impl Writer {
     /// `Io`, `Foreign`, `Version`.
     pub fn sealed(&self) -> Result<Vec<Sealed>, Error> {
         self.shared.sealed()
+    }
+
+    /// Position of the first record in the segment in use. It may hold copies of records that another
+    /// segment had before.
+    ///
+    /// # Errors
+    /// `Io`, `Foreign`, `Version`.
+    pub fn segment_begins_at(&self) -> Result<u64, Error> {
+        Ok(self.shared.range(self.state.segment.sequence)?.0)
     }
 
     /// A job that archives one segment; none where all that are sealed are archived, or there is no archive.

@@ -74,6 +74,22 @@ bugs! {
     UnknownPlaceForgotten: "an event of which nobody knows whether it was made may be made on another shard",
     SecretMadeAgain: "a shard that has no record yet gets another secret than its siblings",
     LostShardMadeAgain: "a shard whose files are gone is made anew",
+    SnapshotForgetsIds: "a snapshot forgets the command ids, and nobody holds it against the state",
+    SnapshotChecksumIgnored: "a part of a snapshot with a wrong checksum is taken for whole",
+    SnapshotLacksRecord: "a snapshot says that it has one record more than it has",
+    ReplaySkipsRecord: "a start from a snapshot skips the first record after it",
+    ThawedOrderUnpaid: "an old order that is read again has lost its payment",
+    FrozenOrderForgotten: "an old order that shrinks keeps the position of another record",
+    FrozenPaymentForgotten: "a payment of an old order is not found by its reference any more",
+    IdsFileShort: "a segment's file of ids lacks its second half",
+    IdsFilesNotAsked: "ids of sealed segments are not looked up in their files",
+    IdsLetGoEarly: "command ids are let go after an hour",
+    ArchiveCopyNotSynced: "a segment is used again though its copy was never synced",
+    ArchiveNameNotSynced: "a segment is used again though its copy's name was never synced",
+    ReusedBeforeArchived: "a segment is used again before it has a copy",
+    GenerationNotRaised: "without syncs, an unclean end does not begin a new generation",
+    FullSegmentNotSynced: "without syncs, a full segment is not synced before the next one begins",
+    FirstRecordNotSynced: "without syncs, a shard's first record may be lost, too",
 }
 
 /// Whether this bug is planted: the constant `false`.

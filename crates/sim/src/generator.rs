@@ -24,6 +24,7 @@ const SENT_MAX: usize = 64;
 const SECOND: i64 = 1_000_000;
 
 /// Makes one history, command by command.
+#[derive(Clone)]
 pub struct Generator {
     rng: Rng,
     now: Time,
@@ -38,6 +39,7 @@ pub struct Generator {
 }
 
 /// A planned step.
+#[derive(Clone)]
 enum Scripted {
     /// This action for this event.
     Do((Id, Id), Box<Action>),

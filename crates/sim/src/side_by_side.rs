@@ -8,7 +8,7 @@ use onsale_codec::snapshot;
 use onsale_core::code::CodeKey;
 use onsale_core::command::{Action, Command, HoldId};
 use onsale_core::event::{Event, Fact, ShardStarted};
-use onsale_core::limits::GENERATIONS_MAX;
+use onsale_core::limits::{COMMANDS_REMEMBERED_MAX, GENERATIONS_MAX};
 use onsale_core::refusal::Refusal;
 use onsale_core::sale::{Decision, Sale, Unanswered};
 use onsale_core::text::Id;
@@ -17,7 +17,7 @@ use onsale_core::{OrderCode, view};
 
 use crate::coverage::Coverage;
 use crate::generator::Generator;
-use crate::model::{EventModel, Model, Outcome};
+use crate::model::{EventModel, Model, OrderModel, Outcome};
 use crate::rng::Rng;
 
 /// The secret of all simulated logs.
@@ -283,6 +283,17 @@ pub(crate) fn look_at_order(
     order: OrderCode,
 ) -> Result<(), String> {
     let core = sale.order(&organizer, &event, order);
+    // One that is old and settled is shown from its records.
+    if let Err(Unanswered::Needs(needs)) = &core {
+        let found = model.events.get(&(organizer, event)).and_then(|e| e.order(order));
+        let fits = |o: &OrderModel| {
+            o.state != view::OrderState::AwaitingPayment && needs.positions.contains(&o.position)
+        };
+        return match found.is_some_and(fits) {
+            true => Ok(()),
+            false => Err(format!("order {order} needs {needs}, but the model has {found:?}")),
+        };
+    }
     same("order", &core, &model.order(organizer, event, order).map_err(Unanswered::Refused))
 }
 
@@ -291,7 +302,16 @@ pub(crate) fn look_at_order(
 /// # Errors
 /// An event does not apply, or the hash is another.
 pub fn replay(events: &[Event], hash: u128) -> Result<(), String> {
+    replay_with(events, hash, COMMANDS_REMEMBERED_MAX as u32)
+}
+
+/// The same with a state that remembers so many command ids itself.
+///
+/// # Errors
+/// An event does not apply, or the hash is another.
+pub fn replay_with(events: &[Event], hash: u128, ids: u32) -> Result<(), String> {
     let mut sale = Sale::new();
+    sale.keep_ids(ids);
     for (position, event) in (1..).zip(events) {
         sale.apply(position, event).map_err(|e| format!("replay, position {position}: {e}"))?;
     }

@@ -12,6 +12,7 @@
 mod clients;
 mod damage;
 mod faults;
+mod keeping;
 mod lane;
 mod outcome;
 mod restart;
@@ -35,6 +36,7 @@ use crate::rng::Rng;
 use crate::side_by_side::KEY;
 
 use clients::{Clients, Message};
+use keeping::Keeping;
 use lane::Lane;
 use times::Times;
 use truth::Truth;
@@ -76,6 +78,7 @@ struct World {
     /// One disk for each shard.
     disks: Vec<FaultyDisk>,
     segment_bytes: u64,
+    keeping: Keeping,
     /// What must be true of each shard; none before the first start that came to its end.
     truths: Vec<Truth>,
     /// The running server, a lane for each shard; empty while it is down.
@@ -90,6 +93,8 @@ struct World {
     tickets: u64,
     /// Whether a fault was meant for this run of the server, so that it may stop or refuse.
     faulty: bool,
+    /// Whether one was meant for its start: what a read said then may be believed until the next.
+    shaken: bool,
     /// Whether a read has been wrong before: once is what a log withstands.
     garbled: bool,
     /// Whether the disks have had too little room in this run.
@@ -152,6 +157,7 @@ impl World {
             clients: Clients::new(clients, &mut rng),
             disks: (0..shards).map(|_| FaultyDisk::new(rng.next())).collect(),
             segment_bytes: *rng.pick(&[32 << 10, 32 << 10, 64 << 10]),
+            keeping: Keeping::new(&mut rng),
             truths: Vec::new(),
             lanes: Vec::new(),
             directory: BTreeMap::new(),
@@ -160,6 +166,7 @@ impl World {
             asked: BTreeMap::new(),
             tickets: 0,
             faulty: false,
+            shaken: false,
             garbled: false,
             cramped: false,
             tally: Tally::default(),
@@ -170,9 +177,11 @@ impl World {
     /// From the first start to the last check.
     fn live(mut self) -> Result<Tally, Broken> {
         let lives = 2 + self.rng.below(4);
+        // Now and then there is time for much to become old.
+        let longer = if self.keeping.upkeep && self.rng.once_in(24) { 8 } else { 1 };
         for life in 0..lives {
             self.start()?;
-            let steps = *self.rng.pick(&[4, 100, 300, 500, 700]);
+            let steps = *self.rng.pick(&[4, 100, 300, 500, 700]) * longer;
             for _ in 0..steps {
                 self.step()?;
                 if self.lanes.is_empty() {
@@ -190,7 +199,7 @@ impl World {
     /// One small thing.
     fn step(&mut self) -> Result<(), Broken> {
         self.tally.steps += 1;
-        match self.rng.weighted(&[50, 54, 40, 16, 20, 24, 2, 6, 6, 6, 1]) {
+        match self.rng.weighted(&[50, 54, 40, 16, 20, 24, 2, 6, 6, 6, 1, 16]) {
             0 => self.client_asks()?,
             1 => self.message_arrives()?,
             2 => self.of_lane(Lane::take)?,
@@ -201,6 +210,7 @@ impl World {
             7 => self.of_lane(Lane::make_spare)?,
             8 => self.of_lane(Lane::run_timer)?,
             9 => self.time_passes(),
+            11 => self.keep_up()?,
             _ if self.tally.steps > QUIET_STEPS => self.fault()?,
             _ => {}
         }

@@ -4,6 +4,8 @@
 //! What the state adds up over all orders (its hash, and the sums that `check` compares)
 //! is added up for the frozen ones as they freeze and taken off again as they thaw.
 
+use onsale_planted::{Bug, is};
+
 use super::apply::{ApplyError, ensure, some, stored_lines};
 use super::knowing::Needs;
 use super::orders::{Frozen, NewOrder, Order, Payment, Place};
@@ -57,6 +59,7 @@ impl Sale {
     pub(super) fn payment_slot(&self, key: u128) -> Result<Option<u32>, Needs> {
         match self.orders.payments.find(key) {
             Some(slot) => Ok(Some(slot)),
+            None if is(Bug::FrozenPaymentForgotten) => Ok(None),
             None => Needs::of(self.orders.maybe_paid_by(key)).map(|()| None),
         }
     }
@@ -94,7 +97,8 @@ impl Sale {
             Some(payment) => Some((payment.position, self.orders.reference_bits(payment.key()))),
             None => None,
         };
-        Some((Frozen::new(order.position, order.state, payment)?, slot))
+        let position = order.position - u64::from(is(Bug::FrozenOrderForgotten));
+        Some((Frozen::new(position, order.state, payment)?, slot))
     }
 
     /// Adds an order to the sums over frozen ones, or takes it off.
@@ -177,7 +181,9 @@ impl Sale {
         });
         order.state = frozen.state;
         let slot = self.orders.thaw(order, frozen);
-        if let (Some((position, paid)), Some(key)) = (payment, key) {
+        if let (Some((position, paid)), Some(key)) = (payment, key)
+            && !is(Bug::ThawedOrderUnpaid)
+        {
             let state = PaymentState::Applied;
             let payment = Payment::new(key, number, paid.amount, position, state);
             self.orders.add_payment(slot, payment);

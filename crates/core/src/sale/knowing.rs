@@ -47,6 +47,13 @@ impl Sale {
         self.orders.hot_max = orders;
     }
 
+    /// How many command ids are remembered here at most: for who has an index of older ones, and
+    /// for tests. Where the limit is reached this is a part of what the state means, so every replay of
+    /// a log must have the same.
+    pub fn keep_ids(&mut self, most: u32) {
+        self.memory.keep(most as usize);
+    }
+
     /// Takes records that something needed, so that it can be answered. It changes
     /// nothing that the state means.
     ///

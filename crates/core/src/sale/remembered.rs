@@ -35,14 +35,26 @@ impl Keyed for Remembered {
 }
 
 /// The window of remembered ids.
-#[derive(Default)]
 pub(crate) struct Memory {
     entries: Fifo<Remembered>,
+    /// How many there may be.
+    most: usize,
     /// From which second on nothing was dropped for want of room.
     kept_since: u32,
 }
 
+impl Default for Memory {
+    fn default() -> Memory {
+        Memory { entries: Fifo::default(), most: COMMANDS_REMEMBERED_MAX, kept_since: 0 }
+    }
+}
+
 impl Memory {
+    /// Remembers so many at most from here on.
+    pub(crate) fn keep(&mut self, most: usize) {
+        self.most = most.clamp(1, COMMANDS_REMEMBERED_MAX);
+    }
+
     /// Since when ids are remembered, as seen at `now`, if those since `known` are
     /// remembered elsewhere.
     pub(crate) fn since(&self, now: Time, known: Option<Time>) -> Time {
@@ -76,7 +88,7 @@ impl Memory {
         while self.entries.find(key).is_some() {
             self.entries.pop();
         }
-        if self.entries.len() >= COMMANDS_REMEMBERED_MAX {
+        if self.entries.len() >= self.most {
             let dropped = self.entries.pop().expect("the table is full");
             // Others of that second may still be there, but all are sure only from
             // the next one on.

@@ -7,6 +7,8 @@ mod sales;
 
 use smallvec::SmallVec;
 
+use onsale_planted::{Bug, is};
+
 use super::frozen::{FrozenSums, weight};
 use super::{EventEntry, Sale, Shard};
 use crate::limits::{GENERATIONS_MAX, INTEGER_MAX, SHARDS_MAX, TICKET_TYPES_MAX};
@@ -170,6 +172,9 @@ impl Restorer {
 
     fn take_command(&mut self, part: CommandPart) -> Result<(), RestoreError> {
         let CommandPart { key, position, second } = part;
+        if is(Bug::SnapshotForgetsIds) {
+            return Ok(());
+        }
         let fits =
             position <= self.sale.position && self.sale.memory.restore(key, position, second);
         ensure(fits, "a remembered command does not fit to the others")

@@ -33,8 +33,8 @@ pub(super) struct Clients {
     twice: u64,
     /// By organizer, event and command id: shard and position of what was done, and when.
     told: BTreeMap<(Id, Id, u128), (u16, u64, Time)>,
-    /// By code: shard and position of the order.
-    codes: BTreeMap<OrderCode, (u16, u64)>,
+    /// By code: shard and record of the order.
+    codes: BTreeMap<OrderCode, (u16, Event)>,
     /// For which event each hold's id was made.
     holds: BTreeMap<HoldId, (Id, Id)>,
 }
@@ -81,6 +81,11 @@ impl Clients {
             }
         }
         !self.to_server.is_empty()
+    }
+
+    /// Where batches are not synced, what was told of above a position may be gone.
+    pub(super) fn forget_above(&mut self, shard: u16, last: u64, os: bool) {
+        self.told.retain(|_, (of, position, _)| !os || *of != shard || *position <= last);
     }
 
     pub(super) fn has_messages(&self) -> bool {
@@ -280,9 +285,11 @@ impl World {
         event: &Event,
     ) -> Result<(), Broken> {
         if let Fact::OrderPlaced(order) = &event.fact {
-            let before = self.clients.codes.insert(order.order, (shard, position));
-            if before.is_some_and(|before| before != (shard, position)) {
-                let what = format!("{} of {before:?} is {position}'s, too", order.order);
+            let this = (shard, event.clone());
+            if let Some(before) = self.clients.codes.insert(order.order, this.clone())
+                && before != this
+            {
+                let what = format!("{} of {before:?} is {this:?}'s, too", order.order);
                 return Err(Rule::Code.broken(what));
             }
         }

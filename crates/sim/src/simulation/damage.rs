@@ -1,13 +1,13 @@
 //! Damage at rest, tried on a copy of the disks: a start must refuse it, or lose nothing
 //! that the log proves to have been durable.
 
-use std::sync::Arc;
-
 use onsale_core::code::CodeKey;
 
+use super::keeping::read_all;
 use super::rule::{Broken, Rule};
-use super::{World, restart, tell};
+use super::{World, tell};
 use crate::disk::{FaultyDisk, SECTOR_BYTES};
+use crate::side_by_side::replay_with;
 
 impl World {
     /// Damages a copy of one disk in one place, and sees what a start makes of it.
@@ -15,7 +15,7 @@ impl World {
         let copies: Vec<FaultyDisk> = self.disks.iter().map(FaultyDisk::copy).collect();
         copies.iter().for_each(|copy| copy.limit_room(u64::MAX));
         let shard = self.rng.below(copies.len());
-        let pristine = Arc::new(self.disks[shard].copy());
+        let pristine = self.keeping.stores(&self.disks[shard].copy());
         let Ok(proven) = onsale_journal::open_read_only(pristine).map(|log| log.proven) else {
             return Ok(());
         };
@@ -27,14 +27,21 @@ impl World {
             tell(|| format!("on a copy, all files of shard {shard} are gone"));
             let mut copies = copies;
             copies[shard] = FaultyDisk::new(self.rng.next());
-            return match self.open_copies(&copies) {
+            return match self.open_copies(&copies, (shard, proven)) {
                 Ok(_) => Err(Rule::Damage.broken("a shard was lost, and the server starts")),
                 Err(_) => Ok(()),
             };
         }
         let Some(place) = self.damage(&copies[shard]) else { return Ok(()) };
         tell(|| format!("on a copy, shard {shard} is damaged: {place}"));
-        let Ok(lasts) = self.open_copies(&copies) else { return Ok(()) };
+        let lasts = match self.open_copies(&copies, (shard, proven)) {
+            Ok(lasts) => lasts,
+            // What can be made again must not stop a start.
+            Err(error) if place.contains(".snap") || place.contains(".ids") => {
+                return Err(Rule::Damage.broken(format!("{place}: {error}")));
+            }
+            Err(_) => return Ok(()),
+        };
         if lasts[shard] < proven {
             let last = lasts[shard];
             let what = format!("{place}: {proven} was durable, and it starts with {last}");
@@ -74,14 +81,19 @@ impl World {
 
     /// Opens the copies; gives the last position of each shard, all records of which must be
     /// as they were.
-    fn open_copies(&self, copies: &[FaultyDisk]) -> Result<Vec<u64>, String> {
+    fn open_copies(
+        &self,
+        copies: &[FaultyDisk],
+        (damaged, proven): (usize, u64),
+    ) -> Result<Vec<u64>, String> {
         let key = CodeKey([0; 16]);
-        let stores = |shard: u16| Ok(Arc::new(copies[usize::from(shard)].clone()).into());
+        let keeping = self.keeping;
+        let stores = |shard: u16| Ok(keeping.stores(&copies[usize::from(shard)]));
         let identity = self.identity();
         let wall = self.times.wall();
         let opened = onsale_engine::folder::open_shards::<u64>(
             identity,
-            &onsale_engine::Options::new(self.segment_bytes),
+            &keeping.options(self.segment_bytes),
             key,
             wall,
             stores,
@@ -89,14 +101,25 @@ impl World {
         let shards = opened.map_err(|error| error.to_string())?;
         let mut lasts = Vec::new();
         for (number, shard) in shards.iter().enumerate() {
-            let records = restart::read_all(shard)?;
+            let (begin, records) = read_all(shard)?;
             let before = self.truths.get(number).map_or(&[][..], |truth| &truth.records);
-            let known = before.len().min(records.len());
+            let skipped = begin as usize - 1;
+            let mut known = before.len().min(skipped + records.len());
+            if number == damaged {
+                // What is above may be cut, and another record come in its place.
+                known = known.min(proven as usize);
+            }
             // None of those that were there is there as it was.
-            if records[..known] != before[..known] {
+            if before.get(skipped..known).is_some_and(|before| *before != records[..before.len()]) {
                 return Ok(vec![0; copies.len()]);
             }
-            lasts.push(records.len() as u64);
+            // Nor is the state.
+            if skipped == 0
+                && replay_with(&records, shard.sale().hash(), keeping.rules.ids_hot).is_err()
+            {
+                return Ok(vec![0; copies.len()]);
+            }
+            lasts.push((skipped + records.len()) as u64);
         }
         Ok(lasts)
     }

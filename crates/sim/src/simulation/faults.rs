@@ -2,6 +2,7 @@
 
 use super::rule::Broken;
 use super::times::JUMP_US_MAX;
+use super::truth::Truth;
 use super::{World, tell};
 use crate::disk::{Fault, FaultyDisk};
 
@@ -69,6 +70,12 @@ impl World {
 
     /// The server is gone at once; with the power, so is what was not synced, or some of it.
     pub(super) fn crash(&mut self) -> Result<(), Broken> {
+        if !self.lanes.is_empty()
+            && !self.disks.iter().any(FaultyDisk::is_stopped)
+            && self.rng.percent(12)
+        {
+            self.close();
+        }
         let power = self.rng.percent(60);
         tell(|| if power { "the power goes" } else { "the server is killed" }.to_owned());
         match power {
@@ -86,6 +93,9 @@ impl World {
 
     pub(super) fn take_down(&mut self, power: bool) {
         self.lanes.clear();
+        if power && self.keeping.os {
+            self.truths.iter_mut().for_each(Truth::may_lose);
+        }
         self.asked.clear();
         self.making = None;
         let next = if power { FaultyDisk::power_loss } else { FaultyDisk::restart };

@@ -3,11 +3,14 @@
 
 use std::collections::VecDeque;
 
+use onsale_core::Unanswered;
 use onsale_core::command::{Action, Command};
 use onsale_core::event::Subject;
 use onsale_core::refusal::Refusal;
 use onsale_core::time::Time;
-use onsale_engine::{Answer, Clock, Query, Reply, Request, Shard, Unavailable, View};
+use onsale_engine::{
+    Answer, Clock, Query, Reply, Request, Shard, Unavailable, UpkeepDone, UpkeepJob, View,
+};
 use onsale_journal::{SpareJob, WriteJob};
 
 use super::rule::{Broken, Rule};
@@ -37,6 +40,13 @@ pub(super) struct Lane {
     deferred: Option<(u64, Box<Command>)>,
     write: Option<WriteJob>,
     spare: Option<SpareJob>,
+    /// A piece of upkeep that was handed out, and one that is done.
+    pub upkeep: Option<UpkeepJob>,
+    pub upkept: Option<UpkeepDone>,
+    /// What the upkeep said last.
+    pub noted: String,
+    /// How often the upkeep had failed when it was looked at last.
+    pub failures: u64,
     /// What was asked last, to be looked at.
     touched: Option<Ask>,
 }
@@ -73,6 +83,10 @@ impl Lane {
             deferred: None,
             write: None,
             spare: None,
+            upkeep: None,
+            upkept: None,
+            noted: String::new(),
+            failures: 0,
             touched: None,
         }
     }
@@ -175,6 +189,11 @@ impl Lane {
         self.expected.push_back((ticket, due));
     }
 
+    /// Something is asked for by nobody.
+    pub(super) fn ask_for(&mut self, truth: &Truth, query: Query) {
+        self.show(truth, 0, query);
+    }
+
     /// The open batch goes to the helper, unless one is under way.
     pub(super) fn seal(&mut self, truth: &mut Truth, _: &mut Rng) -> Result<(), Broken> {
         if self.write.is_none() {
@@ -255,9 +274,11 @@ impl Lane {
             // A live one that is due is told as such by its deadline alone, one that has
             // ended, too: but a live one can be seen before its deadline.
             Action::ExpireHold { hold } => sale.hold(organizer, event, *hold, Time(0)).is_err(),
-            Action::ExpireOrder { order } => sale
-                .order(organizer, event, *order)
-                .is_ok_and(|view| view.state != onsale_core::view::OrderState::AwaitingPayment),
+            Action::ExpireOrder { order } => match sale.order(organizer, event, *order) {
+                Ok(view) => view.state != onsale_core::view::OrderState::AwaitingPayment,
+                // Only one that is settled shrinks.
+                Err(unanswered) => matches!(unanswered, Unanswered::Needs(_)),
+            },
             _ => false,
         }
     }
@@ -400,6 +421,11 @@ impl Lane {
     ) -> bool {
         let stopped = self.has_stopped();
         match (why, due) {
+            // What is old is read when it is needed. It may have been let go, too.
+            (Unavailable::Unreadable, Due::Command(_) | Due::View(..)) => {
+                let begin = self.shard.info().reader.begins_at();
+                cramped || begin.is_ok_and(|begin| begin > 1)
+            }
             // What had not become durable, whatever it was.
             (
                 Unavailable::Unknown,

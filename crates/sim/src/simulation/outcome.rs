@@ -35,6 +35,10 @@ pub struct Tally {
     pub cut: u64,
     /// See `cut`.
     pub kept: u64,
+    /// Starts of a shard from a snapshot.
+    pub from_snapshots: u64,
+    /// What the upkeep did.
+    pub upkeep: u64,
 }
 
 impl Tally {
@@ -54,6 +58,8 @@ impl Tally {
         self.damages += other.damages;
         self.cut += other.cut;
         self.kept += other.kept;
+        self.from_snapshots += other.from_snapshots;
+        self.upkeep += other.upkeep;
     }
 }
 

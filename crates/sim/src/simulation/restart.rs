@@ -1,19 +1,18 @@
 //! Starts of the server, and what must be true after each; and the end of it all.
 
-use std::sync::Arc;
-
 use onsale_core::code::CodeKey;
 use onsale_core::event::Event;
 use onsale_engine::Shard;
 use onsale_engine::audit::Auditor;
-use onsale_engine::folder::{Identity, Options, open_shards};
+use onsale_engine::folder::{Identity, open_shards};
 
+use super::keeping::read_all;
 use super::lane::Lane;
 use super::rule::{Broken, Rule};
-use super::truth::Truth;
+use super::truth::{Kept, Truth};
 use super::{World, tell};
 use crate::disk::{Fault, FaultyDisk};
-use crate::side_by_side::{compare, replay};
+use crate::side_by_side::{compare, replay_with};
 
 /// Id of the log.
 const LOG: u128 = 7;
@@ -57,7 +56,7 @@ impl World {
     /// bit may stop a start, but not cost anything.
     fn is_all_proven(&self) -> bool {
         self.disks.iter().zip(&self.truths).all(|(disk, truth)| {
-            let log = onsale_journal::open_read_only(Arc::new(disk.copy()));
+            let log = onsale_journal::open_read_only(self.keeping.stores(&disk.copy()));
             log.is_ok_and(|log| log.proven >= truth.answered)
         })
     }
@@ -69,12 +68,12 @@ impl World {
         if self.rng.percent(10) {
             self.segment_bytes = *self.rng.pick(&[32 << 10, 64 << 10]);
         }
-        let disks = self.disks.clone();
-        let stores = |shard: u16| Ok(Arc::new(disks[usize::from(shard)].clone()).into());
+        let (disks, keeping) = (self.disks.clone(), self.keeping);
+        let stores = |shard: u16| Ok(keeping.stores(&disks[usize::from(shard)]));
         self.times.start();
         let (identity, wall) = (self.identity(), self.times.wall());
         let opened = {
-            let options = Options::new(self.segment_bytes);
+            let options = self.keeping.options(self.segment_bytes);
             open_shards::<u64>(identity, &options, key, wall, stores)
         };
         // A read that goes wrong later is another matter.
@@ -88,7 +87,7 @@ impl World {
             }
             Err(error) => return Err(Rule::Start.broken(error.to_string())),
         };
-        self.cramped = limited;
+        (self.cramped, self.shaken) = (limited, self.faulty);
         if self.disks.iter().any(FaultyDisk::is_stopped) {
             return Ok(false);
         }
@@ -108,9 +107,10 @@ impl World {
     fn check_start(
         &mut self,
         shards: Vec<Shard<u64>>,
-        found: Vec<Vec<Event>>,
+        found: Vec<(u64, Vec<Event>)>,
     ) -> Result<(), Broken> {
-        let lasts: Vec<usize> = found.iter().map(Vec::len).collect();
+        let lasts: Vec<usize> =
+            found.iter().map(|(begin, records)| *begin as usize - 1 + records.len()).collect();
         tell(|| format!("the server starts, with {lasts:?} records"));
         let key = shards[0].sale().key();
         let first = self.truths.is_empty();
@@ -121,23 +121,34 @@ impl World {
             return Err(Rule::Secret.broken("all shards"));
         }
         (self.directory, self.groups) = Default::default();
-        for (number, (shard, records)) in shards.into_iter().zip(found).enumerate() {
+        for (number, (shard, (begin, read))) in shards.into_iter().zip(found).enumerate() {
+            if first {
+                let record = read.first().ok_or_else(|| Rule::Records.broken("no first record"))?;
+                self.truths.push(Truth::new(record)?);
+            }
+            let truth = &mut self.truths[number];
+            if begin > 1 && self.keeping.rules.retention_us.is_none() {
+                return Err(Rule::Lost.broken(format!("the log begins at {begin}")));
+            }
+            let records = truth.all(begin, read)?;
             if records.len() as u64 != shard.sale().position() {
                 let (count, position) = (records.len(), shard.sale().position());
                 let what = format!("{count} records, but the state is of {position}");
                 return Err(Rule::Records.broken(what));
             }
-            replay(&records, shard.sale().hash()).map_err(|what| Rule::Replay.broken(what))?;
-            if first {
-                let record =
-                    records.first().ok_or_else(|| Rule::Records.broken("no first record"))?;
-                self.truths.push(Truth::new(record)?);
-            }
-            let truth = &mut self.truths[number];
-            let (cut, kept) = truth.restart(records)?;
+            let ids = self.keeping.rules.ids_hot;
+            replay_with(&records, shard.sale().hash(), ids)
+                .map_err(|what| Rule::Replay.broken(what))?;
+            let Kept { cut, kept, last } = truth.restart(records)?;
+            self.clients.forget_above(number as u16, last, self.keeping.os);
+            let snapshot = shard.figures().snapshot;
+            self.tally.from_snapshots += u64::from(snapshot > 0);
             self.tally.cut += cut;
             self.tally.kept += kept;
             let mut lane = Lane::new(shard, &self.times);
+            for note in lane.shard.take_notes() {
+                tell(|| format!("shard {number}: {note}"));
+            }
             compare(lane.shard.sale(), &truth.model, lane.now())
                 .map_err(|what| Rule::Replay.broken(what))?;
             let sale = lane.shard.sale();
@@ -158,6 +169,7 @@ impl World {
             self.take_down(false);
         }
         self.calm_disks();
+        self.lanes.iter_mut().for_each(Lane::forgive);
         // What was refused before that may still be told.
         (0..2).try_for_each(|_| self.work())?;
         self.calm_start()?;
@@ -177,8 +189,13 @@ impl World {
         if self.clients.all_ask_again() {
             return Err(Rule::Silence.broken("a client asks again and again"));
         }
+        if self.keeping.upkeep {
+            self.keep_up_all()?;
+            self.look_at_orders()?;
+        }
         self.take_down(true);
         self.calm_start()?;
+        self.look_at_orders()?;
         self.audit()
     }
 
@@ -235,18 +252,4 @@ impl World {
             Some(first) => Err(Rule::Audit.broken(format!("{first:?}"))),
         }
     }
-}
-
-/// All records that a shard can read.
-pub(super) fn read_all(shard: &Shard<u64>) -> Result<Vec<Event>, String> {
-    let mut events = Vec::new();
-    let mut unreadable = None;
-    let read = shard.info().reader.read(0, usize::MAX, usize::MAX, &mut |_, record| {
-        match onsale_codec::decode(record) {
-            Ok(event) => events.push(event),
-            Err(error) => unreadable = Some(error.to_string()),
-        }
-    });
-    read.map_err(|error| error.to_string())?;
-    unreadable.map_or(Ok(events), Err)
 }

@@ -39,6 +39,10 @@ pub enum Rule {
     Secret,
     /// Damage at rest stops the start, or costs nothing.
     Damage,
+    /// Nothing fails in the upkeep without a fault, and it comes to an end.
+    Upkeep,
+    /// What is durable can be read, in the folder or in the archive.
+    Readable,
     /// The audit of all records finds nothing.
     Audit,
     /// The code's own assertions.
@@ -82,6 +86,8 @@ impl Rule {
             Rule::Clock => "a clock that jumps",
             Rule::Secret => "another secret than before",
             Rule::Damage => "damage at rest that passes",
+            Rule::Upkeep => "upkeep that fails without a fault",
+            Rule::Readable => "a durable record that can't be read",
             Rule::Audit => "a finding of the audit",
             Rule::Panic => "a failed assertion in the code",
         }

@@ -23,8 +23,12 @@ pub(super) struct Truth {
     steps: Vec<Step>,
     /// All records that the last start found.
     pub records: Vec<Event>,
+    /// What was read after these while the server ran.
+    followed: Vec<Event>,
     /// The highest position that an answer which left was based on.
     pub answered: u64,
+    /// Whether the last run has closed the log.
+    pub closed: bool,
 }
 
 /// Something that took the shard to a position.
@@ -32,6 +36,15 @@ struct Step {
     last: u64,
     now: Time,
     cause: Cause,
+}
+
+/// What a start found of the last run's.
+pub(super) struct Kept {
+    /// Records that no answer had spoken of, lost and kept.
+    pub cut: u64,
+    pub kept: u64,
+    /// The last position.
+    pub last: u64,
 }
 
 enum Cause {
@@ -57,7 +70,8 @@ impl Truth {
         let mut model = Model::new(started.key, started.shard, started.generation);
         model.time = first.at;
         let (base, steps, records) = (model.clone(), Vec::new(), vec![first.clone()]);
-        Ok(Truth { model, base, steps, records, answered: 1 })
+        let (followed, closed) = (Vec::new(), false);
+        Ok(Truth { model, base, steps, records, followed, answered: 1, closed })
     }
 
     /// What the model says to a command that took the shard to this position.
@@ -124,9 +138,53 @@ impl Truth {
         Ok(())
     }
 
+    /// Up to where all records were read.
+    pub(super) fn known(&self) -> u64 {
+        (self.records.len() + self.followed.len()) as u64
+    }
+
+    fn record(&self, at: usize) -> Option<&Event> {
+        self.records.get(at).or_else(|| self.followed.get(at - self.records.len()))
+    }
+
+    /// Takes up durable records from a position on, which must be what they were before.
+    pub(super) fn read(&mut self, begin: u64, records: &[Event]) -> Result<(), Broken> {
+        for (at, record) in (begin as usize - 1..).zip(records) {
+            match self.record(at) {
+                Some(known) if known != record => return Err(not_the_same(at + 1, record, known)),
+                Some(_) => {}
+                None if at as u64 == self.known() => self.followed.push(record.clone()),
+                None => {
+                    let what = format!("the log begins at {begin}, {} were read", self.known());
+                    return Err(Rule::Readable.broken(what));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All records, those that were let go included.
+    pub(super) fn all(&self, begin: u64, read: Vec<Event>) -> Result<Vec<Event>, Broken> {
+        let mut all = Vec::new();
+        for at in 0..begin as usize - 1 {
+            let known = self.record(at).cloned();
+            all.push(known.ok_or_else(|| Rule::Lost.broken(format!("it begins at {begin}")))?);
+        }
+        all.extend(read);
+        Ok(all)
+    }
+
+    /// The power goes where batches are not synced: what came since the last start may be lost.
+    pub(super) fn may_lose(&mut self) {
+        if !self.closed {
+            self.answered = self.records.len() as u64;
+        }
+    }
+
     /// Holds what a start found against all this, and goes on from there. Says how many
-    /// records that no answer had spoken of are lost and kept.
-    pub(super) fn restart(&mut self, records: Vec<Event>) -> Result<(u64, u64), Broken> {
+    /// records that no answer had spoken of are lost and kept, and where the old ones end.
+    pub(super) fn restart(&mut self, mut records: Vec<Event>) -> Result<Kept, Broken> {
+        let begun = new_generations(&mut records, self.records.len());
         let last = records.len() as u64;
         if last < self.answered {
             let answered = self.answered;
@@ -156,10 +214,25 @@ impl Truth {
             let what = format!("{last} records, though only {} were made", model.position);
             return Err(Rule::Records.broken(what));
         }
-        (self.answered, self.records) = (last, records);
+        for event in begun {
+            if let Fact::GenerationStarted { generation } = &event.fact {
+                model.start_generation(*generation);
+            }
+            model.time = event.at;
+            records.push(event);
+        }
+        (self.answered, self.records) = (records.len() as u64, records);
+        (self.followed, self.closed) = (Vec::new(), false);
         (self.base, self.model) = (model.clone(), model);
-        Ok((cut, kept))
+        Ok(Kept { cut, kept, last })
     }
+}
+
+/// Takes off the records at the end, above a position, by which starts began new generations.
+fn new_generations(records: &mut Vec<Event>, known: usize) -> Vec<Event> {
+    let begins = |event: &Event| matches!(event.fact, Fact::GenerationStarted { .. });
+    let others = records.iter().rposition(|event| !begins(event)).map_or(0, |at| at + 1);
+    records.split_off(others.max(known).min(records.len()))
 }
 
 /// Does a step again and holds it against its records.
