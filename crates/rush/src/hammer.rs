@@ -1,7 +1,7 @@
 //! A hammer: as many requests as a server will take, over a fixed number of
 //! connections that stay open, for as little CPU per request as can be.
 //!
-//! It measures a server against its limit, where [`mod@crate::crowd`] plays an on-sale.
+//! It measures a server against its limit, where [`crate::run`] plays an on-sale.
 //! One thread, one epoll, no runtime: each request is a patched template and one `write`, each
 //! answer one `read`. Closed loop: a connection asks again once it has its answer. Or at a pace:
 //! requests have intended times, and latency counts from those, however late one can be sent.
