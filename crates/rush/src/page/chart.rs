@@ -6,10 +6,10 @@ use super::escape;
 use crate::report::group;
 
 const WIDTH: f64 = 860.0;
-const HEIGHT: f64 = 260.0;
+const HEIGHT: f64 = 276.0;
 const LEFT: f64 = 62.0;
 const RIGHT: f64 = 84.0;
-const TOP: f64 = 12.0;
+const TOP: f64 = 28.0;
 const BOTTOM: f64 = 30.0;
 /// Labels at the right end of lines stay so far apart.
 const LABEL_GAP: f64 = 15.0;
