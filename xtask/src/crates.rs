@@ -9,13 +9,14 @@ use anyhow::{Result, bail};
 use crate::steps::cargo_output;
 
 /// Each crate of the workspace, and the crates of the workspace that it may see.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("onsale-planted", &[]),
     ("onsale-core", &["onsale-planted"]),
     ("onsale-codec", &["onsale-core", "onsale-planted"]),
     ("onsale-journal", &["onsale-planted"]),
     ("onsale-engine", &["onsale-core", "onsale-codec", "onsale-journal", "onsale-planted"]),
     ("onsale-rush", &[]),
+    ("onsale-services", &[]),
     (
         "onsale-sim",
         &["onsale-core", "onsale-codec", "onsale-journal", "onsale-engine", "onsale-planted"],

@@ -29,6 +29,8 @@ enum Chore {
     },
     /// Checks the rules of style and of the repository.
     Tidy,
+    /// Only finds or installs what the tests need, for those who run them by cargo itself.
+    Tools,
     /// Looks for faults with new seeds, for as long as asked; stops at the first finding.
     Soak {
         /// All parts together take about so long.
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
         Chore::Test { only } => steps::run(&root(), &only),
         Chore::Tidy => steps::run(&root(), &[steps::Step::Tidy]),
+        Chore::Tools => tools::provide(&root(), &[steps::Step::Test]),
         Chore::Soak { minutes, only } => soak::run(&root(), &only, minutes),
     };
     match result {

@@ -1,5 +1,7 @@
-//! What the steps need beside cargo: rustfmt and clippy, and for the tests schemathesis.
-//! What is missing is installed; on a terminal, after asking.
+//! What the steps need beside cargo: rustfmt and clippy, and for the tests schemathesis and
+//! real servers. What is missing is installed; on a terminal, after asking.
+
+mod servers;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -31,6 +33,7 @@ pub fn provide(root: &Path, steps: &[Step]) -> Result<()> {
     provide_components(steps)?;
     if steps.contains(&Step::Test) {
         provide_schemathesis(root)?;
+        servers::provide(root)?;
     }
     Ok(())
 }
@@ -46,19 +49,21 @@ fn provide_schemathesis(root: &Path) -> Result<()> {
     if answers(&program.display().to_string(), &["--version"]) {
         return Ok(());
     }
+    let package = format!("{SCHEMATHESIS}=={SCHEMATHESIS_VERSION}");
+    provide_python_package(&folder.display().to_string(), &package)
+}
+
+/// Makes an environment of its own for a Python package, in a folder.
+fn provide_python_package(at: &str, package: &str) -> Result<()> {
     let python = "python3";
     if !answers(python, &["-m", "venv", "--help"]) {
         bail!("python3 with venv is missing: on Debian, apt-get install python3-venv");
     }
-    let package = format!("{SCHEMATHESIS}=={SCHEMATHESIS_VERSION}");
-    let at = folder.display().to_string();
-    println!("missing: {SCHEMATHESIS}. This would install it, there alone:");
+    println!("missing: {package}. This would install it, there alone:");
     println!("  {python} -m venv {at} && {at}/bin/pip install {package}");
-    if std::io::stdin().is_terminal() && !agreed()? {
-        bail!("nothing was installed");
-    }
-    run(python, &["-m", "venv", "--clear", &at])?;
-    run(&format!("{at}/bin/pip"), &["install", "--quiet", &package])
+    agreed_if_asked()?;
+    run(python, &["-m", "venv", "--clear", at])?;
+    run(&format!("{at}/bin/pip"), &["install", "--quiet", package])
 }
 
 /// Sees to it that the parts of a soak find their tools.
@@ -75,9 +80,7 @@ pub fn provide_for_soak(root: &Path, parts: &[Part]) -> Result<()> {
     let at = root.join(CARGO_FUZZ).display().to_string();
     println!("missing: cargo-fuzz. This would install it, there alone:");
     println!("  cargo install --locked --root {at} cargo-fuzz");
-    if std::io::stdin().is_terminal() && !agreed()? {
-        bail!("nothing was installed");
-    }
+    agreed_if_asked()?;
     run("cargo", &["install", "--quiet", "--locked", "--root", &at, "cargo-fuzz"])
 }
 
@@ -117,9 +120,7 @@ fn provide_components(steps: &[Step]) -> Result<()> {
         bail!("{} missing, and there is no rustup to install with", missing.join(" and "));
     }
     println!("missing: {}. This would install it:\n  {command}", missing.join(" and "));
-    if std::io::stdin().is_terminal() && !agreed()? {
-        bail!("nothing was installed");
-    }
+    agreed_if_asked()?;
     let words: Vec<&str> = command.split(' ').collect();
     run(words[0], &words[1..])
 }
@@ -134,6 +135,14 @@ fn answers(program: &str, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);
     command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
+}
+
+/// Asks on a terminal; elsewhere nobody is there to be asked.
+fn agreed_if_asked() -> Result<()> {
+    if std::io::stdin().is_terminal() && !agreed()? {
+        bail!("nothing was installed");
+    }
+    Ok(())
 }
 
 fn agreed() -> Result<bool> {

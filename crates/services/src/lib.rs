@@ -1,0 +1,129 @@
+//! Real servers for tests: a Redis, a PostgreSQL, and kinesis-local in the place of Kinesis.
+//!
+//! Each function starts one that belongs to its caller alone: on a spare port, in a temporary
+//! folder, with nothing of the caller's environment. When it returns, the server answers; when
+//! the [`Server`] is dropped, or the test's process dies in whatever way, the server is gone.
+//! `cargo xtask test` installs what they need; where something is missing they panic and say so.
+
+mod server;
+mod tools;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use server::{Plan, Stop, exchange};
+pub use server::{Server, wait_until};
+
+/// A Redis that keeps nothing on the disk.
+pub fn redis() -> Server {
+    redis_with(&["--appendonly", "no"])
+}
+
+/// A Redis with options of its own, as on its command line; `--appendfsync` and `always`
+/// are two of them. Snapshots (`--save`) are off unless they are among them.
+pub fn redis_with(options: &[&str]) -> Server {
+    let program = tools::found("redis-server");
+    let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+    Server::start(Plan {
+        name: "redis-server",
+        scheme: "redis://",
+        path: "",
+        ports: 1,
+        stop: Stop::Kill,
+        user: None,
+        prepare: Box::new(|_| ()),
+        command: Box::new(move |folder, ports| {
+            let mut command = Command::new(&program);
+            command.args(["--bind", "127.0.0.1", "--port", &ports[0].to_string(), "--save", ""]);
+            command.arg("--dir").arg(folder).args(&options);
+            command
+        }),
+        // One that wants a password is up, too; one that still reads its files is not.
+        answers: |port| {
+            let answer = exchange(port, b"PING\r\n");
+            answer.starts_with(b"+PONG") || answer.starts_with(b"-NOAUTH")
+        },
+    })
+}
+
+/// A PostgreSQL with an empty database; its user may do everything and needs no password.
+/// It never waits for the disk: what it holds does not outlive the machine.
+pub fn postgres() -> Server {
+    let programs = tools::postgres_programs();
+    let initdb = programs.join("initdb");
+    let user = tools::user_for_postgres();
+    Server::start(Plan {
+        name: "postgres",
+        scheme: "postgres://onsale@",
+        path: "/postgres",
+        ports: 1,
+        // A killed one leaves its children behind for a moment; this ends them first.
+        stop: Stop::Quit,
+        user: user.clone(),
+        prepare: Box::new(move |folder| {
+            if let Some(user) = &user {
+                user.give(folder);
+            }
+            let mut command = Command::new(initdb);
+            command.arg("--pgdata").arg(folder.join("data"));
+            command.args(["--auth=trust", "--username=onsale", "--encoding=UTF8", "--locale=C"]);
+            command.arg("--no-sync");
+            server::run(tools::as_user(command, user.as_ref()), folder);
+        }),
+        command: Box::new(move |folder, ports| {
+            let mut command = Command::new(programs.join("postgres"));
+            command.arg("-D").arg(folder.join("data")).args(["-p", &ports[0].to_string()]);
+            for option in ["fsync=off", "listen_addresses=127.0.0.1", "unix_socket_directories="] {
+                command.args(["-c", option]);
+            }
+            command
+        }),
+        // The first message of its protocol: a length, version 3.0, and the user. `R` lets us in.
+        answers: |port| {
+            let hello = b"\0\0\0\x27\0\x03\0\0user\0onsale\0database\0postgres\0\0";
+            exchange(port, hello).starts_with(b"R")
+        },
+    })
+}
+
+/// A kinesis-local. It knows no option for its address: it listens on all interfaces of the
+/// machine. Shards split and streams appear within some milliseconds, and it lets a stream have
+/// up to a thousand shards; any key and secret are right.
+pub fn kinesis() -> Server {
+    let (node, package) = (tools::found("node"), tools::kinesis_package());
+    Server::start(Plan {
+        name: "kinesis-local",
+        scheme: "http://",
+        path: "",
+        // Without and with TLS.
+        ports: 2,
+        stop: Stop::Kill,
+        user: None,
+        prepare: Box::new(|_| ()),
+        command: Box::new(move |_, ports| {
+            let mut command = Command::new(&node);
+            // It reads its certificate from the folder that it runs in.
+            command.arg("main.js").current_dir(&package);
+            command.env("KINESIS_MOCK_PLAIN_PORT", ports[0].to_string());
+            command.env("KINESIS_MOCK_TLS_PORT", ports[1].to_string());
+            for name in ["CREATE_STREAM", "DELETE_STREAM", "SPLIT_SHARD", "MERGE_SHARDS"] {
+                command.env(format!("{name}_DURATION"), "20ms");
+            }
+            command.env("UPDATE_SHARD_COUNT_DURATION", "20ms");
+            command.env("SHARD_LIMIT", "1000").env("LOG_LEVEL", "ERROR");
+            command
+        }),
+        answers: |port| {
+            let request = b"GET /healthcheck HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+            exchange(port, request).starts_with(b"HTTP/1.1 200")
+        },
+    })
+}
+
+/// A Python that has boto3.
+///
+/// # Panics
+/// Where it is not installed.
+pub fn boto3_python() -> PathBuf {
+    tools::boto3_python()
+}
