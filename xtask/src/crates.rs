@@ -14,6 +14,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("onsale-core", &["onsale-planted"]),
     ("onsale-codec", &["onsale-core", "onsale-planted"]),
     ("onsale-journal", &["onsale-planted"]),
+    ("onsale-bus", &["onsale-journal", "onsale-planted"]),
     ("onsale-engine", &["onsale-core", "onsale-codec", "onsale-journal", "onsale-planted"]),
     ("onsale-rush", &[]),
     ("onsale-services", &[]),
@@ -21,7 +22,17 @@ const ARROWS: [(&str, &[&str]); 10] = [
         "onsale-sim",
         &["onsale-core", "onsale-codec", "onsale-journal", "onsale-engine", "onsale-planted"],
     ),
-    ("onsale", &["onsale-core", "onsale-codec", "onsale-journal", "onsale-engine", "onsale-rush"]),
+    (
+        "onsale",
+        &[
+            "onsale-core",
+            "onsale-codec",
+            "onsale-journal",
+            "onsale-bus",
+            "onsale-engine",
+            "onsale-rush",
+        ],
+    ),
     ("xtask", &[]),
 ];
 
@@ -41,8 +52,11 @@ const CORE_TREE: [&str; 10] = [
 ];
 
 /// Crates that only some may have, directly or not.
-const KEPT_APART: [(&str, &[&str]); 3] =
-    [("axum", &["onsale"]), ("hyper", &["onsale"]), ("tokio", &["onsale", "onsale-rush"])];
+const KEPT_APART: [(&str, &[&str]); 3] = [
+    ("axum", &["onsale"]),
+    ("hyper", &["onsale"]),
+    ("tokio", &["onsale", "onsale-bus", "onsale-rush"]),
+];
 
 /// A crate of the workspace and what it depends on.
 struct Node {

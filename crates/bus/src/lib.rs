@@ -1,0 +1,31 @@
+//! Streams of records with any number of writers and readers, over three back ends and memory.
+//!
+//! A [`Bus`] holds streams; a stream has shards; a shard is an ordered log of [`Record`]s with rising
+//! [`Position`]s. Records of one key stay in one shard, in order (where shards split, the parent comes
+//! before its children). A reader keeps a position of its own: a cursor, in a store of [`Cursors`].
+//! Several workers share the shards of a stream by leases with fences.
+//!
+//! Delivery is at least once. A consumer that stores the position together with its effect, in
+//! one transaction that compares fence and old position, has exactly-once effects.
+
+mod bus;
+pub mod cursors;
+mod error;
+#[cfg(feature = "kinesis")]
+pub mod kinesis;
+pub mod memory;
+mod names;
+mod position;
+mod record;
+#[cfg(feature = "redis")]
+pub mod redis;
+
+pub use bus::Bus;
+pub use cursors::Cursors;
+pub use error::{AppendError, Error};
+pub use names::{CursorId, Group, GroupName, ShardId, StreamName, WorkerId};
+pub use position::{Generation, Position};
+pub use record::{
+    Entry, From, KEY_BYTES_MAX, Lag, Limits, PAYLOAD_BYTES_MAX, Page, Placed, Record, ShardInfo,
+    StreamInfo,
+};
