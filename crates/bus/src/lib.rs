@@ -26,6 +26,6 @@ pub use error::{AppendError, Error};
 pub use names::{CursorId, Group, GroupName, ShardId, StreamName, WorkerId};
 pub use position::{Generation, Position};
 pub use record::{
-    Entry, From, KEY_BYTES_MAX, Lag, Limits, PAYLOAD_BYTES_MAX, Page, Placed, Record, ShardInfo,
-    StreamInfo,
+    Entry, From, KEY_BYTES_MAX, Lag, Limits, PAYLOAD_BYTES_MAX, Page, Placed, Record, Records,
+    ShardInfo, StreamInfo,
 };

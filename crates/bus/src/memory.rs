@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::record::{key_hash, now_us};
 use crate::{
     AppendError, Entry, Error, From, Generation, Lag, Limits, Page, Placed, Position, Record,
-    ShardId, ShardInfo, StreamInfo, StreamName,
+    Records, ShardId, ShardInfo, StreamInfo, StreamName,
 };
 
 /// The most shards of a stream.
@@ -185,7 +185,7 @@ impl MemoryBus {
         let shard = found.shard(stream, shard)?;
         let next = shard.next(stream, from)?;
         let begin = usize::try_from(next - shard.first).expect("no more than there are");
-        let records = take(&shard.records[begin..], limits);
+        let records = Records::from(take(&shard.records[begin..], limits));
         let read_to = next + records.len() as u64 - 1;
         let behind = shard.last() - read_to;
         let first_left = shard.records.get(begin + records.len());

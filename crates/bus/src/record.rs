@@ -1,5 +1,7 @@
 //! What goes in and what comes out: entries, records, pages, and what is told of a stream.
 
+use std::ops::{Deref, Range};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -133,7 +135,7 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     /// The records, in order; none when there was nothing new.
-    pub records: Vec<Record>,
+    pub records: Records,
     /// Where to go on: mostly after the last record; a time where the back end has no position to say.
     pub next: From,
     /// The shard has ended and this was the last of it: there is nothing after `next`, ever.
@@ -142,6 +144,63 @@ pub struct Page {
     pub lag: Lag,
     /// The history it was read from.
     pub generation: Generation,
+}
+
+/// Records in order, as a slice. Readers of the same place may share them.
+#[derive(Clone, Default)]
+pub struct Records {
+    all: Arc<Vec<Record>>,
+    range: Range<usize>,
+}
+
+impl Records {
+    /// A part of records that others have, too.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    #[must_use]
+    pub fn part(all: Arc<Vec<Record>>, range: Range<usize>) -> Records {
+        assert!(range.start <= range.end && range.end <= all.len(), "a part of what is there");
+        Records { all, range }
+    }
+}
+
+impl Deref for Records {
+    type Target = [Record];
+
+    fn deref(&self) -> &[Record] {
+        &self.all[self.range.clone()]
+    }
+}
+
+impl std::convert::From<Vec<Record>> for Records {
+    fn from(records: Vec<Record>) -> Records {
+        let range = 0..records.len();
+        Records { all: Arc::new(records), range }
+    }
+}
+
+impl<'a> IntoIterator for &'a Records {
+    type Item = &'a Record;
+    type IntoIter = std::slice::Iter<'a, Record>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl PartialEq for Records {
+    fn eq(&self, other: &Records) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Records {}
+
+impl std::fmt::Debug for Records {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
 }
 
 /// How far a reader is behind; a back end tells what it knows.

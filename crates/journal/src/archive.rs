@@ -200,27 +200,29 @@ impl ScrubJob {
     }
 }
 
-/// Archived segments to be removed by a helper thread: the log then begins later.
+/// Segments to be removed by a helper thread: the log then begins later.
 #[must_use = "nothing is removed until it is run"]
 pub struct TrimJob {
     pub(crate) shared: Arc<Shared>,
     pub(crate) below: u64,
+    /// From where.
+    pub(crate) kind: Kind,
 }
 
 impl TrimJob {
-    /// Removes archived segments, from the lowest one on, whose records are all below the position and which are in the
-    /// archive only. Gives how many.
+    /// Removes segments, from the lowest one on, whose records are all below the position and which are nowhere
+    /// else. Gives how many.
     ///
     /// # Errors
     /// `Io`, `Damaged` (a segment's beginning can't be read): the rest is left.
     pub fn run(self) -> Result<u64, Error> {
         let mut removed = 0;
-        while let Some(sequence) = self.shared.trim(self.below)? {
-            let archive = self.shared.stores.of(Kind::Archived);
-            let (name, shown) = (segment_name(sequence), Kind::Archived.shown(sequence));
-            archive.remove(&name).map_err(Error::io("remove", &shown))?;
+        while let Some(sequence) = self.shared.trim(self.below, self.kind)? {
+            let store = self.shared.stores.of(self.kind);
+            let (name, shown) = (segment_name(sequence), self.kind.shown(sequence));
+            store.remove(&name).map_err(Error::io("remove", &shown))?;
             // One by one, so that never one is missing between two others.
-            archive.sync().map_err(Error::io("sync", "the archive"))?;
+            store.sync().map_err(Error::io("sync", "the folder of segments"))?;
             removed += 1;
         }
         Ok(removed)

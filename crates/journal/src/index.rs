@@ -464,13 +464,18 @@ impl Shared {
         self.recent().forget(sequence, Kind::Live);
     }
 
-    /// Takes out the first segment, if it is in the archive only and wholly below this position.
-    pub(crate) fn trim(&self, below: u64) -> Result<Option<u64>, Error> {
+    /// Takes out the first segment, if it is wholly below this position: of one that is archived, if it is in the archive
+    /// only; of one in the folder, if it is sealed and there is no archive.
+    pub(crate) fn trim(&self, below: u64, kind: Kind) -> Result<Option<u64>, Error> {
         let sequence = self.sequences().start;
-        let is_archive_only = |slot: &Slot| slot.archived && !slot.live;
-        if !self.index().slot(sequence).is_some_and(is_archive_only)
-            || self.range(sequence)?.1 >= below
-        {
+        let may_go = match kind {
+            Kind::Archived => self.index().slot(sequence).is_some_and(|s| s.archived && !s.live),
+            Kind::Live => {
+                self.stores.archive.is_none() && self.sealed_sequences().contains(&sequence)
+            }
+        };
+        let last = |sequence| self.range(sequence).map(|range| range.1);
+        if !may_go || last(sequence)? >= below.min(self.synced() + 1) {
             return Ok(None);
         }
         let index = &mut *self.index_mut();

@@ -23,7 +23,7 @@ use crate::format::{
 use crate::index::Shared;
 use crate::recovery::Durability;
 use crate::spare::{Segment, SpareDone, SpareJob};
-use crate::storage::File;
+use crate::storage::{File, Kind};
 
 /// Spare segments to keep ready: one to go on in, and one in reserve.
 const SPARES: usize = 2;
@@ -443,7 +443,13 @@ impl Writer {
     /// A job that removes archived segments whose records are all below this position, for good; not those that are in the
     /// folder, too. A later start must be from a position that is left.
     pub fn trim_archive(&self, below: u64) -> TrimJob {
-        TrimJob { shared: Arc::clone(&self.shared), below }
+        TrimJob { shared: Arc::clone(&self.shared), below, kind: Kind::Archived }
+    }
+
+    /// A job that removes full segments whose records are all below this position from the folder, for good, where there
+    /// is no archive. A later start must be from a position that is left.
+    pub fn trim_folder(&self, below: u64) -> TrimJob {
+        TrimJob { shared: Arc::clone(&self.shared), below, kind: Kind::Live }
     }
 
     /// Bytes left in the segment in use.

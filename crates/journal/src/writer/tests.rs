@@ -98,3 +98,45 @@ fn two_spares_are_kept_and_used_in_order() {
     assert_eq!(writer.room(), Room::All);
     assert!(folder.path().join("0000000004.seg").exists());
 }
+
+#[test]
+fn full_segments_below_a_position_go_where_there_is_no_archive() {
+    let (folder, Opened { mut writer, reader, .. }) = start();
+    while writer.sealed().unwrap().len() < 3 {
+        writer.append(&mut |buffer| buffer.resize(9_000, 1));
+        let job = writer.seal().unwrap();
+        writer.finish(job.run()).unwrap();
+        if let Some(job) = writer.prepare() {
+            writer.prepared(job.run()).unwrap();
+        }
+    }
+    let sealed = writer.sealed().unwrap();
+    assert_eq!(writer.trim_archive(u64::MAX).run().unwrap(), 0);
+    assert_eq!(writer.trim_folder(sealed[1].last).run().unwrap(), 1);
+    assert_eq!(reader.begins_at().unwrap(), sealed[1].first);
+    assert!(matches!(reader.record(1), Err(crate::Error::Gone { .. })));
+    assert_eq!(writer.trim_folder(u64::MAX).run().unwrap(), 2, "not the one in use");
+    let (first, last) = (reader.begins_at().unwrap(), writer.last_position());
+    assert_eq!(first, sealed[2].last + 1);
+    reader.record(first).unwrap();
+    writer.close().unwrap();
+
+    let storage = || Arc::new(FileStorage::open(folder.path()).unwrap());
+    let options = Options {
+        segment_bytes: SEGMENT_BYTES,
+        log: 1,
+        shard: 0,
+        generation: 1,
+        durability: Durability::Synced,
+    };
+    let mut replayed = 0;
+    drop(reader);
+    assert!(open(storage(), options, 0, &mut |_, _, _| Ok(())).is_err());
+    let opened = open(storage(), options, first - 1, &mut |_, _, _| {
+        replayed += 1;
+        Ok(())
+    });
+    let Opened { reader, .. } = opened.unwrap();
+    assert_eq!(replayed, last + 1 - first);
+    assert_eq!((reader.begins_at().unwrap(), reader.durable()), (first, last));
+}
