@@ -1,5 +1,8 @@
 //! The bus: one interface over the back ends.
 
+use std::path::Path;
+
+use crate::file::{FileBus, FileOptions};
 #[cfg(feature = "kinesis")]
 use crate::kinesis::KinesisBus;
 use crate::memory::MemoryBus;
@@ -15,6 +18,8 @@ use crate::{
 pub enum Bus {
     /// In this process only: the dummy for tests.
     Memory(MemoryBus),
+    /// Files in a folder: the default.
+    File(FileBus),
     /// Redis Streams.
     #[cfg(feature = "redis")]
     Redis(RedisBus),
@@ -28,6 +33,7 @@ macro_rules! each {
     ($self:expr, $bus:ident => $call:expr) => {
         match $self {
             Bus::Memory($bus) => $call,
+            Bus::File($bus) => $call,
             #[cfg(feature = "redis")]
             Bus::Redis($bus) => $call,
             #[cfg(feature = "kinesis")]
@@ -41,6 +47,14 @@ impl Bus {
     #[must_use]
     pub fn memory() -> Bus {
         Bus::Memory(MemoryBus::default())
+    }
+
+    /// A bus on files in a folder, as its owner or as a client of the process that is: see [`FileBus::open`].
+    ///
+    /// # Errors
+    /// Those of [`FileBus::open`].
+    pub async fn file(folder: impl AsRef<Path>) -> Result<Bus, Error> {
+        Ok(Bus::File(FileBus::open(folder.as_ref(), FileOptions::default()).await?))
     }
 
     /// Makes a stream; one that is there with as many shards is fine.

@@ -11,6 +11,7 @@
 mod bus;
 pub mod cursors;
 mod error;
+pub mod file;
 #[cfg(feature = "kinesis")]
 pub mod kinesis;
 pub mod memory;

@@ -1,0 +1,312 @@
+//! The process that holds a bus' folder: it keeps the streams' journals and knows the foreign streams.
+//!
+//! ```text
+//! BUS/LOCK                          held by the owner
+//! BUS/bus.sock                      where other processes reach it
+//! BUS/streams/NAME/stream           log id and number of shards, written last when a stream is made
+//! BUS/streams/NAME/shard-00/        the journal of shard 0
+//! BUS/streams/NAME/shard-00.trimmed the position up to which it was let go, if any was
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use futures_util::future::join_all;
+use onsale_journal::FolderLock;
+use tokio::sync::{Mutex, watch};
+
+use super::FileOptions;
+use super::log::{Log, replace};
+use super::source::{Cut, Readable, Source, blocking};
+use crate::memory::same_shards;
+use crate::record::key_hash;
+use crate::{
+    AppendError, Entry, Error, From, Generation, Limits, Page, Placed, Position, ShardId,
+    StreamInfo, StreamName,
+};
+
+/// The most shards of a stream on files: each has files and a buffer of its own.
+pub const SHARDS_MAX: u32 = 256;
+/// What a stream's own file begins with.
+const FIRST_LINE: &str = "onsale bus stream, format 1";
+
+/// The streams of a folder, held by this process.
+pub(super) struct Owner {
+    place: Place,
+    streams: RwLock<BTreeMap<StreamName, Arc<Stream>>>,
+    /// Held while a stream is made.
+    making: Mutex<()>,
+}
+
+/// Where the streams are, and how they are kept.
+#[derive(Clone)]
+struct Place {
+    folder: PathBuf,
+    options: FileOptions,
+    lock: Arc<FolderLock>,
+}
+
+struct Stream {
+    readable: Readable,
+    /// None: another keeps it.
+    own: Option<Arc<Logs>>,
+}
+
+/// The journals of a stream.
+struct Logs {
+    generation: Generation,
+    logs: Vec<Arc<Log>>,
+}
+
+impl Source for Logs {
+    fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    fn shards(&self) -> u32 {
+        u32::try_from(self.logs.len()).expect("few shards")
+    }
+
+    fn first(&self, shard: u32) -> Result<u64, Error> {
+        Ok(self.logs[shard as usize].first())
+    }
+
+    fn durable(&self, shard: u32) -> watch::Receiver<u64> {
+        self.logs[shard as usize].durable.subscribe()
+    }
+
+    fn read(
+        &self,
+        shard: u32,
+        after: u64,
+        records: usize,
+        bytes: usize,
+        each: &mut dyn FnMut(u64, Cut<'_>),
+    ) -> Result<(), Error> {
+        self.logs[shard as usize].read(after, records, bytes, each)
+    }
+}
+
+impl Owner {
+    /// Opens all streams of a folder whose lock is held.
+    pub(super) async fn open(
+        folder: &Path,
+        options: FileOptions,
+        lock: FolderLock,
+    ) -> Result<Owner, Error> {
+        let place = Place { folder: folder.to_owned(), options, lock: Arc::new(lock) };
+        let at = place.clone();
+        let streams = blocking(move || at.open_all()).await?;
+        Ok(Owner { place, streams: RwLock::new(streams), making: Mutex::default() })
+    }
+
+    pub(super) fn register(&self, name: &StreamName, source: Arc<dyn Source>) -> Result<(), Error> {
+        let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
+        if streams.get(name).is_some_and(|stream| stream.own.is_some()) {
+            let what = format!("stream {name}");
+            return Err(Error::Refused {
+                what,
+                why: "the bus keeps one of that name itself".into(),
+            });
+        }
+        let readable = Readable::new(name.clone(), source);
+        streams.insert(name.clone(), Arc::new(Stream { readable, own: None }));
+        Ok(())
+    }
+
+    pub(super) async fn create(&self, name: &StreamName, shards: u32) -> Result<(), Error> {
+        if !(1..=SHARDS_MAX).contains(&shards) {
+            return Err(Error::Invalid {
+                field: "shards",
+                value: shards.to_string(),
+                rule: "from 1 to 256",
+            });
+        }
+        let _making = self.making.lock().await;
+        if let Ok(there) = self.find(name) {
+            return same_shards(name, there.readable.source.shards() as usize, shards as usize);
+        }
+        let (place, stream) = (self.place.clone(), name.clone());
+        let made = blocking(move || place.make(&stream, shards)).await?;
+        let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
+        streams.insert(name.clone(), Arc::new(made));
+        Ok(())
+    }
+
+    pub(super) fn streams(&self) -> Vec<StreamName> {
+        self.streams.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    pub(super) fn describe(&self, name: &StreamName) -> Result<StreamInfo, Error> {
+        self.find(name)?.readable.describe()
+    }
+
+    pub(super) async fn append(
+        &self,
+        name: &StreamName,
+        entries: &[Entry],
+    ) -> Result<Vec<Placed>, AppendError> {
+        let all = |error: &Error| AppendError::all(entries.len(), error);
+        let stream = self.find(name).map_err(|error| all(&error))?;
+        let foreign = || Error::Refused {
+            what: format!("stream {name}"),
+            why: "it is written by the engine alone".into(),
+        };
+        let own = stream.own.as_ref().ok_or_else(|| all(&foreign()))?;
+        let ids: Vec<ShardId> = (0..own.shards()).map(ShardId::numbered).collect();
+        let placed = |shard: usize, position: u64| Placed {
+            shard: ids[shard].clone(),
+            position: Position::from(position),
+        };
+        let shard_of: Vec<usize> = entries.iter().map(|entry| own.shard_of(&entry.key)).collect();
+        let mut by_shard: Vec<Vec<&Entry>> = vec![Vec::new(); ids.len()];
+        for (entry, shard) in entries.iter().zip(&shard_of) {
+            by_shard[*shard].push(entry);
+        }
+        let append = |(shard, entries): (usize, Vec<_>)| {
+            let log = Arc::clone(&own.logs[shard]);
+            async move { log.append(&entries).await.into_iter() }
+        };
+        let mut outcomes = join_all(by_shard.into_iter().enumerate().map(append)).await;
+        let mut failed = false;
+        let mut outcome = |shard: usize| {
+            let outcome = outcomes[shard].next().expect("one for each entry");
+            failed |= outcome.is_err();
+            outcome.map(|position| placed(shard, position))
+        };
+        let results: Vec<Result<Placed, Error>> =
+            shard_of.iter().map(|shard| outcome(*shard)).collect();
+        if failed {
+            return Err(AppendError { entries: results });
+        }
+        Ok(results.into_iter().flatten().collect())
+    }
+
+    pub(super) async fn read(
+        &self,
+        name: &StreamName,
+        shard: &ShardId,
+        from: From,
+        limits: Limits,
+    ) -> Result<Page, Error> {
+        self.find(name)?.readable.read(shard, from, limits).await
+    }
+
+    pub(super) async fn trim(
+        &self,
+        name: &StreamName,
+        shard: &ShardId,
+        upto: Position,
+    ) -> Result<Position, Error> {
+        let stream = self.find(name)?;
+        let number = stream.readable.number(shard)?;
+        let Some(own) = &stream.own else {
+            let what = format!("stream {name}");
+            return Err(Error::Refused {
+                what,
+                why: "the engine's retention says what is kept".into(),
+            });
+        };
+        let log = Arc::clone(&own.logs[number as usize]);
+        let upto = upto.as_u64().unwrap_or(u64::MAX);
+        Ok(Position::from(blocking(move || log.trim(upto)).await?))
+    }
+
+    pub(super) async fn close(&self) -> Result<(), Error> {
+        let streams: Vec<Arc<Stream>> = {
+            let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *streams).into_values().collect()
+        };
+        let logs =
+            streams.iter().filter_map(|stream| stream.own.as_ref()).flat_map(|own| &own.logs);
+        join_all(logs.map(|log| log.close())).await.into_iter().collect()
+    }
+
+    fn find(&self, name: &StreamName) -> Result<Arc<Stream>, Error> {
+        let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
+        streams.get(name).cloned().ok_or_else(|| Error::NoSuchStream { stream: name.clone() })
+    }
+}
+
+impl Logs {
+    fn shard_of(&self, key: &[u8]) -> usize {
+        // The high part of a product spreads as evenly as a remainder and costs less.
+        let wide = u128::from(key_hash(key)) * self.logs.len() as u128;
+        usize::try_from(wide >> 64).expect("below the number of shards")
+    }
+}
+
+impl Place {
+    fn open_all(&self) -> Result<BTreeMap<StreamName, Arc<Stream>>, Error> {
+        let folder = self.folder.join("streams");
+        fs::create_dir_all(&folder).map_err(|error| broken(&folder, &error))?;
+        let mut streams = BTreeMap::new();
+        for entry in fs::read_dir(&folder).map_err(|error| broken(&folder, &error))? {
+            let path = entry.map_err(|error| broken(&folder, &error))?.path();
+            let name = path.file_name().and_then(|name| StreamName::new(name.to_str()?).ok());
+            // A stream without its own file was never made to the end: nothing was appended to it.
+            let (Some(name), Some((log, shards))) = (name, identity(&path)?) else { continue };
+            let stream = self.open_stream(&name, log, shards)?;
+            streams.insert(name, Arc::new(stream));
+        }
+        Ok(streams)
+    }
+
+    fn open_stream(&self, name: &StreamName, log: u128, shards: u32) -> Result<Stream, Error> {
+        let path = self.stream(name);
+        let open = |shard: u32| {
+            let number = u16::try_from(shard).expect("few shards");
+            let folder = path.join(format!("shard-{shard:02}"));
+            let (what, lock) = (format!("{name}/{shard}"), Arc::clone(&self.lock));
+            Log::open(what, &folder, log, number, self.options.segment_bytes, lock)
+        };
+        let logs = (0..shards).map(open).collect::<Result<_, Error>>()?;
+        let generation = Generation(key_hash(&log.to_be_bytes()) >> 1);
+        let own = Arc::new(Logs { generation, logs });
+        let readable = Readable::new(name.clone(), Arc::clone(&own) as Arc<dyn Source>);
+        Ok(Stream { readable, own: Some(own) })
+    }
+
+    fn make(&self, name: &StreamName, shards: u32) -> Result<Stream, Error> {
+        let path = self.stream(name);
+        let random = |()| getrandom::u64().expect("the system gives random bits");
+        let [high, low] = [(); 2].map(random);
+        let log = u128::from(high) << 64 | u128::from(low);
+        if path.exists() {
+            fs::remove_dir_all(&path).map_err(|error| broken(&path, &error))?;
+        }
+        let stream = self.open_stream(name, log, shards)?;
+        let text = format!("{FIRST_LINE}\nlog {log:032x}\nshards {shards}\n");
+        let file = path.join("stream");
+        replace(&file, text.as_bytes()).map_err(|error| broken(&file, &error))?;
+        Ok(stream)
+    }
+
+    fn stream(&self, name: &StreamName) -> PathBuf {
+        self.folder.join("streams").join(name.as_str())
+    }
+}
+
+/// Log id and number of shards; none where the stream was never made to the end.
+fn identity(path: &Path) -> Result<Option<(u128, u32)>, Error> {
+    let file = path.join("stream");
+    let text = match fs::read_to_string(&file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(|error| broken(&file, &error))?,
+    };
+    let parse = || {
+        let mut lines = text.lines().filter(|line| *line != FIRST_LINE);
+        let log = u128::from_str_radix(lines.next()?.strip_prefix("log ")?, 16).ok()?;
+        let shards: u32 = lines.next()?.strip_prefix("shards ")?.parse().ok()?;
+        (1..=SHARDS_MAX).contains(&shards).then_some((log, shards))
+    };
+    let why = || format!("it does not say: {FIRST_LINE:?}, log, shards");
+    let damaged = || Error::Damaged { what: file.display().to_string(), why: why() };
+    parse().map(Some).ok_or_else(damaged)
+}
+
+fn broken(path: &Path, error: &std::io::Error) -> Error {
+    Error::Unavailable { what: path.display().to_string(), why: error.to_string() }
+}
