@@ -12,7 +12,7 @@ use onsale_planted::{Bug, is};
 use crate::Error;
 use crate::format::{segment_name, temporary_name};
 use crate::index::Shared;
-use crate::scan::{Scanned, open_segment, scan_file};
+use crate::scan::{Found, Scanned, open_segment, scan_file};
 use crate::storage::{File, Kind, Storage};
 
 /// How much is copied at a time.
@@ -134,9 +134,11 @@ pub(crate) fn check(
     let damage = scanned.damage.first().copied();
     if is_headless {
         // Nothing, or what is left of a start that a crash cut short; unless it begins within the log.
-        return match scanned.batches.iter().find(|batch| batch.whole && batch.last() < first) {
-            Some(batch) => {
-                error(damage.unwrap_or(0), batch.first, "it does not begin with a batch")
+        let is_missed = |batch: &&Found| batch.whole && batch.last() <= last;
+        let missed = scanned.batches.iter().find(is_missed).map(|batch| batch.first);
+        return match missed.or((first <= last).then_some(first)) {
+            Some(position) => {
+                error(damage.unwrap_or(0), position, "it does not begin with a batch")
             }
             None => Ok(scanned),
         };

@@ -15,8 +15,8 @@ use onsale_planted::{Bug, is};
 
 use crate::Error;
 use crate::archive::Sealed;
-use crate::format::{BLOCK_BYTES, Header, segment_name};
-use crate::scan::{Identity, head, headers, open_segment};
+use crate::format::{BLOCK_BYTES, FIRST_SEQUENCE, Header, segment_name};
+use crate::scan::{self, Identity, head, headers, open_segment};
 use crate::storage::{File, Kind, Stores};
 
 /// Segments whose batches are kept in memory, at most, beside the one in use.
@@ -59,7 +59,9 @@ pub(crate) struct Slot {
 pub(crate) enum Known {
     NotYet,
     Head(Head),
-    /// It doesn't begin with a header.
+    /// No header was read there, perhaps since the read went wrong: it is read again.
+    Headless,
+    /// It doesn't begin with a header, and the log goes on without it.
     Nothing,
 }
 
@@ -89,6 +91,8 @@ pub(crate) struct Run {
     kind: Kind,
     /// Position of the first record.
     first: u64,
+    /// Position of the last record.
+    pub last: u64,
     batches: Vec<Entry>,
     /// Held open where the segment is in use, or was read not long ago.
     file: Option<Arc<dyn File>>,
@@ -124,11 +128,12 @@ pub(crate) enum Found {
 }
 
 impl Run {
-    fn add(&mut self, offset: u64, first: u64) {
+    fn add(&mut self, offset: u64, first: u64, last: u64) {
         let block =
             u32::try_from(offset / BLOCK_BYTES as u64).expect("a segment's length is bounded");
         let first = u32::try_from(first - self.first).expect("a segment's records are bounded");
         self.batches.push(Entry { first, block });
+        self.last = last;
     }
 
     /// Where the batch with this position would be.
@@ -210,13 +215,14 @@ impl Shared {
     }
 
     /// Adds a batch that a start has found, after all the others.
-    pub(crate) fn add_found(&self, segment: u64, kind: Kind, offset: u64, first: u64) {
+    pub(crate) fn add_found(&self, segment: u64, kind: Kind, found: &scan::Found) {
+        let (offset, first) = (found.offset, found.first);
         let runs = &mut self.index_mut().runs;
         if runs.last().is_none_or(|run| run.segment != segment) {
-            runs.push(Run { segment, kind, first, batches: Vec::new(), file: None });
+            runs.push(Run { segment, kind, first, last: 0, batches: Vec::new(), file: None });
         }
         let run = runs.last_mut().expect("one was pushed where there was none");
-        run.add(offset, first);
+        run.add(offset, first, found.last());
     }
 
     /// Keeps what a start has found only as far as it is recent: the writer comes to work.
@@ -252,10 +258,10 @@ impl Shared {
             }
             let file = Some(Arc::clone(file));
             let batches = Vec::new();
-            index.runs.push(Run { segment, kind: Kind::Live, first, batches, file });
+            index.runs.push(Run { segment, kind: Kind::Live, first, last: 0, batches, file });
         }
         let run = index.runs.last_mut().expect("one was pushed where there was none");
-        run.add(header.offset, first);
+        run.add(header.offset, first, header.last());
     }
 
     /// Says that all up to this position is durable. What was added must reach there.
@@ -308,9 +314,23 @@ impl Shared {
         }
         let found = read?;
         if let Some(slot) = self.index_mut().slot_mut(sequence) {
-            slot.head = found.map_or(Known::Nothing, Known::Head);
+            slot.head = found.map_or(Known::Headless, Known::Head);
         }
         Ok(found)
+    }
+
+    /// Whether the log is known to go on without this segment.
+    fn is_nothing(&self, sequence: u64) -> bool {
+        self.index().slot(sequence).is_some_and(|slot| matches!(slot.head, Known::Nothing))
+    }
+
+    /// Position of the last record in a segment's own batches; the one before its first where it has none.
+    fn own_last(&self, sequence: u64, head: Head) -> Result<u64, Error> {
+        let mut last = head.first - 1;
+        for kind in self.copies(sequence).into_iter().flatten() {
+            last = last.max(self.run(sequence, kind)?.last);
+        }
+        Ok(last)
     }
 
     /// The copies that there are of a segment, the better one to read first.
@@ -324,7 +344,7 @@ impl Shared {
             return Ok(run);
         }
         let (file, name) = (open_segment(&self.stores, kind, segment)?, kind.shown(segment));
-        let mut run = Run { segment, kind, first: 0, batches: Vec::new(), file: None };
+        let mut run = Run { segment, kind, first: 0, last: 0, batches: Vec::new(), file: None };
         headers(&*file, &name, segment, self.identity, &mut |header| {
             if run.batches.is_empty() {
                 run.first = header.first;
@@ -332,13 +352,18 @@ impl Shared {
             // One that does not rise is none of the log's.
             let rise = header.first.checked_sub(run.first);
             if rise.is_some_and(|rise| u32::try_from(rise).is_ok()) {
-                run.add(header.offset, header.first);
+                run.add(header.offset, header.first, header.last());
             }
         })?;
         run.file = Some(file);
         let run = Arc::new(run);
         self.recent().put(Arc::clone(&run));
         Ok(run)
+    }
+
+    /// Lets the places of a segment's batches be read again.
+    pub(crate) fn forget_run(&self, segment: u64, kind: Kind) {
+        self.recent().forget(segment, kind);
     }
 
     /// Whether a copy of a full segment holds any batch.
@@ -350,9 +375,8 @@ impl Shared {
     /// Segments right after this one that don't begin with a header.
     pub(crate) fn headless_after(&self, segment: u64) -> Range<u64> {
         let index = self.index();
-        let is_headless = |sequence: &u64| {
-            index.slot(*sequence).is_some_and(|slot| matches!(slot.head, Known::Nothing))
-        };
+        let head_of = |sequence: &u64| index.slot(*sequence).map(|slot| slot.head);
+        let is_headless = |at: &u64| matches!(head_of(at), Some(Known::Headless | Known::Nothing));
         segment + 1..(segment + 1..).find(|at| !is_headless(at)).expect("the segments end")
     }
 }
@@ -379,16 +403,48 @@ impl Shared {
     }
 
     /// First and last position of what is the log's in a segment that is not the one in use. One
-    /// that does not begin with a header has nothing of it.
+    /// that does not begin with a header has what is missing between its neighbours: if that is nothing, the
+    /// log goes on without it.
     pub(crate) fn range(&self, sequence: u64) -> Result<(u64, u64), Error> {
         let head = self.head(sequence)?;
+        let mut next = self.durable() + 1;
+        let mut is_followed = true;
         for later in sequence + 1..self.sequences().end {
-            if let Some(next) = self.head(later)? {
-                return Ok((head.map_or(next.first, |head| head.first), next.first - 1));
+            match self.head(later)? {
+                Some(head) => {
+                    next = head.first;
+                    break;
+                }
+                None => is_followed = is_followed && self.is_nothing(later),
             }
         }
-        let next = self.durable() + 1;
-        Ok((head.map_or(next, |head| head.first), next - 1))
+        match head {
+            Some(head) if is_followed => Ok((head.first, next - 1)),
+            Some(head) => Ok((head.first, self.own_last(sequence, head)?.min(next - 1))),
+            None => Ok((self.missing_from(sequence, next)?, next - 1)),
+        }
+    }
+
+    /// The position that follows what lies before this segment, which does not begin with a header; `next` where
+    /// nothing is missing up to there.
+    fn missing_from(&self, sequence: u64, next: u64) -> Result<u64, Error> {
+        let begin = self.sequences().start;
+        if self.is_nothing(sequence) {
+            return Ok(next);
+        }
+        for earlier in (begin..sequence).rev() {
+            if let Some(head) = self.head(earlier)? {
+                let first = self.own_last(earlier, head)?.saturating_add(1).min(next);
+                if first == next
+                    && let Some(slot) = self.index_mut().slot_mut(sequence)
+                {
+                    slot.head = Known::Nothing;
+                }
+                return Ok(first);
+            }
+        }
+        // Nobody knows where a log begins whose beginning was let go.
+        Ok(if begin == FIRST_SEQUENCE { next.min(1) } else { next })
     }
 
     /// Sequences of the sealed segments in the folder: all but the one in use, and what is not on the disk yet.
@@ -514,8 +570,8 @@ impl Index {
                 match self.slots[at].head {
                     Known::NotYet => return Err(self.begin + at as u64),
                     Known::Head(head) => break Some(head),
-                    Known::Nothing if at > low => at -= 1,
-                    Known::Nothing => break None,
+                    Known::Headless | Known::Nothing if at > low => at -= 1,
+                    Known::Headless | Known::Nothing => break None,
                 }
             };
             match head {

@@ -319,7 +319,7 @@ impl Plan {
         let shared = Shared::new(stores.clone(), self.identity, self.files.begin, slots);
         for kept in &self.batches {
             let Scanned { sequence, kind, .. } = self.segments[kept.segment];
-            shared.add_found(sequence, kind, kept.found.offset, kept.found.first);
+            shared.add_found(sequence, kind, &kept.found);
         }
         Arc::new(shared)
     }

@@ -182,7 +182,12 @@ impl Reader {
         for kind in self.shared.copies(segment).into_iter().flatten() {
             let loaded = self.shared.run(segment, kind).and_then(|run| {
                 let place = run.find(position).ok_or_else(|| not_in(segment, position))?;
-                self.load_at(&place, position, batch)
+                self.load_at(&place, position, batch).inspect_err(|_| {
+                    // Perhaps a header was read wrongly once: they are read again the next time.
+                    if position <= run.last {
+                        self.shared.forget_run(segment, kind);
+                    }
+                })
             });
             match loaded {
                 Ok(header) => return Ok(header),

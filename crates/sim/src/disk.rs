@@ -32,6 +32,15 @@ pub enum Fault {
     /// The first read from this call on gives one wrong bit, this once; other calls do as they
     /// should.
     Garble,
+    /// The same, in the first byte that is read: of a batch that is its header.
+    GarbleFirst,
+}
+
+impl Fault {
+    /// Whether a read gives what does not lie there.
+    fn is_garble(self) -> bool {
+        matches!(self, Fault::Garble | Fault::GarbleFirst)
+    }
 }
 
 /// A folder on a disk that fails. A clone is the same disk.
@@ -172,10 +181,10 @@ impl FaultyDisk {
         self.state().fault = Some((call, fault));
     }
 
-    /// Takes a [`Fault::Garble`] back that has not struck.
+    /// Takes back a read that was to go wrong and has not.
     pub fn end_garbling(&self) {
         let mut state = self.state();
-        state.fault = state.fault.filter(|(_, fault)| *fault != Fault::Garble);
+        state.fault = state.fault.filter(|(_, fault)| !fault.is_garble());
     }
 
     /// How many bytes all files may have together.
@@ -380,7 +389,7 @@ impl State {
             return Call::Fail(io::Error::other("the process has ended"));
         }
         match fault {
-            None | Some(Fault::Garble) => Call::Go,
+            None | Some(Fault::Garble | Fault::GarbleFirst) => Call::Go,
             Some(Fault::Stop) => {
                 self.stopped = true;
                 Call::Partly(self.rng.below(257))
@@ -506,8 +515,8 @@ impl File for FaultyFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let mut state = self.disk.state();
         let calls = state.calls;
-        let garbles = |fault: &mut (u64, Fault)| fault.0 <= calls && fault.1 == Fault::Garble;
-        let garbled = state.fault.take_if(garbles).is_some();
+        let garbles = |fault: &mut (u64, Fault)| fault.0 <= calls && fault.1.is_garble();
+        let garbled = state.fault.take_if(garbles).map(|(_, fault)| fault);
         state.whole_call()?;
         let seen = &state.contents[self.id].seen;
         let start = (offset as usize).min(seen.len());
@@ -515,7 +524,11 @@ impl File for FaultyFile {
             Some(bytes) => buffer.copy_from_slice(bytes),
             None => return Err(io::ErrorKind::UnexpectedEof.into()),
         }
-        if garbled && let Some(end) = buffer.iter().rposition(|byte| *byte != 0) {
+        if garbled == Some(Fault::GarbleFirst) {
+            buffer[0] ^= 1;
+        } else if garbled.is_some()
+            && let Some(end) = buffer.iter().rposition(|byte| *byte != 0)
+        {
             // Near the end of what there is: before that it is most often told by what follows.
             let at = end - state.rng.below(end.min(4 * SECTOR_BYTES) + 1);
             buffer[at] ^= 1 << state.rng.below(8);
