@@ -101,4 +101,7 @@ fn the_seeds_reach_what_they_are_for(sum: &Tally) {
     assert!(sum.unavailable > 1_000 && sum.disk_faults > 10_000, "{sum:?}");
     assert!(sum.clock_jumps > 1_000 && sum.damages > 1_000, "{sum:?}");
     assert!(sum.cut > 1_000 && sum.kept > 1_000, "{sum:?}");
+    assert!(sum.from_snapshots > 1_000 && sum.upkeep > 10_000, "{sum:?}");
+    assert!(sum.with_archive > 1_000, "{sum:?}");
+    assert!(sum.losses_without_syncs > 100 && sum.later_generations > 100, "{sum:?}");
 }

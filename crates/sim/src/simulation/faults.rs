@@ -79,7 +79,10 @@ impl World {
         let power = self.rng.percent(60);
         tell(|| if power { "the power goes" } else { "the server is killed" }.to_owned());
         match power {
-            true => self.tally.power_losses += 1,
+            true => {
+                self.tally.power_losses += 1;
+                self.tally.losses_without_syncs += u64::from(self.keeping.os);
+            }
             false => self.tally.kills += 1,
         }
         self.take_down(power);

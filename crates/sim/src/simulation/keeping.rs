@@ -77,7 +77,9 @@ impl World {
             self.lanes[shard].keep_up();
             self.lanes[shard].keep_up();
         }
+        let archived = self.lanes[shard].shard.figures().upkeep.archived;
         self.tally.upkeep += u64::from(done);
+        self.tally.with_archive += u64::from(done && archived > 0);
         self.look_at_log(shard)
     }
 

@@ -37,8 +37,14 @@ pub struct Tally {
     pub kept: u64,
     /// Starts of a shard from a snapshot.
     pub from_snapshots: u64,
-    /// What the upkeep did.
+    /// Pieces of upkeep.
     pub upkeep: u64,
+    /// Of them: those with segments in the archive.
+    pub with_archive: u64,
+    /// Power losses of a server that does not sync.
+    pub losses_without_syncs: u64,
+    /// Starts of a shard, without syncs, in a later generation than the first.
+    pub later_generations: u64,
 }
 
 impl Tally {
@@ -60,6 +66,9 @@ impl Tally {
         self.kept += other.kept;
         self.from_snapshots += other.from_snapshots;
         self.upkeep += other.upkeep;
+        self.with_archive += other.with_archive;
+        self.losses_without_syncs += other.losses_without_syncs;
+        self.later_generations += other.later_generations;
     }
 }
 

@@ -142,7 +142,9 @@ impl World {
             let Kept { cut, kept, last } = truth.restart(records)?;
             self.clients.forget_above(number as u16, last, self.keeping.os);
             let snapshot = shard.figures().snapshot;
+            let is_later = self.keeping.os && shard.sale().generation() > 1;
             self.tally.from_snapshots += u64::from(snapshot > 0);
+            self.tally.later_generations += u64::from(is_later);
             self.tally.cut += cut;
             self.tally.kept += kept;
             let mut lane = Lane::new(shard, &self.times);
