@@ -37,6 +37,8 @@ pub struct ShardInfo {
     pub log: u128,
     /// The secret behind codes and digests.
     pub key: CodeKey,
+    /// The log's generation, which does not change while it is open.
+    pub generation: u32,
     /// How durable its answers are.
     pub durability: Durability,
     /// Reads its durable records.

@@ -155,6 +155,7 @@ impl<T> Shard<T> {
             shards: self.sale.shards(),
             log: self.sale.log(),
             key: self.sale.key(),
+            generation: self.sale.generation(),
             durability: self.durability,
             reader: self.reader.clone(),
         }

@@ -120,6 +120,11 @@ impl Place {
         }
         Some(Place(live))
     }
+
+    /// Counts something that was sent.
+    pub fn count(&self) {
+        self.0.sent.fetch_add(1, Relaxed);
+    }
 }
 
 impl Drop for Place {
@@ -227,7 +232,7 @@ impl Reader {
                 }
             }
         };
-        self.place.0.sent.fetch_add(1, Relaxed);
+        self.place.count();
         Some((bytes, self))
     }
 }

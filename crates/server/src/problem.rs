@@ -134,6 +134,9 @@ pub struct Problem {
     /// Since which epoch the lane sells it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u32>,
+    /// The lowest position that is left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub begins_at: Option<u64>,
     /// Methods that the path takes.
     #[serde(skip)]
     pub allow: Option<String>,

@@ -4,6 +4,8 @@
 //! A record is shown only to the keys of its organizer. What is about a shard
 //! itself is never shown: its first record holds the secret behind the codes.
 
+pub mod cursor;
+
 use onsale_core::event::{PaymentOutcome, Subject};
 use onsale_core::view::TicketView;
 use onsale_core::{Event, Fact, Id};

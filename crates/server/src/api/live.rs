@@ -19,7 +19,7 @@ use crate::problem::{Problem, kind};
 use crate::refused::Reason;
 
 /// Media type of server-sent events.
-const EVENT_STREAM: &str = "text/event-stream";
+pub const EVENT_STREAM: &str = "text/event-stream";
 /// Looks without a reader after which a feed ends.
 const IDLE_LOOKS_MAX: u32 = 50;
 /// The state changes with time, too: a sale begins. So it is looked at so often at least.
@@ -55,14 +55,7 @@ async fn follow_availability(
 ) -> Result<Response> {
     let subject = path.subject(&call, &LOOK)?;
     let last = call.headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
-    let readers_max = api.limits.live_readers;
-    let place = Place::take(api.live.clone(), readers_max).ok_or_else(|| {
-        api.metrics.refused.count(Reason::Readers);
-        let detail = format!("{readers_max} follow events already (limits.live_readers)");
-        let mut problem = Problem::new(&kind::TOO_MANY_READERS, detail);
-        problem.max = i64::try_from(readers_max).ok();
-        problem
-    })?;
+    let place = place(&api)?;
     let newest = match api.live.follow(&subject) {
         Some(newest) => newest,
         None => {
@@ -85,6 +78,21 @@ async fn follow_availability(
     // Some proxies would gather events before they pass them on.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
+}
+
+/// A place among those who follow something live.
+///
+/// # Errors
+/// There are as many as there may be.
+pub fn place(api: &Api) -> Result<Place> {
+    let readers_max = api.limits.live_readers;
+    Place::take(api.live.clone(), readers_max).ok_or_else(|| {
+        api.metrics.refused.count(Reason::Readers);
+        let detail = format!("{readers_max} follow live already (limits.live_readers)");
+        let mut problem = Problem::new(&kind::TOO_MANY_READERS, detail);
+        problem.max = i64::try_from(readers_max).ok();
+        problem
+    })
 }
 
 /// The state without its receipt, by which a change is known, and as it is sent.

@@ -216,9 +216,9 @@ pub struct RecordsQuery {
     /// Of this shard.
     #[param(value_type = u16, required = true)]
     pub shard: Option<String>,
-    /// Only positions above this one: the `next` of the answer before; left out: from
-    /// the beginning.
-    #[param(value_type = Option<u64>)]
+    /// Only positions above this one: the `next` of the answer before, or better its `cursor`, by which
+    /// another log is noticed; left out: from where the shard begins.
+    #[param(value_type = Option<String>, example = "4711")]
     pub after: Option<String>,
     /// At most so many; left out: 100.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1_000)]
@@ -226,6 +226,20 @@ pub struct RecordsQuery {
     /// How long to wait for a record, in milliseconds; left out: not at all.
     #[param(value_type = Option<u32>, minimum = 0, maximum = 30_000)]
     pub wait_ms: Option<String>,
+}
+
+/// Which records, live.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct LiveRecordsQuery {
+    /// Of this shard.
+    #[param(value_type = u16, required = true)]
+    pub shard: Option<String>,
+    /// Only positions above this one, as for records; left out: only what comes from now on.
+    /// `Last-Event-ID` counts more.
+    #[param(value_type = Option<String>, example = "4711")]
+    pub after: Option<String>,
 }
 
 type Kinds = &'static [&'static Kind];
@@ -298,6 +312,15 @@ const CART: Kinds = &[
     &k::CUSTOMER_LIMIT,
     &k::SOLD_OUT,
     &k::NONE_FREE_NOW,
+];
+/// Of every read from a position of the stream.
+const POSITION: Kinds = &[
+    &k::INVALID_QUERY,
+    &k::UNKNOWN_SHARD,
+    &k::BEYOND_THE_END,
+    &k::DIVERGED,
+    &k::POSITION_GONE,
+    &k::UNREADABLE_RECORD,
 ];
 /// Of every hold that has ended.
 const ENDED: Kinds = &[&k::UNKNOWN_HOLD, &k::HOLD_EXPIRED, &k::HOLD_RELEASED, &k::HOLD_CLAIMED];
@@ -375,11 +398,8 @@ fn problems(operation: &str) -> Option<Vec<Kinds>> {
             &[&k::PERSONAL_DATA, &k::UNKNOWN_PAYMENT, &k::NOT_DUE_BACK],
         ]),
         "list_shards" => vec![KEY, SCOPE],
-        "read_records" => vec![
-            KEY,
-            SCOPE,
-            &[&k::INVALID_QUERY, &k::UNKNOWN_SHARD, &k::BEYOND_THE_END, &k::UNREADABLE_RECORD],
-        ],
+        "read_records" => vec![KEY, SCOPE, POSITION],
+        "follow_records" => vec![KEY, SCOPE, POSITION, &[&k::TOO_MANY_READERS]],
         _ => return None,
     })
 }

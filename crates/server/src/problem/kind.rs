@@ -159,6 +159,10 @@ kinds! {
         "The event is sold by `lane`, since `epoch`.");
     BEYOND_THE_END = Kind::new(409, "position-beyond-the-end", "Position beyond the end",
         "The log ends before the position in `after`: it is not the log that the cursor was for.");
+    DIVERGED = Kind::new(409, "log-diverged", "The log is another one now",
+        "The cursor is of another log or generation: records that it counts may be other ones now. Read anew from the beginning, or from where you know.");
+    POSITION_GONE = Kind::new(410, "position-gone", "The position is past retention",
+        "The records after this position are gone; the stream begins at `begins_at` now.");
     HOLD_EXPIRED = Kind::new(410, "hold-expired", "The hold has expired",
         "It ran out at `at`; its tickets are free again.");
     HOLD_RELEASED = Kind::new(410, "hold-released", "The hold was released",
@@ -259,7 +263,7 @@ kinds! {
         "Nothing was changed. Requests wait too long just now, so some new holds and carts are turned away; claims, releases and payments go on.")
         .again(1);
     TOO_MANY_READERS = Kind::new(503, "too-many-readers", "Too many readers",
-        "As many follow the availability of events as the server lets: `max`. A single look still works.")
+        "As many follow live as the server lets: `max`. A single look still works.")
         .again(5);
     NOT_READY = Kind::new(503, "not-ready", "Not ready",
         "Not every shard takes commands; the detail says which one does not, and why.").again(1);

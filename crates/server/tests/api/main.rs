@@ -12,4 +12,5 @@ mod keys;
 mod limits;
 mod live;
 mod streams;
+mod streams_live;
 mod support;
