@@ -4,7 +4,9 @@
 //! A record is shown only to the keys of its organizer. What is about a shard
 //! itself is never shown: its first record holds the secret behind the codes.
 
+pub mod asyncapi;
 pub mod cursor;
+pub mod types;
 
 use onsale_core::event::{PaymentOutcome, Subject};
 use onsale_core::view::TicketView;

@@ -1,21 +1,45 @@
-//! The description of the API is a promise: what is committed is what the code says.
+//! The descriptions of the API and of the streams are a promise: what is committed is what the code says.
 
-/// `ONSALE_UPDATE=1 cargo test -p onsale --test openapi` writes it anew.
-#[test]
-fn the_committed_description_is_the_one_that_is_served() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
-    let served = onsale::api::description() + "\n";
+use onsale::stream::asyncapi;
+
+/// Before the part of the manual that is made from the code, and after it.
+const MARKS: [&str; 2] = ["<!-- types: begin -->\n", "<!-- types: end -->\n"];
+
+/// Holds a file to what the code says. `ONSALE_UPDATE=1 cargo test -p onsale --test openapi` writes it anew.
+fn hold(file: &str, said: impl FnOnce(&str) -> String) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    let said = said(&committed);
     if std::env::var_os("ONSALE_UPDATE").is_some() {
-        std::fs::write(path, &served).unwrap();
+        std::fs::write(path, &said).unwrap();
+        return;
     }
-    let committed = std::fs::read_to_string(path).unwrap_or_default();
-    let differs = committed.lines().zip(served.lines()).position(|(a, b)| a != b);
+    let differs = committed.lines().zip(said.lines()).position(|(a, b)| a != b);
     assert!(
-        committed == served,
-        "openapi.json differs from the code from line {} on; if that is meant, write it anew with \
+        committed == said,
+        "{file} differs from the code from line {} on; if that is meant, write it anew with \
          ONSALE_UPDATE=1",
         differs.map_or(1, |line| line + 1)
     );
+}
+
+#[test]
+fn the_committed_description_is_the_one_that_is_served() {
+    hold("openapi.json", |_| onsale::api::description() + "\n");
+}
+
+#[test]
+fn the_committed_description_of_the_streams_is_the_one_that_is_served() {
+    hold("../../docs/asyncapi.json", |_| asyncapi::description() + "\n");
+}
+
+#[test]
+fn the_manual_of_the_streams_shows_what_is_sent() {
+    hold("../../docs/events.md", |page| {
+        let (before, rest) = page.split_once(MARKS[0]).expect("the part begins");
+        let (_, after) = rest.split_once(MARKS[1]).expect("the part ends");
+        [before, MARKS[0], "\n", &asyncapi::manual(), MARKS[1], after].concat()
+    });
 }
 
 #[test]

@@ -331,7 +331,7 @@ fn problems(operation: &str) -> Option<Vec<Kinds>> {
     Some(match operation {
         "health" => vec![],
         "readiness" => vec![&[&k::NOT_READY]],
-        "figures" | "description" | "list_problems" => vec![KEY],
+        "figures" | "description" | "streams_description" | "list_problems" => vec![KEY],
         "get_problem" => vec![KEY, &[&k::UNKNOWN_ROUTE]],
         "list_events" => vec![KEY, SCOPE, ORGANIZER, &[&k::INVALID_QUERY, &k::SHARD_STOPPED]],
         "get_event" | "get_availability" => of_event(&[]),

@@ -15,6 +15,7 @@ use super::openapi::ProblemPath;
 use super::{Api, Path, Rendered, Result};
 use crate::metrics::{Beside, machine};
 use crate::problem::{Kind, Problem, kind};
+use crate::stream::asyncapi;
 
 /// Media type of the text format of Prometheus.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -26,6 +27,7 @@ pub fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(readiness))
         .routes(routes!(figures))
         .routes(routes!(description))
+        .routes(routes!(streams_description))
         .routes(routes!(list_problems))
         .routes(routes!(get_problem))
 }
@@ -126,6 +128,18 @@ async fn figures(State(api): State<Arc<Api>>, headers: HeaderMap) -> Result<Rend
 async fn description(State(api): State<Arc<Api>>, headers: HeaderMap) -> Result<Rendered> {
     authenticate(&api, &headers)?;
     Ok(Rendered::new(StatusCode::OK, "application/json", api.openapi.clone()))
+}
+
+/// The description of the streams and of the records in them.
+#[utoipa::path(
+    get,
+    path = "/asyncapi.json",
+    tag = "system",
+    responses((status = 200, description = "AsyncAPI 3.0.", body = serde_json::Value)),
+)]
+async fn streams_description(State(api): State<Arc<Api>>, headers: HeaderMap) -> Result<Rendered> {
+    authenticate(&api, &headers)?;
+    Ok(Rendered::new(StatusCode::OK, "application/json", asyncapi::description().into()))
 }
 
 /// All problem types.

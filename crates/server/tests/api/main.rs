@@ -7,6 +7,7 @@ mod batch;
 mod buying;
 mod catalogue;
 mod connections;
+mod events_described;
 mod http2;
 mod keys;
 mod limits;
