@@ -1,5 +1,7 @@
 //! The descriptions of the API and of the streams are a promise: what is committed is what the code says.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
 use onsale::stream::asyncapi;
 
 /// Before the part of the manual that is made from the code, and after it.

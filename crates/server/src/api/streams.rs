@@ -133,7 +133,8 @@ async fn read_records(State(api): State<Arc<Api>>, call: Call) -> Result<Rendere
         Some(text) => position(info, "after", text)?,
     };
     let until = Instant::now() + Duration::from_millis(wait_ms);
-    let scan = read::scan(&api, info, &call.grant, after, limit as usize, until).await?;
+    let scan =
+        read::scan(&api, info, call.grant.organizer.as_ref(), after, limit as usize, until).await?;
     let records = read::shown(&api, info, &scan.found, call.redacted()).await?;
     let cursor = Cursor::at(info, scan.next).to_string();
     let answer = Records { shard: info.shard, records, next: scan.next, cursor };

@@ -116,10 +116,13 @@ fn schemas() -> Map<String, Value> {
     let mut schemas: Map<String, Value> = found
         .into_iter()
         .filter(|(name, _)| name != "Data")
-        .map(|(name, schema)| (name, serde_json::to_value(schema).expect("a schema can be written")))
+        .map(|(name, schema)| {
+            (name, serde_json::to_value(schema).expect("a schema can be written"))
+        })
         .collect();
     let envelope = &mut schemas["CloudEvent"];
-    envelope["properties"]["data"] = json!({"description": "What happened in detail; its form goes by the type."});
+    envelope["properties"]["data"] =
+        json!({"description": "What happened in detail; its form goes by the type."});
     schemas
 }
 
@@ -132,8 +135,8 @@ pub fn manual() -> String {
         text += &format!("### `{}`\n\n{}\n\n", of.name, of.about);
         text += "| field of `data` | form | what it is |\n|---|---|---|\n";
         rows("", &schemas[of.data], &schemas, &mut text);
-        let example = serde_json::to_value(of.example()).expect("a record can be written");
-        let example = serde_json::to_string_pretty(&example).expect("a value can be written");
+        let example = serde_json::to_string_pretty(&of.example());
+        let example = example.expect("a record can be written");
         text += &format!("\n```json\n{example}\n```\n\n");
     }
     text
@@ -142,7 +145,8 @@ pub fn manual() -> String {
 /// A row for each field of a shape, and for those below it.
 fn rows(prefix: &str, schema: &Value, schemas: &Map<String, Value>, text: &mut String) {
     let Some(fields) = schema["properties"].as_object() else { return };
-    let required = |name: &str| schema["required"].as_array().is_some_and(|all| all.iter().any(|n| n == name));
+    let required =
+        |name: &str| schema["required"].as_array().is_some_and(|all| all.iter().any(|n| n == name));
     for (name, field) in fields {
         let (form, below) = form(field, schemas);
         let about = field["description"].as_str().or(below.and_then(|b| b["description"].as_str()));
@@ -173,7 +177,8 @@ fn form<'a>(field: &'a Value, schemas: &'a Map<String, Value>) -> (String, Optio
     }
     if field["enum"].is_array() {
         let values = field["enum"].as_array().into_iter().flatten();
-        let values: Vec<String> = values.map(|value| format!("`{}`", value.as_str().unwrap_or("null"))).collect();
+        let values: Vec<String> =
+            values.map(|value| format!("`{}`", value.as_str().unwrap_or("null"))).collect();
         return (values.join(", "), None);
     }
     let kinds: Vec<&str> = match &field["type"] {
@@ -192,5 +197,8 @@ fn form<'a>(field: &'a Value, schemas: &'a Map<String, Value>) -> (String, Optio
         ("boolean", _) => "true or false",
         (other, _) => other,
     });
-    (words.collect::<Vec<_>>().join(" or "), Some(field).filter(|field| field["properties"].is_object()))
+    (
+        words.collect::<Vec<_>>().join(" or "),
+        Some(field).filter(|field| field["properties"].is_object()),
+    )
 }

@@ -70,7 +70,8 @@ fn sell(site: &Site) {
     let free = client.post(&path("concert", "/orders"), &cart("c-4", "free", 1)).expect(201);
     assert_eq!(free.json()["tickets"].as_array().unwrap().len(), 1);
     // A payment confirms the order; a second one is due back; cancelled, the first is due back, too.
-    let payment = |reference: &str| json!({"amount": 5000, "currency": "EUR", "reference": reference});
+    let payment =
+        |reference: &str| json!({"amount": 5000, "currency": "EUR", "reference": reference});
     let payments = format!("/orders/{order}/payments");
     for reference in ["p-1", "p-2"] {
         let keyed = client.with("idempotency-key", reference);

@@ -12,6 +12,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use onsale_core::Id;
 use onsale_engine::ShardInfo;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -23,7 +24,6 @@ use super::{LOOK, position, shard};
 use crate::api::live::{EVENT_STREAM, place};
 use crate::api::openapi::{LastEventHeader, LiveRecordsQuery};
 use crate::api::{Api, Call, Result, query};
-use crate::keys::Grant;
 use crate::live::{BEAT_EVERY, LIFE, Place};
 use crate::problem::{Problem, kind};
 use crate::stream::cursor::Cursor;
@@ -89,7 +89,7 @@ async fn follow_records(State(api): State<Arc<Api>>, call: Call) -> Result<Respo
         durable: api.shards.durable(info.shard).expect("the shard is there"),
         draining: api.draining.subscribe(),
         redacted: call.redacted(),
-        grant: call.grant,
+        organizer: call.grant.organizer,
         until: Instant::now() + LIFE,
         sent: Instant::now(),
         begun: false,
@@ -115,7 +115,7 @@ struct Follower {
     api: Arc<Api>,
     place: Place,
     info: ShardInfo,
-    grant: Grant,
+    organizer: Option<Id>,
     redacted: bool,
     durable: watch::Receiver<u64>,
     draining: watch::Receiver<bool>,
@@ -173,7 +173,7 @@ impl Follower {
         let mut scan = Scan { found: Vec::new(), next: self.next };
         while scan.next < end && scan.found.is_empty() && self.sent.elapsed() < BEAT_EVERY {
             // Whoever comes again is told why.
-            read::read(&self.info, &self.grant, &mut scan, PIECE_MAX).await.ok()?;
+            read::read(&self.info, self.organizer.as_ref(), &mut scan, PIECE_MAX).await.ok()?;
         }
         self.next = scan.next;
         let records = read::shown(&self.api, &self.info, &scan.found, self.redacted).await.ok()?;

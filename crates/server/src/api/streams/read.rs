@@ -3,14 +3,13 @@
 
 use onsale_core::event::Subject;
 use onsale_core::view::TicketView;
-use onsale_core::{Event, Fact};
+use onsale_core::{Event, Fact, Id};
 use onsale_engine::{Query, ShardInfo, View};
 use tokio::time::Instant;
 
 use super::super::work::{look, record};
 use super::super::{Api, Result};
 use crate::api::shapes::Receipt;
-use crate::keys::Grant;
 use crate::problem::{Problem, kind};
 use crate::stream::{CloudEvent, confirms, show};
 
@@ -38,14 +37,14 @@ pub async fn begins_at(info: &ShardInfo) -> Result<u64> {
     begins_at.map_err(|error| broken(info.shard, error))
 }
 
-/// Reads on until there is something to show, the time is over, or enough was looked at.
+/// Reads on until there is something to show of this organizer (none: of all), the time is over, or enough was looked at.
 ///
 /// # Errors
 /// The position is gone, or the records can't be read.
 pub async fn scan(
     api: &Api,
     info: &ShardInfo,
-    grant: &Grant,
+    organizer: Option<&Id>,
     after: u64,
     limit: usize,
     until: Instant,
@@ -56,7 +55,7 @@ pub async fn scan(
     loop {
         let end = *durable.borrow_and_update();
         while scan.next < end && scan.found.len() < limit && scan.next - after < SCANNED_MAX {
-            read(info, grant, &mut scan, limit).await?;
+            read(info, organizer, &mut scan, limit).await?;
         }
         let enough = !scan.found.is_empty() || scan.next - after >= SCANNED_MAX;
         if enough || *draining.borrow_and_update() {
@@ -74,7 +73,12 @@ pub async fn scan(
 ///
 /// # Errors
 /// The position is gone, or the records can't be read.
-pub async fn read(info: &ShardInfo, grant: &Grant, scan: &mut Scan, limit: usize) -> Result<()> {
+pub async fn read(
+    info: &ShardInfo,
+    organizer: Option<&Id>,
+    scan: &mut Scan,
+    limit: usize,
+) -> Result<()> {
     let (reader, after, limit) = (info.reader.clone(), scan.next, limit - scan.found.len());
     let shard = info.shard;
     let piece = tokio::task::spawn_blocking(move || {
@@ -93,7 +97,8 @@ pub async fn read(info: &ShardInfo, grant: &Grant, scan: &mut Scan, limit: usize
         Some((position, _)) => scan.next = *position,
         None => return Err(unreadable(shard, &"nothing where records must be")),
     }
-    let shown = |event: &Event| event.subject.is_some_and(|s: Subject| grant.covers(&s.organizer));
+    let covers = |subject: Subject| organizer.is_none_or(|own| *own == subject.organizer);
+    let shown = |event: &Event| event.subject.is_some_and(covers);
     scan.found.extend(piece.into_iter().filter(|(_, event)| shown(event)));
     Ok(())
 }
