@@ -1,0 +1,89 @@
+-- What the bus's functions share; it stands before each of them.
+-- KEYS[1]: what is kept of the stream. ARGV[1]: this run of the server. ARGV[2]: '1' when the server
+-- promises to lose nothing that it has acknowledged.
+
+-- Lua's own way of writing a number turns large ones into 1e+15.
+local function text(number) return string.format('%.0f', number) end
+
+local function now_us()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000000 + tonumber(time[2])
+end
+
+-- What is known of the stream; false when it is not there. A run of the server that may have
+-- lost something is another history: a new generation, which every cursor is told.
+local function about()
+  local kept = redis.call('HMGET', KEYS[1], 'birth', 'generation', 'shards', 'run', 'kept', 'written')
+  if not kept[1] then return false end
+  local stream = { birth = kept[1], generation = kept[2], shards = tonumber(kept[3]), written = tonumber(kept[6]) }
+  if kept[4] ~= ARGV[1] then
+    if kept[5] ~= '1' or ARGV[2] ~= '1' then
+      stream.generation = text(math.max(tonumber(kept[2]) + 1, now_us()))
+    end
+    redis.call('HSET', KEYS[1], 'generation', stream.generation, 'run', ARGV[1], 'kept', ARGV[2])
+  elseif kept[5] == '1' and ARGV[2] ~= '1' then
+    redis.call('HSET', KEYS[1], 'kept', '0')
+  end
+  return stream
+end
+
+local function shard_key(shard) return KEYS[1] .. '/' .. shard end
+
+local function last_of(shard) return tonumber(redis.call('HGET', KEYS[1], 'last:' .. shard) or 0) end
+
+local function id(stream, position) return stream.birth .. '-' .. text(position) end
+
+-- The position in a record's id, which must be of this stream's birth.
+local function position_of(stream, row)
+  local birth, position = string.match(row[1], '^(%d+)-(%d+)$')
+  if birth ~= stream.birth then error('a record of another stream is in it: ' .. row[1]) end
+  return tonumber(position)
+end
+
+-- The lowest position that is there; one past the last when none is.
+local function first_of(stream, shard, last)
+  local head = redis.call('XRANGE', shard_key(shard), '-', '+', 'COUNT', 1)[1]
+  return head and position_of(stream, head) or last + 1
+end
+
+local function row_at(stream, shard, position)
+  local row = redis.call('XRANGE', shard_key(shard), id(stream, position), '+', 'COUNT', 1)[1]
+  if not row or position_of(stream, row) ~= position then
+    error('the record at position ' .. text(position) .. ' of shard ' .. shard .. ' is missing')
+  end
+  return row
+end
+
+-- The position of the first record written at or after a time; one past the last when none is.
+local function position_at(stream, shard, first, last, time_us)
+  local low, high = first, last + 1
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if tonumber(row_at(stream, shard, middle)[2][6]) < time_us then low = middle + 1 else high = middle end
+  end
+  return low
+end
+
+-- Appends entries that lie in ARGV from `base` on, `width` values each: shard, key, payload, more.
+local function append(stream, base, count, width)
+  local written = math.max(stream.written, now_us())
+  local at = text(written)
+  local last, places = {}, {}
+  for entry = 1, count do
+    local place = base + (entry - 1) * width
+    local shard = ARGV[place]
+    local position = (last[shard] or last_of(shard)) + 1
+    redis.call('XADD', shard_key(shard), id(stream, position), 'k', ARGV[place + 1], 'p', ARGV[place + 2], 't', at)
+    last[shard] = position
+    places[entry] = position
+  end
+  local fields, told = { 'written', at }, {}
+  for shard, position in pairs(last) do
+    fields[#fields + 1] = 'last:' .. shard
+    fields[#fields + 1] = text(position)
+    told[#told + 1] = shard
+  end
+  redis.call('HSET', KEYS[1], unpack(fields))
+  redis.call('PUBLISH', KEYS[1], table.concat(told, ' '))
+  return places
+end
