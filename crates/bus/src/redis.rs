@@ -16,6 +16,7 @@
 mod bring;
 mod cursors;
 mod link;
+pub mod raw;
 mod retention;
 mod scripts;
 mod signals;

@@ -154,6 +154,25 @@ impl Link {
         unreachable!("the second attempt returns")
     }
 
+    /// Runs plain commands in one go.
+    pub(super) async fn pipeline(
+        &self,
+        pipeline: &Pipeline,
+        commands: usize,
+        what: &'static str,
+    ) -> Result<(), Error> {
+        let begin = Instant::now();
+        let mut connection = self.connected().await?.connection.clone();
+        let values = connection.send_packed_commands(pipeline, 0, commands).await;
+        let values = values.map_err(|error| self.explained(&error, what, begin))?;
+        for value in values {
+            if let Value::ServerError(error) = value {
+                return Err(self.explained(&error.into(), what, begin));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether to ask again at once; a connection that is of no use any more is let go.
     async fn may_go_on(&self, error: &RedisError, connected: &Arc<Connected>, twice: bool) -> bool {
         if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) {
