@@ -4,11 +4,13 @@
 //! on a shard, until when, and with which fence: a number that rises each time a shard changes
 //! hands. Whoever comes late with a lower fence is refused, here and where effects are stored.
 
+mod file;
 mod memory;
 mod rules;
 
 use std::time::Duration;
 
+pub use file::FileCursors;
 pub use memory::MemoryCursors;
 
 use crate::{CursorId, Error, Generation, Group, Position, ShardId, WorkerId};
@@ -86,6 +88,8 @@ pub struct Parked {
 pub enum Cursors {
     /// In this process only, for tests.
     Memory(MemoryCursors),
+    /// In a folder, for the processes of a machine.
+    File(FileCursors),
     /// On Redis.
     #[cfg(feature = "redis")]
     Redis(crate::redis::RedisCursors),
@@ -96,6 +100,7 @@ macro_rules! each {
     ($self:expr, $store:ident => $call:expr) => {
         match $self {
             Cursors::Memory($store) => $call,
+            Cursors::File($store) => $call,
             #[cfg(feature = "redis")]
             Cursors::Redis($store) => $call,
         }
@@ -107,6 +112,14 @@ impl Cursors {
     #[must_use]
     pub fn memory() -> Cursors {
         Cursors::Memory(MemoryCursors::default())
+    }
+
+    /// A store in a folder.
+    ///
+    /// # Errors
+    /// Those of [`FileCursors::open`].
+    pub fn file(folder: impl AsRef<std::path::Path>) -> Result<Cursors, Error> {
+        Ok(Cursors::File(FileCursors::open(folder.as_ref())?))
     }
 
     /// Takes a cursor that is free, whose lease has run out, or that `owner` has already; the fence rises

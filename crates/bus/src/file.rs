@@ -21,9 +21,11 @@ use std::time::{Duration, Instant};
 use onsale_journal::FolderLock;
 use tokio::task::AbortHandle;
 
+pub(crate) use log::replace;
 use owner::Owner;
 pub use owner::SHARDS_MAX;
 use socket::Client;
+pub(crate) use source::blocking;
 pub use source::{Cut, Source};
 
 use crate::{

@@ -20,6 +20,7 @@ mod position;
 mod record;
 #[cfg(feature = "redis")]
 pub mod redis;
+mod worker;
 
 pub use bus::Bus;
 pub use cursors::Cursors;
@@ -30,3 +31,4 @@ pub use record::{
     Entry, From, KEY_BYTES_MAX, Lag, Limits, PAYLOAD_BYTES_MAX, Page, Placed, Record, Records,
     ShardInfo, StreamInfo,
 };
+pub use worker::{Batch, CursorLag, Stored, Worker, WorkerOptions, lag};

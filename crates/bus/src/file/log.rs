@@ -412,8 +412,9 @@ fn write_trimmed(folder: &Path, upto: u64) -> std::io::Result<()> {
 }
 
 /// Puts a file in place of what was there, for good.
-pub(super) fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let fresh = path.with_added_extension("new");
+pub(crate) fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let fresh = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let mut file = fs::File::create(&fresh)?;
     file.write_all(content)?;
     file.sync_all()?;

@@ -224,7 +224,7 @@ pub(super) fn closed(stream: &StreamName) -> Error {
 }
 
 /// Runs what may wait for the disk where that harms nobody.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     let broken =
