@@ -51,12 +51,15 @@ impl Meter {
     }
 
     fn take_at(&self, now_ns: u64, rate: u32, requests: u32) -> Result<(), u32> {
-        let cost_ns = u64::from(requests) * (1_000_000_000 / u64::from(rate)).max(1);
+        let one_ns = (1_000_000_000 / u64::from(rate)).max(1);
+        let cost_ns = u64::from(requests) * one_ns;
+        // Whoever asks for more than a second's worth at once has to find the bucket full, but for the
+        // request that brought it.
+        let room_ns = if cost_ns > BURST_NS { cost_ns + one_ns } else { BURST_NS };
         let mut full_at_ns = self.full_at_ns.load(Relaxed);
         loop {
-            // Whoever asks for more than a second's worth at once has to find the bucket full.
             let after_ns = full_at_ns.max(now_ns) + cost_ns;
-            let early_ns = after_ns.saturating_sub(now_ns + BURST_NS.max(cost_ns));
+            let early_ns = after_ns.saturating_sub(now_ns + room_ns);
             if early_ns > 0 {
                 let seconds = early_ns.div_ceil(1_000_000_000);
                 return Err(u32::try_from(seconds).unwrap_or(u32::MAX));
@@ -108,6 +111,17 @@ mod tests {
         assert_eq!(meter.take_at(SECOND_NS, 10, 1), Err(2));
         assert_eq!(meter.take_at(2 * SECOND_NS, 10, 25), Err(2));
         assert_eq!(meter.take_at(4 * SECOND_NS, 10, 25), Ok(()));
+    }
+
+    #[test]
+    fn a_lump_is_not_kept_out_by_the_request_that_brought_it() {
+        let meter = Meter::default();
+        assert_eq!(meter.take_at(SECOND_NS, 10, 1), Ok(()));
+        assert_eq!(meter.take_at(SECOND_NS, 10, 24), Ok(()));
+        assert_eq!(meter.take_at(SECOND_NS, 10, 1), Err(2));
+        let meter = Meter::default();
+        assert_eq!(meter.take_at(SECOND_NS, 10, 2), Ok(()));
+        assert_eq!(meter.take_at(SECOND_NS, 10, 24), Err(1));
     }
 
     #[test]

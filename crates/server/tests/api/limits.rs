@@ -60,6 +60,22 @@ fn a_limit_of_all_keys_counts_each_on_its_own() {
 }
 
 #[test]
+fn a_batch_counts_as_many_requests_as_it_has_commands() {
+    let site = Site::new();
+    open(&site, "concert", &concert());
+    let slow = site.as_key(&site.key_with_rate(&[Scope::Sell], None, Some(1)));
+    let mut command = cart("c", "free", 1);
+    command["op"] = "hold".into();
+    let batch = serde_json::json!({ "commands": vec![command; 30] });
+    // A refusal takes nothing off, and one that is larger than the limit finds its way.
+    let taken = || slow.post(&path("concert", "/batch"), &batch).status == 200;
+    site.until("the batch is taken", taken);
+    let answer = slow.get(&path("concert", "/availability")).expect(429);
+    let wait: u32 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((5..=30).contains(&wait), "{wait} s for 30 commands at 1 a second");
+}
+
+#[test]
 fn a_head_in_drops_is_cut_and_an_idle_connection_is_not() {
     let site = Site::with(|config| config.limits.header_time = Duration::from_millis(200));
     let mut idle = connect(&site);
