@@ -187,7 +187,8 @@ fn an_idle_connection_is_closed() {
 
 #[test]
 fn a_server_that_stops_answers_what_is_under_way() {
-    let mut site = Site::new();
+    // Not because it falls idle.
+    let mut site = Site::with(|config| config.limits.idle_time = Duration::from_secs(600));
     open(&site, "concert", &concert());
     run(async {
         let client = connect(&site).await;
@@ -200,6 +201,10 @@ fn a_server_that_stops_answers_what_is_under_way() {
         let address = site.address;
         let stopping = tokio::task::spawn_blocking(move || site.stop());
         while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        // It says that it takes no more, and waits for what it has begun.
+        while client.sender.clone().ready().await.is_ok() {
             tokio::task::yield_now().await;
         }
         stream.send_data(cart("c-1", "free", 1).to_string().into(), true).unwrap();
