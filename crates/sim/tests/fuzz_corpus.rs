@@ -2,20 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
-use std::path::Path;
+#[path = "../../../fuzz/corpus.rs"]
+mod corpus;
 
-/// Calls a function with each file of a target's corpus; says how many there were.
-fn replay(target: &str, read: fn(&[u8])) -> usize {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
-    let files: Vec<_> =
-        std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
-    for file in &files {
-        let bytes = std::fs::read(file).unwrap();
-        let name = file.display();
-        std::panic::catch_unwind(|| read(&bytes)).unwrap_or_else(|_| panic!("with {name}"));
-    }
-    files.len()
-}
+use corpus::replay;
 
 #[test]
 fn what_reads_the_disk_keeps_its_promises() {
