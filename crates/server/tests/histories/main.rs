@@ -10,6 +10,8 @@
 mod checker;
 mod client;
 mod hall;
+#[path = "../support/process.rs"]
+mod process;
 mod site;
 
 use checker::{Failure, check};

@@ -6,5 +6,7 @@ mod archive;
 mod auditor;
 mod backup;
 mod metrics;
+#[path = "../support/process.rs"]
+mod process;
 mod service;
 mod support;

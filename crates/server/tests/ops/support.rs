@@ -1,17 +1,15 @@
 //! A server as a process of its own, and the binary as it is used.
 
-use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use onsale::http_client::{Client, Response};
 use onsale_rush::{Arrivals, Config};
 
-pub const KEY: &str = "a-key-that-may-do-everything";
+pub use crate::process::KEY;
+use crate::process::Process;
+
 pub const EVENT: &str = "/v1/organizers/o/events/e";
 const DEFINITION: &str = r#"{"name":"E","currency":"EUR","hold_seconds":60,
     "quotas":[{"id":"q","capacity":50000000}],
@@ -19,38 +17,14 @@ const DEFINITION: &str = r#"{"name":"E","currency":"EUR","hold_seconds":60,
                     {"id":"paid","name":"Paid","price":1250,"quotas":["q"]}]}"#;
 
 pub struct Server {
-    child: Child,
+    process: Process,
     pub url: String,
 }
 
 impl Server {
-    /// Starts on a free port below those that the system gives to clients.
     pub fn start(data: &Path) -> Server {
-        static NEXT: AtomicU16 = AtomicU16::new(0);
-        let first = 13_000 + (std::process::id() % 3_000) as u16;
-        let first = first + NEXT.fetch_add(1, Ordering::Relaxed) * 131;
-        let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-        let port = (first..24_900).step_by(7).find(free).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_onsale"))
-            .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--segment-mib", "1"])
-            .args(["--shards", "2", "--data"])
-            .arg(data)
-            .env("ONSALE_KEY", KEY)
-            .env("RUST_LOG", "warn")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let listening = lines.map_while(Result::ok).try_for_each(|line| {
-            match line.strip_prefix("listening on ") {
-                Some(url) => ControlFlow::Break(url.to_owned()),
-                None => ControlFlow::Continue(()),
-            }
-        });
-        let ControlFlow::Break(url) = listening else {
-            panic!("the server did not start: {:?}", child.wait());
-        };
-        Server { child, url }
+        let process = Process::serve(data, &["--segment-mib", "1", "--shards", "2"], &[]);
+        Server { url: process.url.clone(), process }
     }
 
     pub fn send(&self, method: &str, path: &str, header: (&str, &str), body: &str) -> Response {
@@ -67,16 +41,9 @@ impl Server {
     }
 
     pub fn stop(mut self) {
-        let pid = self.child.id().to_string();
+        let pid = self.process.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        assert_eq!(self.child.wait().unwrap().code(), Some(0));
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        assert_eq!(self.process.child.wait().unwrap().code(), Some(0));
     }
 }
 

@@ -1,13 +1,12 @@
 //! A server in a process of its own, with an event that never sells out.
 
-use std::io::{BufRead as _, BufReader};
-use std::net::{SocketAddr, TcpListener};
-use std::ops::ControlFlow;
-use std::process::{Child, Command, Stdio};
+use std::net::SocketAddr;
 
 use onsale::http_client::Client;
 
-pub const KEY: &str = "a-key-that-may-do-everything";
+pub use crate::support::KEY;
+use crate::support::Process;
+
 pub const EVENT: &str = "/v1/organizers/o/events/e";
 const DEFINITION: &str = r#"{"name":"E","currency":"EUR","hold_seconds":3600,
     "quotas":[{"id":"q","capacity":50000000}],
@@ -17,40 +16,19 @@ const DEFINITION: &str = r#"{"name":"E","currency":"EUR","hold_seconds":3600,
 pub struct Server {
     pub address: SocketAddr,
     pub url: String,
-    child: Child,
+    process: Process,
     _folder: tempfile::TempDir,
 }
 
 impl Server {
-    /// Starts on a free port below those that the system gives to clients, with these
-    /// variables in its environment.
+    /// Starts with these variables in its environment.
     pub fn start(environment: &[(&str, &str)]) -> Server {
         let folder = tempfile::tempdir().unwrap();
-        let first = 25_000 + (std::process::id() % 3_000) as u16;
-        let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-        let port = (first..31_900).step_by(7).find(free).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_onsale"))
-            .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--cores", "1"])
-            .args(["--segment-mib", "8", "--data"])
-            .arg(folder.path())
-            .env("ONSALE_KEY", KEY)
-            .env("RUST_LOG", "warn")
-            .envs(environment.iter().copied())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let listening = lines.map_while(Result::ok).try_for_each(|line| {
-            match line.strip_prefix("listening on ") {
-                Some(url) => ControlFlow::Break(url.to_owned()),
-                None => ControlFlow::Continue(()),
-            }
-        });
-        let ControlFlow::Break(url) = listening else {
-            panic!("the server did not start: {:?}", child.wait());
-        };
+        let arguments = ["--cores", "1", "--segment-mib", "8"];
+        let process = Process::serve(folder.path(), &arguments, environment);
+        let url = process.url.clone();
         let address = url.strip_prefix("http://").unwrap().parse().unwrap();
-        let server = Server { address, url, child, _folder: folder };
+        let server = Server { address, url, process, _folder: folder };
         assert_eq!(server.send("PUT", EVENT, Some(DEFINITION)).0, 201);
         assert_eq!(server.send("PATCH", EVENT, Some(r#"{"state":"open"}"#)).0, 200);
         server
@@ -86,18 +64,21 @@ impl Server {
         value.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
     }
 
+    /// The processor time that it has taken, in seconds.
+    pub fn processor_seconds(&self) -> f64 {
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.process.child.id())).unwrap();
+        // The name may have spaces: the fields after it are counted.
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let ticks = |field: usize| fields[field].parse::<u64>().unwrap();
+        (ticks(11) + ticks(12)) as f64 / rustix::param::clock_ticks_per_second() as f64
+    }
+
     /// What it holds of the machine's memory.
     pub fn memory_bytes(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.child.id());
+        let path = format!("/proc/{}/status", self.process.child.id());
         let status = std::fs::read_to_string(path).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
