@@ -16,48 +16,70 @@ use onsale_core::command::{Expects, Item};
 use onsale_core::event::{Event, Fact, ShardStarted};
 use onsale_core::{
     Action, CodeKey, Command, CommandStamp, Currency, CustomerId, Decision, EventDefinition,
-    EventState, HoldId, Id, QuotaDefinition, Sale, TicketTypeDefinition, Time, Window,
+    EventState, HoldId, Id, Keys, Known, QuotaDefinition, Sale, TicketTypeDefinition, Time, Window,
 };
+use smallvec::SmallVec;
 
-const HOLDS: usize = 400_000;
-const CUSTOMERS: u64 = 1_000_000;
-const EVENTS: u64 = 100;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
+const AHEAD: usize = 16;
 const KEY: CodeKey = CodeKey(*b"sixteen bytes ok");
 
+/// Holds, customers and events.
+#[derive(Clone, Copy)]
+struct Load {
+    holds: u64,
+    customers: u64,
+    events: u64,
+}
+
+const LOADS: [(&str, Load); 2] = [
+    ("hot", Load { holds: 200_000, customers: 200_000, events: 1 }),
+    ("wide", Load { holds: 1_000_000, customers: 1_000_000, events: 100 }),
+];
+
 fn main() {
-    // `cargo test` runs this too, and wants no figures.
-    if !std::env::args().any(|argument| argument == "--bench") {
+    // `cargo test` runs this too, and wants no figures. Names choose loads.
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if !arguments.iter().any(|argument| argument == "--bench") {
         return;
     }
-    let commands: Vec<Command> = (0..HOLDS as u64).map(hold).collect();
-    for _ in 0..ROUNDS {
-        let mut sale = beginning();
-        let (mut decide, mut apply) = (0, 0);
-        for command in &commands {
-            let now = Time(2_000_000);
-            let before = Instant::now();
-            let Ok(Decision::Change(events)) = sale.decide(command, now) else {
-                panic!("it is for sale");
-            };
-            let between = Instant::now();
-            for event in &events {
-                sale.apply(sale.position() + 1, event).unwrap();
-            }
-            decide += (between - before).as_nanos();
-            apply += between.elapsed().as_nanos();
+    let chosen = |name: &str| arguments.len() == 1 || arguments.iter().any(|a| a == name);
+    for (name, load) in LOADS.into_iter().filter(|(name, _)| chosen(name)) {
+        let commands: Vec<Command> = (0..load.holds).map(|n| hold(n, load)).collect();
+        for _ in 0..ROUNDS {
+            let mut sale = beginning(load);
+            let began = Instant::now();
+            drive(&mut sale, &commands);
+            let nanos = began.elapsed().as_nanos() / u128::from(load.holds);
+            println!("{name}: decide and apply {nanos:>5} ns per hold");
         }
-        let per = |nanos: u128| nanos / HOLDS as u128;
-        println!("decide {:>5} ns, apply {:>5} ns per hold", per(decide), per(apply));
     }
 }
 
-fn beginning() -> Sale {
+/// As the engine does: the keys of some commands are made, and what they look up is read early.
+#[inline(never)]
+fn drive(sale: &mut Sale, commands: &[Command]) {
+    let (now, known) = (Time(2_000_000), Known::default());
+    for commands in commands.chunks(AHEAD) {
+        let keys: SmallVec<[Keys; AHEAD]> = commands.iter().map(|c| sale.keys(c)).collect();
+        commands.iter().zip(&keys).for_each(|(command, keys)| sale.touch(command, keys));
+        for (command, keys) in commands.iter().zip(&keys) {
+            let Ok(Decision::Change(events)) = sale.decide_with(command, keys, now, &known) else {
+                panic!("it is for sale");
+            };
+            for event in &events {
+                sale.apply_decided(sale.position() + 1, event, keys).unwrap();
+            }
+        }
+    }
+}
+
+fn beginning(load: Load) -> Sale {
     let mut sale = Sale::new();
     let started = ShardStarted { log: 1, shard: 0, shards: 1, key: KEY, generation: 1 };
     let fact = Fact::ShardStarted(started);
     sale.apply(1, &Event { at: Time(0), stamp: None, subject: None, fact }).unwrap();
-    for n in 0..EVENTS {
+    for n in 0..load.events {
         let definition = Box::new(definition(n));
         for action in [
             Action::DefineEvent { definition, expects: Expects::Absent },
@@ -76,9 +98,10 @@ fn beginning() -> Sale {
     sale
 }
 
-fn hold(n: u64) -> Command {
+fn hold(n: u64, load: Load) -> Command {
     let random = KEY.digest("random", &[&n.to_le_bytes()]);
-    let customer = CustomerId::new(&format!("customer-{:027}", random as u64 % CUSTOMERS)).unwrap();
+    let customer =
+        CustomerId::new(&format!("customer-{:027}", random as u64 % load.customers)).unwrap();
     let items = [Item { ticket_type: id("standard"), quantity: 1, price: None }];
     // A UUIDv7: its time, then what stands for random bits.
     let hold = HoldId(u128::from(n / 100) << 80 | random >> 48);
@@ -87,7 +110,7 @@ fn hold(n: u64) -> Command {
     Command {
         stamp,
         organizer: id("organizer"),
-        event: event((random >> 64) as u64 % EVENTS),
+        event: event((random >> 64) as u64 % load.events),
         action,
     }
 }

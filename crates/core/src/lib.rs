@@ -29,6 +29,6 @@ pub use code::{CodeKey, OrderCode, TicketCode, TicketParts};
 pub use command::{Action, Command, CommandStamp, Expects, HoldId, Item};
 pub use event::{Event, Fact};
 pub use refusal::Refusal;
-pub use sale::{ApplyError, Counts, Decision, Known, Needs, Sale, Unanswered};
+pub use sale::{ApplyError, Counts, Decision, KeyMaker, Keys, Known, Needs, Sale, Unanswered};
 pub use text::{CustomerId, Id, InvalidText, Reference};
 pub use time::Time;

@@ -11,6 +11,7 @@ mod frozen;
 mod hash;
 mod hints;
 mod holds;
+mod keys;
 mod knowing;
 mod lines;
 mod orders;
@@ -22,10 +23,11 @@ mod views;
 use onsale_planted::{Bug, is};
 
 use crate::code::{CodeKey, OrderCode};
-use crate::command::{Action, CommandStamp, HoldId};
+use crate::command::{Action, HoldId};
 use crate::event::{Events, Subject};
 use crate::index::Index;
 use crate::refusal::Refusal;
+use crate::slab::NONE;
 use crate::table::{Fifo, Table};
 use crate::text::{CustomerId, Id, Reference};
 use crate::time::Time;
@@ -43,6 +45,7 @@ use self::remembered::Memory;
 pub use self::apply::ApplyError;
 pub use self::deadlines::Waiting;
 pub use self::holds::Ending;
+pub use self::keys::{KeyMaker, Keys};
 pub use self::knowing::{Known, Needs, Unanswered};
 pub use self::restore::{RestoreError, Restorer};
 
@@ -243,11 +246,10 @@ impl Sale {
         }
         for queue in taken {
             let head = self.deadlines.queue(queue).head;
-            let deadline =
-                (head != crate::slab::NONE).then(|| match self.deadlines.queue(queue).waiting {
-                    Waiting::Holds => self.holds[head].expires_at,
-                    Waiting::Orders => self.order_at(head).payment_due().expect("it waits"),
-                });
+            let deadline = (head != NONE).then(|| match self.deadlines.queue(queue).waiting {
+                Waiting::Holds => self.holds[head].expires_at,
+                Waiting::Orders => self.order_at(head).payment_due().expect("it waits"),
+            });
             self.deadlines.put_back(queue, deadline.filter(|_| !is(Bug::TimerSleepsOn)));
         }
     }
@@ -281,20 +283,19 @@ impl Sale {
     // --- look-ups that decide, apply and the views share
 
     fn event_digest(&self, organizer: &Id, event: &Id) -> u128 {
-        let parts = [organizer.as_bytes(), event.as_bytes()];
-        self.shard.key.digest("event", &parts)
+        self.shard.key.event_digest(organizer, event)
     }
 
     fn event_slot(&self, digest: u128) -> Option<u32> {
         self.event_index.find(digest, |slot| self.events[slot as usize].digest)
     }
 
-    /// An event's digest, and its slot if it is there.
-    fn find_event(&self, organizer: &Id, id: &Id) -> (u128, Option<u32>) {
+    /// An event's digest, and its slot; [`NONE`] where it is not there.
+    fn find_event(&self, organizer: &Id, id: &Id) -> (u128, u32) {
         if let Some(slot) = self.event_hints.guess(id) {
             let event = &self.events[slot as usize];
             if event.id == *id && event.organizer == *organizer {
-                return (event.digest, Some(slot));
+                return (event.digest, slot);
             }
         }
         let digest = self.event_digest(organizer, id);
@@ -302,7 +303,7 @@ impl Sale {
         if let Some(slot) = slot {
             self.event_hints.found(id, slot);
         }
-        (digest, slot)
+        (digest, slot.unwrap_or(NONE))
     }
 
     fn group_digest(&self, organizer: &Id, sale_group: &Id) -> u128 {
@@ -315,18 +316,12 @@ impl Sale {
     }
 
     fn customer_key(&self, event: u128, customer: &CustomerId) -> u128 {
-        let parts = [&event.to_le_bytes()[..], customer.as_bytes()];
-        self.shard.key.digest("customer", &parts)
+        self.shard.key.customer_digest(event, customer)
     }
 
     fn payment_key(&self, event: u128, reference: &Reference) -> u128 {
         let parts = [&event.to_le_bytes()[..], reference.as_bytes()];
         self.shard.key.digest("payment", &parts)
-    }
-
-    fn stamp_key(&self, event: u128, stamp: &CommandStamp) -> u128 {
-        // Both are digests, and the event's is keyed: their sum is as good as a third.
-        if is(Bug::IdsAcrossEvents) { stamp.id } else { event.wrapping_add(stamp.id) }
     }
 
     /// A hold that lives in an event, due or not.

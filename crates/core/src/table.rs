@@ -113,10 +113,16 @@ impl<T: Keyed> Fifo<T> {
         self.table.find(key).map(|slot| &self.table[slot])
     }
 
-    /// As [`Index::touch`], for a key and for the one that leaves next.
+    /// As [`Index::touch`].
     #[inline]
     pub(crate) fn touch(&self, key: u128) -> u32 {
-        self.table.touch(key) ^ self.oldest().map_or(0, |oldest| self.table.touch(oldest.key()))
+        self.table.touch(key)
+    }
+
+    /// The same for the records that leave next.
+    pub(crate) fn touch_oldest(&self, records: usize) {
+        let touched = self.iter().take(records).map(|record| self.table.touch(record.key()));
+        std::hint::black_box(touched.fold(0, |all, slot| all ^ slot));
     }
 
     pub(crate) fn oldest(&self) -> Option<&T> {

@@ -50,6 +50,7 @@ impl<const N: usize> Inline<N> {
         Ok(Self { length: text.len() as u8, bytes })
     }
 
+    #[inline]
     fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.length as usize]
     }
@@ -99,11 +100,19 @@ macro_rules! text {
             pub fn as_bytes(&self) -> &[u8] {
                 self.0.as_bytes()
             }
+
+            /// All bytes that there is room for: the text's, and zeros after them. What is of
+            /// one length is copied and compared without a call.
+            #[must_use]
+            pub fn padded(&self) -> &[u8; $max] {
+                &self.0.bytes
+            }
         }
 
         impl PartialEq for $name {
+            #[inline]
             fn eq(&self, other: &Self) -> bool {
-                self.as_bytes() == other.as_bytes()
+                self.0.length == other.0.length && self.0.bytes == other.0.bytes
             }
         }
         impl Eq for $name {}

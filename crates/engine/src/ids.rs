@@ -24,8 +24,9 @@ use onsale_planted::{Bug, is};
 
 use filter::Filter;
 
-/// Ids in one run of those that are in memory whole.
-const RUN_IDS: usize = if cfg!(test) { 1 << 10 } else { 1 << 17 };
+/// Ids in one run of those that are in memory whole: seven in eight of a power of two, which fills a
+/// table of that size.
+const RUN_IDS: usize = if cfg!(test) { 7 << 7 } else { 7 << 14 };
 /// Runs that are kept while the upkeep is behind; ids of older ones are forgotten, and the window
 /// says so.
 const RUNS_MAX: usize = 32;
@@ -286,7 +287,9 @@ impl Ids {
     /// Takes up the id of a record that follows all others.
     pub fn push(&mut self, key: u64, position: u64, at: Time) {
         if self.runs.back().is_none_or(|run| run.offsets.len() >= RUN_IDS) {
-            let offsets = Offsets::default();
+            // Where one was filled the next one will be, most likely: it need not grow then.
+            let room = if self.runs.is_empty() { 0 } else { RUN_IDS };
+            let offsets = Offsets::with_capacity_and_hasher(room, BuildHasherDefault::new());
             self.runs.push_back(Run { first: position, last: position, last_at: at, offsets });
         }
         let run = self.runs.back_mut().expect("one was pushed where there was none");

@@ -21,7 +21,7 @@ pub use clock::Clock;
 pub use folder::{Folder, Options, Seeds};
 pub use info::{Durability, ShardFigures, ShardInfo};
 pub use request::{Answer, Query, Reply, Request, Unavailable, View};
-pub use shard::Shard;
+pub use shard::{LOOK_AHEAD, Shard};
 pub use upkeep::{Rules, UpkeepDone, UpkeepFigures, UpkeepJob};
 
 /// What can go wrong when a data folder is opened.

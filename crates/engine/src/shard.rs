@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use onsale_codec as codec;
 use onsale_core::event::{Events, Line, Stock, Subject};
 use onsale_core::{
-    Action, Command, CommandStamp, Decision, Event, Fact, Known, Refusal, Sale, Time,
+    Action, Command, CommandStamp, Decision, Event, Fact, Keys, Known, Refusal, Sale, Time,
 };
 use onsale_journal::{Reader, Room, SpareDone, SpareJob, WriteDone, WriteJob, Writer};
 use onsale_planted::{Bug, is};
@@ -29,6 +29,8 @@ const RECORD_OVERHEAD_BYTES: usize = 8;
 /// Holds and orders that one slice of the timer ends at most: far less than a
 /// millisecond's work.
 pub const DUE_PER_SLICE_MAX: usize = 256;
+/// Commands that are looked at together before the first of them is decided.
+pub const LOOK_AHEAD: usize = 16;
 
 /// One shard. `T` is where an answer goes; the shard only hands it back.
 pub struct Shard<T> {
@@ -110,7 +112,8 @@ impl<T> Shard<T> {
         {
             self.writer.prepared(job.run())?;
         }
-        self.record(&std::iter::once(event).collect(), None)
+        let keys = self.sale.event_keys(&event);
+        self.record(&std::iter::once(event).collect(), &keys, None)
             .expect("an empty batch has room for one small record");
         let job = self.writer.seal().expect("a record is open and no job is under way");
         self.writer.finish(job.run())
@@ -208,18 +211,33 @@ impl<T> Shard<T> {
         let answer = match request {
             Request::Query(query) if self.stopped.is_none() => self.query(now, &query),
             Request::Query(_) => Answer::Unavailable(Unavailable::Stopped),
-            Request::Command(command) => match self.command(now, &command, |_, _| false) {
-                Some(answer) => answer,
-                None => {
-                    self.deferred = Some((command, ticket));
-                    return;
+            Request::Command(command) => {
+                let keys = self.sale.keys(&command);
+                self.sale.touch(&command, &keys);
+                match self.command(now, &command, &keys, |_, _| false) {
+                    Some(answer) => answer,
+                    None => {
+                        self.deferred = Some((command, ticket));
+                        return;
+                    }
                 }
-            },
+            }
         };
         self.answer(ticket, answer);
     }
 
-    /// Takes a command as [`Shard::submit`] does, and hands its fact and position to `tell` as
+    /// Makes the keys of commands that will be submitted next, and reads early what they look up: of so
+    /// many that what is read stays in the cache until then, as [`LOOK_AHEAD`].
+    pub fn look_ahead(&self, commands: &[Command], keys: &mut Vec<Keys>) {
+        let made = keys.len();
+        keys.extend(commands.iter().map(|command| self.sale.keys(command)));
+        for (command, keys) in commands.iter().zip(&keys[made..]) {
+            self.sale.touch(command, keys);
+        }
+        self.sale.touch_leaving(commands.len());
+    }
+
+    /// Takes a command, with its keys from [`Shard::look_ahead`], as [`Shard::submit`] does, and hands its fact and position to `tell` as
     /// soon as it is decided, so that it need not be kept: if that says true, the answer will be
     /// [`Answer::Told`]. Nothing of it may be seen before that comes out of [`Shard::release`];
     /// another answer in its place says that it did not become so.
@@ -227,11 +245,12 @@ impl<T> Shard<T> {
         &mut self,
         now: Time,
         command: &Command,
+        keys: &Keys,
         ticket: T,
         tell: impl FnOnce(u64, &Event) -> bool,
     ) {
         debug_assert!(self.ready(), "asked while a command waits for the next batch");
-        match self.command(now, command, tell) {
+        match self.command(now, command, keys, tell) {
             Some(answer) => self.answer(ticket, answer),
             None => self.deferred = Some((Box::new(command.clone()), ticket)),
         }
@@ -254,15 +273,16 @@ impl<T> Shard<T> {
         &mut self,
         now: Time,
         command: &Command,
+        keys: &Keys,
         tell: impl FnOnce(u64, &Event) -> bool,
     ) -> Option<Answer> {
         if self.stopped.is_some() {
             return Some(Answer::Unavailable(Unavailable::Stopped));
         }
         let now = now.max(self.sale.time());
-        let key = self.short_key(command);
+        let key = self.short_key(keys);
         let decision = match self.known(key, now) {
-            Ok(known) => self.decide(command, now, &known),
+            Ok(known) => self.decide(command, keys, now, &known),
             Err(unavailable) => return Some(Answer::Unavailable(unavailable)),
         };
         match decision {
@@ -278,7 +298,7 @@ impl<T> Shard<T> {
                 let waits = self.preparing && !self.full;
                 (!waits).then_some(Answer::Unavailable(Unavailable::StorageFull))
             }
-            Ok(Decision::Change(mut events)) => match self.record(&events, key) {
+            Ok(Decision::Change(mut events)) => match self.record(&events, keys, key) {
                 Ok(position) => {
                     let fact = events.last().expect("a change has at least one event");
                     Some(match tell(position, fact) {
@@ -302,14 +322,14 @@ impl<T> Shard<T> {
 
     /// Puts a command's events into the open batch, all or none, and applies them.
     /// Gives the position of the last one, the command's own fact.
-    /// `key` is that of the command's id, if it is remembered.
-    fn record(&mut self, events: &Events, key: Option<u64>) -> Result<u64, NoRoom> {
+    /// `keys` are the command's; `key` is that of its id beside the state, if it is remembered.
+    fn record(&mut self, events: &Events, keys: &Keys, key: Option<u64>) -> Result<u64, NoRoom> {
         if !self.writer.fits(
             events.iter().fold(0, |sum: usize, event| sum.saturating_add(bytes_at_most(event))),
         ) {
             self.measure(events)?;
         }
-        let position = events.iter().fold(0, |_, event| self.append(event));
+        let position = events.iter().fold(0, |_, event| self.append(event, keys));
         if let (Some(key), Some(fact)) = (key, events.last()) {
             self.ids.push(key, position, fact.at);
         }
@@ -329,7 +349,7 @@ impl<T> Shard<T> {
     }
 
     /// Writes an event into the open batch, which has room for it, and applies it.
-    fn append(&mut self, event: &Event) -> u64 {
+    fn append(&mut self, event: &Event, keys: &Keys) -> u64 {
         let position = self.writer.append(&mut |buffer| {
             let start = buffer.len();
             codec::encode(event, buffer);
@@ -337,7 +357,10 @@ impl<T> Shard<T> {
         });
         // The batch holds what was decided: if the state can't follow, going on
         // would sell on a state that no replay can reach.
-        if let Err(error) = build::apply(&mut self.sale, position, event, &self.reader) {
+        let applied = build::applied(&mut self.sale, &self.reader, &mut |sale| {
+            sale.apply_decided(position, event, keys)
+        });
+        if let Err(error) = applied {
             panic!("position {position} was decided but can't be applied: {error}");
         }
         position
@@ -395,8 +418,10 @@ impl<T> Shard<T> {
             let Subject { organizer, event } = subject;
             let command = Command { stamp: UNSENT, organizer, event, action };
             // A refusal says that it is not due after all; no room, that the next slice takes it.
-            if let Ok(Decision::Change(events)) = self.decide(&command, now, &Known::default())
-                && self.record(&events, None).is_err()
+            let keys = self.sale.keys(&command);
+            if let Ok(Decision::Change(events)) =
+                self.decide(&command, &keys, now, &Known::default())
+                && self.record(&events, &keys, None).is_err()
             {
                 more = false;
                 break;

@@ -125,7 +125,9 @@ fn what_is_told_at_once_leaves_only_when_it_is_durable() {
     let mut told = Vec::new();
     let mut submit = |shard: &mut Shard<()>, action| {
         let Request::Command(command) = command(action) else { unreachable!() };
-        shard.submit_telling(BEGIN, &command, (), |position, event| {
+        let mut keys = Vec::new();
+        shard.look_ahead(std::slice::from_ref(&*command), &mut keys);
+        shard.submit_telling(BEGIN, &command, &keys[0], (), |position, event| {
             told.push((position, matches!(event.fact, Fact::HoldPlaced(_))));
             told.len() > 1
         });

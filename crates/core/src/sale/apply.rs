@@ -12,7 +12,7 @@ mod orders;
 use smallvec::SmallVec;
 
 use super::lines::Line;
-use super::{EventEntry, Group, Needs, Sale, Shard};
+use super::{EventEntry, Group, Keys, Needs, Sale, Shard};
 use crate::catalogue::Currency;
 use crate::event::{Event, Fact, Lines, ShardStarted, Stock, Subject};
 use crate::limits::{
@@ -78,6 +78,10 @@ struct Context {
     at: Time,
     position: u64,
     event: u32,
+    /// Key of the customer, of a fact that names one.
+    customer: u128,
+    /// Whether it was decided on the state as it is, so that what was checked then need not be again.
+    decided: bool,
 }
 
 impl Sale {
@@ -86,6 +90,47 @@ impl Sale {
     /// # Errors
     /// The event does not follow from those before it; nothing has changed then.
     pub fn apply(&mut self, position: u64, event: &Event) -> Result<(), ApplyError> {
+        let keys = self.event_keys(event);
+        self.touch_event(event, &keys);
+        self.carry_out(position, event, &keys, false)
+    }
+
+    /// The same, with the event's keys at hand, which a [`super::KeyMaker`] or
+    /// [`Sale::event_keys`] gave.
+    ///
+    /// # Errors
+    /// As [`Sale::apply`].
+    pub fn apply_with(
+        &mut self,
+        position: u64,
+        event: &Event,
+        keys: &Keys,
+    ) -> Result<(), ApplyError> {
+        self.carry_out(position, event, keys, false)
+    }
+
+    /// The same for an event that was decided a moment ago, on the state as it is now but for the events
+    /// of its command before it, with the keys of that command. What was looked up to decide it is
+    /// not looked up again, but for debug builds.
+    ///
+    /// # Errors
+    /// As [`Sale::apply`].
+    pub fn apply_decided(
+        &mut self,
+        position: u64,
+        event: &Event,
+        keys: &Keys,
+    ) -> Result<(), ApplyError> {
+        self.carry_out(position, event, keys, !cfg!(debug_assertions))
+    }
+
+    fn carry_out(
+        &mut self,
+        position: u64,
+        event: &Event,
+        keys: &Keys,
+        decided: bool,
+    ) -> Result<(), ApplyError> {
         let expected = self.position + 1;
         if position != expected {
             return Err(ApplyError::Position { expected, got: position });
@@ -95,30 +140,19 @@ impl Sale {
         }
         // Deadlines lie ahead of it and must still be numbers.
         ensure(event.at.0 <= INTEGER_MAX, "the time is out of range")?;
-        let digest = match (&event.fact, &event.subject) {
-            (Fact::ShardStarted(started), None) => {
-                self.apply_shard_started(started)?;
-                None
-            }
+        match (&event.fact, &event.subject) {
+            (Fact::ShardStarted(started), None) => self.apply_shard_started(started)?,
             (Fact::GenerationStarted { generation }, None) => {
                 self.apply_generation_started(*generation)?;
-                None
             }
             (_, Some(subject)) => {
                 ensure(self.shard.started, "the shard has not started")?;
-                let (digest, slot) = self.find_event(&subject.organizer, &subject.event);
-                if let Some(stamp) = &event.stamp {
-                    std::hint::black_box(self.memory.touch(self.stamp_key(digest, stamp)));
+                self.apply_to_event(position, event, subject, keys, decided)?;
+                if event.stamp.is_some_and(|stamp| stamp.chosen) {
+                    self.memory.remember(keys.id, position, event.at);
                 }
-                self.apply_to_event(position, event, subject, digest, slot)?;
-                Some(digest)
             }
             (_, None) => return ensure(false, "the event has no subject"),
-        };
-        if let (Some(stamp), Some(digest)) = (&event.stamp, digest)
-            && stamp.chosen
-        {
-            self.memory.remember(self.stamp_key(digest, stamp), position, event.at);
         }
         self.position = position;
         self.time = event.at;
@@ -131,20 +165,22 @@ impl Sale {
         position: u64,
         event: &Event,
         subject: &Subject,
-        digest: u128,
-        slot: Option<u32>,
+        keys: &Keys,
+        decided: bool,
     ) -> Result<(), ApplyError> {
+        let slot = self.slot_for(keys, &subject.organizer, &subject.event);
         match &event.fact {
             Fact::GroupPlaced { sale_group } => {
                 return self.apply_group_placed(&subject.organizer, *sale_group);
             }
             Fact::EventDefined(defined) => {
-                return self.apply_event_defined(subject, digest, slot, defined);
+                return self.apply_event_defined(subject, keys.event, slot, defined);
             }
             _ => {}
         }
         let slot = some(slot, "there is no such event")?;
-        let context = Context { at: event.at, position, event: slot };
+        let customer = keys.customer;
+        let context = Context { at: event.at, position, event: slot, customer, decided };
         match &event.fact {
             Fact::StateSet { version, state } => self.apply_state_set(slot, *version, *state),
             Fact::HoldPlaced(placed) => self.apply_hold_placed(context, placed),

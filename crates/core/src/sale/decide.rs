@@ -7,7 +7,7 @@ mod orders;
 
 use onsale_planted::{Bug, is};
 
-use super::{Decision, EventEntry, Known, Sale, Unanswered};
+use super::{Decision, EventEntry, Keys, Known, Sale, Unanswered};
 use crate::command::{Action, Command, CommandStamp};
 use crate::event::{Event, Events, Fact, Subject};
 use crate::refusal::Refusal;
@@ -18,6 +18,7 @@ use crate::time::Time;
 struct Request<'a> {
     command: &'a Command,
     now: Time,
+    keys: &'a Keys,
     /// Slot of the event.
     slot: u32,
     event: &'a EventEntry,
@@ -84,24 +85,39 @@ impl Sale {
         now: Time,
         known: &Known,
     ) -> Result<Decision, Refusal> {
+        let keys = self.keys(command);
+        self.touch(command, &keys);
+        self.decide_with(command, &keys, now, known)
+    }
+
+    /// The same, with the command's keys at hand, which [`Sale::keys`] gave.
+    ///
+    /// # Errors
+    /// Why the command is refused.
+    pub fn decide_with(
+        &self,
+        command: &Command,
+        keys: &Keys,
+        now: Time,
+        known: &Known,
+    ) -> Result<Decision, Refusal> {
         let now = now.max(self.time);
-        let (digest, slot) = self.find_event(&command.organizer, &command.event);
-        let key = self.buyer_key(command, digest);
-        if let Some(position) = self.repeated(&command.stamp, digest, now, known)? {
+        let slot = self.slot_for(keys, &command.organizer, &command.event);
+        if let Some(position) = self.repeated(&command.stamp, keys, now, known)? {
             return Ok(Decision::Repeated { position });
         }
         if let Action::DefineEvent { definition, expects } = &command.action {
             return self.decide_define(command, slot, definition, *expects, now);
         }
         let slot = slot.ok_or(Refusal::UnknownEvent)?;
-        let request = Request { command, now, slot, event: &self.events[slot as usize] };
+        let request = Request { command, now, keys, slot, event: &self.events[slot as usize] };
         let decision = match &command.action {
             Action::DefineEvent { .. } => unreachable!("decided above"),
             Action::SetState { state, expects } => {
                 return self.decide_set_state(request, *state, *expects);
             }
             Action::PlaceHold { hold, customer, items } => {
-                return self.decide_place_hold(request, *hold, customer, key, items);
+                return self.decide_place_hold(request, *hold, customer, items);
             }
             Action::ExtendHold { hold } => return self.decide_extend_hold(request, *hold),
             Action::ReleaseHold { hold } => return self.decide_release_hold(request, *hold),
@@ -109,7 +125,7 @@ impl Sale {
                 return self.decide_claim_hold(request, *hold, customer);
             }
             Action::Buy { customer, items } => {
-                return self.decide_buy(request, customer, key, items);
+                return self.decide_buy(request, customer, items);
             }
             Action::RecordPayment { order, reference, amount, currency, paid_at } => self
                 .decide_record_payment(
@@ -138,20 +154,6 @@ impl Sale {
         }
     }
 
-    /// The key of the customer of a hold or a purchase; 0 for other commands. On the way, what
-    /// such a command will look up is read early, all at once.
-    fn buyer_key(&self, command: &Command, event: u128) -> u128 {
-        let (customer, hold) = match &command.action {
-            Action::PlaceHold { hold, customer, .. } => (customer, self.holds.touch(hold.0)),
-            Action::Buy { customer, .. } => (customer, 0),
-            _ => return 0,
-        };
-        let key = self.customer_key(event, customer);
-        let id = self.stamp_key(event, &command.stamp);
-        std::hint::black_box(hold ^ self.customers.touch(key) ^ self.memory.touch(id));
-        key
-    }
-
     /// Position of the fact of a command that was carried out before.
     ///
     /// # Errors
@@ -160,14 +162,14 @@ impl Sale {
     fn repeated(
         &self,
         stamp: &CommandStamp,
-        event: u128,
+        keys: &Keys,
         now: Time,
         known: &Known,
     ) -> Result<Option<u64>, Refusal> {
         if !stamp.chosen || is(Bug::RepeatCarriedOutAgain) {
             return Ok(None);
         }
-        if let Some(position) = self.memory.find(self.stamp_key(event, stamp), now) {
+        if let Some(position) = self.memory.find(keys.id, now) {
             return Ok(Some(position));
         }
         if known.repeated.is_some() {

@@ -162,7 +162,7 @@ impl Sale {
         payment: Option<(u64, &PaymentRecorded)>,
     ) -> Result<(), ApplyError> {
         let subject = some(event.subject, "the event has no subject")?;
-        let (_, event) = self.find_event(&subject.organizer, &subject.event);
+        let event = self.slot_of(&subject.organizer, &subject.event);
         let event = some(event, "there is no such event")?;
         let entry = &self.events[event as usize];
         let lines = stored_lines(entry, &placed.lines, placed.total, placed.currency)?;

@@ -7,6 +7,7 @@ use crate::slab::NONE;
 use crate::text::Id;
 
 const HINTS: usize = 256;
+const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Slots of events, by a few bits of their ids. Readers write here too, hence the
 /// atomics; each is a guess of its own, so no order is needed among them.
@@ -19,8 +20,10 @@ impl Default for EventHints {
 }
 
 fn place(event: &Id) -> usize {
-    let mix = |sum: usize, byte: &u8| sum.wrapping_mul(31).wrapping_add(*byte as usize);
-    event.as_bytes().iter().fold(0, mix) % HINTS
+    // Ids of events often differ in their last bytes only, and these may be anywhere.
+    let words = event.padded().as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
+    let sum = words.fold(0u64, |sum, word| (sum.rotate_left(5) ^ word).wrapping_mul(SPREAD));
+    (sum >> 56) as usize % HINTS
 }
 
 impl EventHints {

@@ -73,16 +73,13 @@ impl Sale {
     /// it is not remembered.
     #[must_use]
     pub fn command_key(&self, command: &Command) -> Option<u128> {
-        let stamp = &command.stamp;
-        let event = || self.find_event(&command.organizer, &command.event).0;
-        stamp.chosen.then(|| self.stamp_key(event(), stamp))
+        command.stamp.chosen.then(|| self.keys(command).id)
     }
 
     /// The key of the id of the command that an event tells of, if it is remembered.
     #[must_use]
     pub fn event_command_key(&self, event: &Event) -> Option<u128> {
-        let (stamp, subject) = (event.stamp.as_ref()?, event.subject.as_ref()?);
-        let event = || self.find_event(&subject.organizer, &subject.event).0;
-        stamp.chosen.then(|| self.stamp_key(event(), stamp))
+        let chosen = event.stamp.is_some_and(|stamp| stamp.chosen) && event.subject.is_some();
+        chosen.then(|| self.event_keys(event).id)
     }
 }

@@ -75,6 +75,13 @@ impl Memory {
         self.entries.touch(key)
     }
 
+    /// As [`Sale::touch_leaving`](super::Sale::touch_leaving).
+    pub(crate) fn touch_leaving(&self, ids: usize) {
+        if self.entries.len() + ids >= self.most {
+            self.entries.touch_oldest(ids);
+        }
+    }
+
     /// Takes up an id that is not in the window.
     pub(crate) fn remember(&mut self, key: u128, position: u64, at: Time) {
         // The oldest leave as new ones come; two for one, so that a shrinking rate

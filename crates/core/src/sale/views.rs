@@ -13,7 +13,7 @@ use crate::view::{
 
 impl Sale {
     fn view_event(&self, organizer: &Id, event: &Id) -> Option<(u32, &EventEntry)> {
-        let slot = self.find_event(organizer, event).1?;
+        let slot = self.slot_of(organizer, event)?;
         Some((slot, &self.events[slot as usize]))
     }
 

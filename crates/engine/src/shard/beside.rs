@@ -4,7 +4,7 @@
 
 use onsale_core::limits::COMMANDS_REMEMBERED_US;
 use onsale_core::view::OrderView;
-use onsale_core::{Command, Decision, Id, Known, OrderCode, Refusal, Time, Unanswered};
+use onsale_core::{Command, Decision, Id, Keys, Known, OrderCode, Refusal, Time, Unanswered};
 
 use onsale_planted::{Bug, is};
 
@@ -28,9 +28,8 @@ pub(super) enum Undecided {
 
 impl<T> Shard<T> {
     /// Under which key a command's id is kept; none: nobody chose it.
-    pub(super) fn short_key(&self, command: &Command) -> Option<u64> {
-        let key = self.sale.command_key(command)?;
-        Some(ids::short_key(self.sale.key(), key))
+    pub(super) fn short_key(&self, keys: &Keys) -> Option<u64> {
+        keys.remembered().map(|key| ids::short_key(self.sale.key(), key))
     }
 
     /// Since when command ids are known, as seen at a time.
@@ -77,11 +76,12 @@ impl<T> Shard<T> {
     pub(super) fn decide(
         &mut self,
         command: &Command,
+        keys: &Keys,
         now: Time,
         known: &Known,
     ) -> Result<Decision, Undecided> {
         for _ in 0..THAWS_MAX {
-            match self.sale.decide_knowing(command, now, known) {
+            match self.sale.decide_with(command, keys, now, known) {
                 Ok(Decision::Needs(needs)) => self.thaw(&needs)?,
                 decided => return decided.map_err(Undecided::Refused),
             }

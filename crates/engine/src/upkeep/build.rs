@@ -46,8 +46,17 @@ pub fn apply(
     event: &Event,
     earlier: &dyn Earlier,
 ) -> Result<(), String> {
+    applied(sale, earlier, &mut |sale| sale.apply(position, event))
+}
+
+/// Lets `apply` apply an event, and reads what records it needs.
+pub fn applied(
+    sale: &mut Sale,
+    earlier: &dyn Earlier,
+    apply: &mut dyn FnMut(&mut Sale) -> Result<(), ApplyError>,
+) -> Result<(), String> {
     for _ in 0..THAWS_MAX {
-        match sale.apply(position, event) {
+        match apply(sale) {
             Err(ApplyError::Needs(needs)) => thaw(sale, &needs, earlier)?,
             applied => return applied.map_err(|error| error.to_string()),
         }

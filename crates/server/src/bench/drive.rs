@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use anyhow::{Context as _, ensure};
-use onsale_core::{CodeKey, Command, Time};
+use onsale_core::{CodeKey, Command, Keys, Time};
 use onsale_engine::{Answer, Folder, Reply, Request, Seeds, Shard};
 use onsale_journal::{
     Durability, FileStorage, Options, SpareDone, SpareJob, WriteDone, WriteJob, Writer,
@@ -137,6 +137,23 @@ impl Drive {
         Ok(())
     }
 
+    /// Takes a command of a batch, with its keys from [`Shard::look_ahead`], as [`Drive::submit`] does.
+    ///
+    /// # Errors
+    /// The disk fails, or something was not granted.
+    pub fn submit_told(&mut self, now: Time, command: &Command, keys: &Keys) -> anyhow::Result<()> {
+        self.now = now;
+        while !self.shard.ready() {
+            self.cycle()?;
+        }
+        self.shard.submit_telling(now, command, keys, (), |_, _| true);
+        self.open += 1;
+        if self.open >= BATCH {
+            self.cycle()?;
+        }
+        Ok(())
+    }
+
     /// Ends a slice of what is due; whether more may be.
     pub fn expire(&mut self, now: Time) -> bool {
         self.now = now;
@@ -197,7 +214,7 @@ impl Drive {
 
     fn release(&mut self) -> anyhow::Result<()> {
         while let Some(((), Reply { answer, .. })) = self.shard.release() {
-            ensure!(matches!(answer, Answer::Done(_)), "not granted: {answer:?}");
+            ensure!(matches!(answer, Answer::Done(_) | Answer::Told), "not granted: {answer:?}");
             self.granted += 1;
         }
         Ok(())

@@ -6,13 +6,14 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
-use onsale_core::{Command, Time};
+use onsale_core::{Command, Event, Time};
+use onsale_engine::LOOK_AHEAD;
 use onsale_journal::{SpareJob, WriteJob};
 
 use super::Settings;
 use super::drive::{BATCH, Drive, Helper, new_journal};
 use super::report::{Figure, Goal, Row, Unit};
-use super::rules::{carry_out, opened, time_of};
+use super::rules::{carry_out, carry_out_all, opened, time_of};
 use super::site::{folder, holds_in};
 use super::stats::{Side, interleaved};
 use super::workload::Workload;
@@ -83,9 +84,8 @@ impl Records {
     }
 }
 
-#[expect(clippy::vec_box, reason = "a shard takes them in boxes, which are made beforehand")]
-fn commands(workload: Workload) -> Vec<Box<Command>> {
-    (0..workload.customers).map(|number| Box::new(workload.hold(number))).collect()
+fn commands(workload: Workload) -> Vec<Command> {
+    (0..workload.customers).map(|number| workload.hold(number)).collect()
 }
 
 /// A shard that has all events of a workload on sale.
@@ -115,8 +115,14 @@ fn product(workload: Workload, records: &Records) -> anyhow::Result<f64> {
     let mut drive = opened_shard(folder.path(), workload)?;
     let commands = commands(workload);
     let began = Instant::now();
-    for (number, command) in (0..).zip(commands) {
-        drive.submit(time_of(number), command)?;
+    let (mut keys, mut number) = (Vec::new(), 0);
+    for commands in commands.chunks(LOOK_AHEAD) {
+        keys.clear();
+        drive.shard.look_ahead(commands, &mut keys);
+        for (command, keys) in commands.iter().zip(&keys) {
+            drive.submit_told(time_of(number), command, keys)?;
+            number += 1;
+        }
     }
     drive.flush()?;
     let seconds = began.elapsed().as_secs_f64();
@@ -141,15 +147,9 @@ fn bare_loop(workload: Workload, records: &Records) -> anyhow::Result<f64> {
     let (mut buffer, mut idle) = (Vec::new(), Vec::new());
     let (mut at, mut bytes) = (0, 0);
     let began = Instant::now();
-    let mut rest = (0..).zip(commands).peekable();
-    while let Some((number, command)) = rest.next() {
-        carry_out(&mut sale, &command, time_of(number), &mut |event| {
-            onsale_codec::encode(event, &mut buffer);
-        })?;
-        let ends = number as usize % BATCH == BATCH - 1 || rest.peek().is_none();
-        if !ends {
-            continue;
-        }
+    for (number, commands) in (0..).zip(commands.chunks(BATCH)) {
+        let encode = &mut |event: &Event| onsale_codec::encode(event, &mut buffer);
+        carry_out_all(&mut sale, commands, number * BATCH as u64, encode)?;
         bytes += buffer.len();
         buffer.resize(buffer.len().next_multiple_of(BLOCK_BYTES), 0);
         let padded = buffer.len() as u64;

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use onsale_core::event::ShardStarted;
-use onsale_core::{Command, Decision, Event, Fact, Sale, Time};
+use onsale_core::{Command, Decision, Event, Fact, Known, Sale, Time};
+use onsale_engine::LOOK_AHEAD;
 
 use super::Settings;
 use super::drive::SEEDS;
@@ -58,6 +59,40 @@ pub fn carry_out(
     Ok(())
 }
 
+/// The same for many, of which the first has this number: the keys of some at a time are made before the
+/// first of them is decided, as a shard does.
+///
+/// # Errors
+/// One does not.
+pub fn carry_out_all(
+    sale: &mut Sale,
+    commands: &[Command],
+    mut number: u64,
+    each: &mut dyn FnMut(&Event),
+) -> anyhow::Result<()> {
+    let (known, mut all_keys) = (Known::default(), Vec::with_capacity(LOOK_AHEAD));
+    for commands in commands.chunks(LOOK_AHEAD) {
+        all_keys.clear();
+        all_keys.extend(commands.iter().map(|command| sale.keys(command)));
+        for (command, keys) in commands.iter().zip(&all_keys) {
+            sale.touch(command, keys);
+        }
+        sale.touch_leaving(commands.len());
+        for (command, keys) in commands.iter().zip(&all_keys) {
+            let events = match sale.decide_with(command, keys, time_of(number), &known) {
+                Ok(Decision::Change(events)) => events,
+                other => anyhow::bail!("{:?} led to {other:?}", command.action),
+            };
+            for event in &events {
+                each(event);
+                sale.apply_decided(sale.position() + 1, event, keys)?;
+            }
+            number += 1;
+        }
+    }
+    Ok(())
+}
+
 /// `onsale bench core`
 ///
 /// # Errors
@@ -100,9 +135,7 @@ fn costs(workload: Workload) -> anyhow::Result<Costs> {
     let commands: Vec<Command> = (0..holds).map(|n| workload.hold(n)).collect();
     let per_hold = |began: Instant| began.elapsed().as_secs_f64() * 1e9 / holds as f64;
     let began = Instant::now();
-    for (number, command) in (0..).zip(&commands) {
-        carry_out(&mut sale, command, time_of(number), &mut |_| {})?;
-    }
+    carry_out_all(&mut sale, &commands, 0, &mut |_| {})?;
     let decided_ns = per_hold(began);
     ensure!(sale.counts().holds as u64 == holds, "{:?}", sale.counts());
     drop(sale);

@@ -6,8 +6,8 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use onsale_core::{Command, Event};
-use onsale_engine::Reply;
+use onsale_core::{Command, Event, Keys};
+use onsale_engine::{LOOK_AHEAD, Reply, Shard};
 
 /// Batches that are kept to be used again: a megabyte each, at the most.
 const KEPT_MAX: usize = 8;
@@ -36,6 +36,8 @@ pub struct Batch {
     pub commands: Vec<Command>,
     /// How many of them the shard has taken.
     pub(super) taken: usize,
+    /// The keys of those that were taken or come next.
+    keys: Vec<Keys>,
     /// What it replied to each, as far as that may be known.
     pub replies: Vec<Reply>,
     /// What was told as it was decided. It stands only where the reply says so.
@@ -50,7 +52,8 @@ impl Batch {
     #[must_use]
     pub fn new(tell: Tell) -> Batch {
         let (commands, replies) = (Vec::new(), Vec::new());
-        Batch { commands, taken: 0, replies, text: Vec::new(), told: Vec::new(), tell }
+        let (keys, text, told) = (Vec::new(), Vec::new(), Vec::new());
+        Batch { commands, taken: 0, keys, replies, text, told, tell }
     }
 
     /// What was told of the command with this number.
@@ -60,14 +63,23 @@ impl Batch {
         &self.text[start as usize..end as usize]
     }
 
-    /// Hands the next command to `submit`, with what is to be told of it.
+    /// Lets a shard look at the next commands, where it has not yet.
+    pub(super) fn look_ahead<T>(&mut self, shard: &Shard<T>) {
+        if self.keys.len() == self.taken {
+            let end = self.commands.len().min(self.taken + LOOK_AHEAD);
+            shard.look_ahead(&self.commands[self.taken..end], &mut self.keys);
+        }
+    }
+
+    /// Hands the next command to `submit`, with its keys and with what is to be told of it.
     pub(super) fn next(
         &mut self,
-        submit: impl FnOnce(&Command, &mut dyn FnMut(Ground, &Event) -> bool),
+        submit: impl FnOnce(&Command, &Keys, &mut dyn FnMut(Ground, &Event) -> bool),
     ) {
         let (text, tell) = (&mut self.text, self.tell);
         let start = text.len() as u32;
-        submit(&self.commands[self.taken], &mut |ground, event| tell(text, ground, event));
+        let keys = &self.keys[self.taken];
+        submit(&self.commands[self.taken], keys, &mut |ground, event| tell(text, ground, event));
         self.told.push(start..self.text.len() as u32);
         self.taken += 1;
     }
@@ -92,6 +104,7 @@ impl Kept {
         batch.commands.clear();
         batch.replies.clear();
         batch.told.clear();
+        batch.keys.clear();
         batch.text.clear();
         batch.taken = 0;
         if batch.text.capacity() > KEPT_TEXT_BYTES_MAX {

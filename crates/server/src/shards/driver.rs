@@ -214,8 +214,9 @@ impl Driver {
         let Some((batch, _)) = self.batches.back_mut() else { return false };
         let (shard, shard_number, durability) =
             (&mut self.parts.shard, self.number, self.durability);
-        batch.next(|command, tell| {
-            shard.submit_telling(now, command, Ticket::Together, |position, event| {
+        batch.look_ahead(shard);
+        batch.next(|command, keys, tell| {
+            shard.submit_telling(now, command, keys, Ticket::Together, |position, event| {
                 tell(Ground { shard: shard_number, position, durability }, event)
             });
         });

@@ -34,7 +34,8 @@ impl Sale {
         ensure(placed.payment_due.is_some() == to_pay, "free, yet to be paid, or the reverse")?;
         let in_future = placed.payment_due.is_none_or(|due| due > context.at);
         ensure(in_future, "a new order is overdue already")?;
-        let customer = self.customer_key(event.digest, &placed.customer);
+        let customer = context.customer;
+        debug_assert_eq!(customer, self.customer_key(event.digest, &placed.customer));
         let lines = match placed.hold {
             Some(hold) => self.claim(context, hold, customer, &lines)?,
             None => {

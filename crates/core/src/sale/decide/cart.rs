@@ -44,16 +44,15 @@ impl Sale {
     pub(super) fn check_cart(
         &self,
         request: Request<'_>,
-        customer: u128,
         items: &Items,
         cart: &mut Cart,
     ) -> Result<DueHolds, Refusal> {
-        let Request { now, event, .. } = request;
+        let Request { now, event, keys, .. } = request;
         check_open(event)?;
         check_window(&event.definition.sale, None, now)?;
         read_cart(event, items, now, cart)?;
         check_order_limits(event, &cart.wants)?;
-        self.check_customer_limits(event, customer, &cart.wants)?;
+        self.check_customer_limits(event, keys.customer, &cart.wants)?;
         self.check_stock(event, &cart.wants, now)
     }
 

@@ -16,14 +16,13 @@ impl Sale {
         request: Request<'_>,
         hold: HoldId,
         customer: &CustomerId,
-        key: u128,
         items: &Items,
     ) -> Result<Decision, Refusal> {
         if self.holds.find(hold.0).is_some() || self.ended.find(hold.0).is_some() {
             return Err(Refusal::HoldIdTaken);
         }
         let mut cart = Cart::default();
-        let due = self.check_cart(request, key, items, &mut cart)?;
+        let due = self.check_cart(request, items, &mut cart)?;
         let definition = &request.event.definition;
         let placed = HoldPlaced {
             hold,

@@ -44,8 +44,7 @@ impl Sale {
     ) -> Result<Decision, Refusal> {
         let slot = self.live_hold_slot(request.slot, hold, request.now)?;
         let held = &self.holds[slot];
-        let key = self.customer_key(request.event.digest, customer);
-        if self.customers.key(held.customer) != key {
+        if self.customers.key(held.customer) != request.keys.customer {
             return Err(Refusal::HoldOfAnother);
         }
         let lines = self.recorded_lines(request.event, held.lines);
@@ -66,11 +65,10 @@ impl Sale {
         &self,
         request: Request<'_>,
         customer: &CustomerId,
-        key: u128,
         items: &Items,
     ) -> Result<Decision, Refusal> {
         let mut cart = Cart::default();
-        let due = self.check_cart(request, key, items, &mut cart)?;
+        let due = self.check_cart(request, items, &mut cart)?;
         let (lines, total) = (cart.lines, cart.total);
         let purchase = Purchase { hold: None, customer: *customer, lines, total, due };
         self.place_order(request, purchase)
