@@ -31,7 +31,6 @@ use bytes::Bytes;
 use redis::{Cmd, FromRedisValue as _, Value};
 use tokio::time::{Instant, timeout_at};
 
-pub use bring::Bringing;
 pub use cursors::RedisCursors;
 use link::{Call, Link, Reply};
 pub use retention::{Retention, Trimmed};

@@ -1,87 +1,155 @@
 //! Records of another stream, each of them once: the target of a relay.
 
-use redis::Cmd;
+use std::sync::Arc;
+
+use redis::{Cmd, FromRedisValue as _};
 
 use super::link::{Call, Reply};
 use super::{RedisBus, found, parts, scripts};
-use crate::{CursorId, Entry, Error, Generation, Position, Record, StreamName};
+use crate::cursors::{Claim, Progress};
+use crate::{Batch, CursorId, Entry, Error, Generation, Position, Record, Stored, StreamName};
 
-/// So many calls are under way at once where the later may not run without the earlier.
+/// So many calls are under way at once; the later are refused if an earlier one was.
 const CALLS_AT_ONCE: usize = 8;
 
-/// A cursor that brings records of another stream: what [`RedisBus::bring`] compares.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bringing {
-    /// The cursor in the source.
-    pub cursor: CursorId,
-    /// The fence of the claim.
-    pub fence: u64,
-    /// The source's generation.
-    pub generation: Generation,
-    /// The last record that is brought by what the cursor says; none: nothing was ever committed.
-    pub after: Option<Position>,
+/// What is brought as which cursor.
+pub(super) struct Brings<'a> {
+    /// Under which name the place is kept.
+    pub(super) cursor: String,
+    pub(super) claim: &'a Claim,
+    /// The last record that is here by what the claim says; none: it says nothing.
+    pub(super) after: Option<Position>,
+    pub(super) to: Progress,
+}
+
+/// Records to be appended in one call, and where the cursor is after them.
+struct Part<'a> {
+    records: &'a [&'a Record],
+    to: Position,
 }
 
 impl RedisBus {
-    /// Appends records of another stream, in their order, each of them once however often it is tried: how far
-    /// a cursor has brought its shard is kept beside the records and changes in one step with them. Says how
+    /// Appends the records of a batch of another stream, each of them once however often it is tried: how far a
+    /// cursor has brought its shard is kept beside the records, and changes in one step with them. Says how
     /// many of them were new.
     ///
     /// # Errors
     /// [`Error::LostLease`] for a fence that is lower than one before it; [`Error::Moved`] when this stream has not
-    /// what the cursor says it has, because it was lost here; [`Error::Diverged`] when the source is of
-    /// another generation than what was brought before. Some of the records may be here then; no later one without those before it.
-    pub async fn bring(
+    /// what the batch's claim says it has, because it was lost here; [`Error::Diverged`] when the source is of another
+    /// generation than what was brought before. Some of the records may be here then; no later one without those before it.
+    pub async fn bring(&self, target: &StreamName, batch: &Batch) -> Result<u64, Error> {
+        let (claim, to) = (&batch.claim, batch.to);
+        let records: Vec<&Record> = batch.records().collect();
+        let cursor = claim.cursor.to_string();
+        if !batch.is_retry {
+            let after = claim.progress.map(|progress| progress.position);
+            return self.bring_as(target, &Brings { cursor, claim, after, to }, &records).await;
+        }
+        // A parked record that is tried again has a place of its own: the shard's place does not move.
+        let mut new = 0;
+        for record in records {
+            let cursor = format!("{cursor} {}", record.position.fixed());
+            let to = Progress { position: record.position, ..to };
+            new += self
+                .bring_as(target, &Brings { cursor, claim, after: None, to }, &[record])
+                .await?;
+        }
+        Ok(new)
+    }
+
+    /// For [`crate::WorkerOptions::stored`]: how far a cursor has brought records into `target`. So a relay that ended
+    /// before it committed goes on where it was, and one whose target lost records brings them again.
+    #[must_use]
+    pub fn stored(&self, target: &StreamName) -> Stored {
+        let (bus, target) = (self.clone(), target.clone());
+        Arc::new(move |claim: Claim| {
+            let (bus, target) = (bus.clone(), target.clone());
+            Box::pin(async move { bus.brought(&target, &claim.cursor).await })
+        })
+    }
+
+    /// How far a cursor has brought its shard into this stream; none: it has brought nothing.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn brought(
         &self,
-        stream: &StreamName,
-        bringing: &Bringing,
-        records: &[Record],
+        target: &StreamName,
+        cursor: &CursorId,
+    ) -> Result<Option<Progress>, Error> {
+        let mut get = redis::cmd("HGET");
+        get.arg(self.brought_key(target)).arg(cursor.to_string());
+        let kept = self.link.command(&get, "read how far a relay is").await?;
+        let Some(kept) = Option::<String>::from_redis_value(kept).unwrap_or_default() else {
+            return Ok(None);
+        };
+        let place = || {
+            let mut texts = kept.split(' ').skip(1);
+            let generation = Generation(texts.next()?.parse().ok()?);
+            Some(Progress { generation, position: texts.next()?.parse().ok()?, ended: false })
+        };
+        let damaged = || Error::Damaged {
+            what: format!("how far {cursor} is in {target}"),
+            why: kept.clone(),
+        };
+        place().map(Some).ok_or_else(damaged)
+    }
+
+    pub(super) async fn bring_as(
+        &self,
+        target: &StreamName,
+        brings: &Brings<'_>,
+        records: &[&Record],
     ) -> Result<u64, Error> {
         for record in records {
             Entry::new(record.key.clone(), record.payload.clone()).check()?;
         }
-        let all: Vec<&[Record]> =
-            parts(records, |record| record.key.len() + record.payload.len()).collect();
-        let mut after = bringing.after;
+        let size = |record: &&Record| record.key.len() + record.payload.len();
+        let end = |part: &[&Record]| part.last().map_or(Position::ZERO, |record| record.position);
+        let mut all: Vec<Part<'_>> =
+            parts(records, size).map(|part| Part { records: part, to: end(part) }).collect();
+        // What was left out at the end is passed over.
+        match all.last_mut() {
+            Some(last) => last.to = brings.to.position,
+            None => all.push(Part { records: &[], to: brings.to.position }),
+        }
+        let mut after = brings.after.unwrap_or_default();
         let mut new = 0;
         for some in all.chunks(CALLS_AT_ONCE) {
             let replies = loop {
-                let replies = self.bring_parts(stream, bringing, after, some).await?;
-                if !replies.iter().any(|reply| self.is_anew(reply, stream)) {
+                let replies = self.bring_parts(target, brings, after, some).await?;
+                if !replies.iter().any(|reply| self.is_anew(reply, target)) {
                     break replies;
                 }
             };
             for reply in replies {
-                let claimed = after.unwrap_or_default();
-                new += brought(&reply, stream, bringing, claimed)?;
+                new += outcome(&reply, target, brings)?;
             }
-            after = some.last().and_then(|part| part.last()).map(|record| record.position);
+            after = some.last().map_or(after, |part| part.to);
         }
         Ok(new)
     }
 
     async fn bring_parts(
         &self,
-        stream: &StreamName,
-        bringing: &Bringing,
-        after: Option<Position>,
-        parts: &[&[Record]],
+        target: &StreamName,
+        brings: &Brings<'_>,
+        after: Position,
+        parts: &[Part<'_>],
     ) -> Result<Vec<Reply>, Error> {
-        let known = self.known_of(stream).await?;
-        let keys = [self.key(stream), self.brought_key(stream)];
-        let cursor = bringing.cursor.to_string();
+        let known = self.known_of(target).await?;
+        let keys = [self.key(target), self.brought_key(target)];
         let mut after = after;
         let arguments: Vec<_> = parts
             .iter()
             .map(|part| {
-                let begin = after;
-                after = part.last().map(|record| record.position);
-                let (known, cursor) = (&known, &cursor);
+                let begin = std::mem::replace(&mut after, part.to);
+                let known = &known;
                 move |command: &mut Cmd| {
-                    command.arg(&known.birth).arg(cursor).arg(bringing.fence);
-                    command.arg(bringing.generation.0).arg(begin.unwrap_or_default().fixed());
-                    command.arg(if begin.is_some() { "1" } else { "0" }).arg(part.len());
-                    for record in *part {
+                    command.arg(&known.birth).arg(&brings.cursor).arg(brings.claim.fence);
+                    command.arg(brings.to.generation.0).arg(begin.fixed()).arg(part.to.fixed());
+                    command.arg(part.records.len());
+                    for record in part.records {
                         command.arg(known.shard(&record.key)).arg(&*record.key);
                         command.arg(&*record.payload).arg(record.position.fixed());
                     }
@@ -98,21 +166,21 @@ impl RedisBus {
 }
 
 /// What bringing some records came to.
-fn brought(
-    reply: &Reply,
-    stream: &StreamName,
-    bringing: &Bringing,
-    claimed: Position,
-) -> Result<u64, Error> {
-    found(reply, stream, None)?;
-    let cursor = bringing.cursor.clone();
+fn outcome(reply: &Reply, target: &StreamName, brings: &Brings<'_>) -> Result<u64, Error> {
+    found(reply, target, None)?;
+    let cursor = brings.claim.cursor.clone();
     match reply.word.as_str() {
-        "lost" => Err(Error::LostLease { cursor, fence: bringing.fence, now: reply.number(0)? }),
-        "diverged" => Err(Error::Diverged {
-            cursor: Generation(reply.number(0)?),
-            stream: bringing.generation,
-        }),
-        "moved" => Err(Error::Moved { cursor, stored: reply.text(0)?.parse()?, claimed }),
+        "lost" => {
+            Err(Error::LostLease { cursor, fence: brings.claim.fence, now: reply.number(0)? })
+        }
+        "diverged" => {
+            let cursor = Generation(reply.number(0)?);
+            Err(Error::Diverged { cursor, stream: brings.to.generation })
+        }
+        "moved" => {
+            let (stored, claimed) = (reply.text(0)?.parse()?, brings.after.unwrap_or_default());
+            Err(Error::Moved { cursor, stored, claimed })
+        }
         _ => reply.number(0),
     }
 }

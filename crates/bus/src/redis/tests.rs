@@ -1,15 +1,18 @@
 //! The bus on a real Redis, and what it says when that one is ill.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use onsale_services::{Server, redis, redis_with};
 
+use super::bring::Brings;
 use super::*;
-use crate::cursors::{CursorState, Progress};
+use crate::cursors::{Claim, CursorState, Progress};
 use crate::record::now_us;
 use crate::{Bus, CursorId, Group, WorkerId};
 
 mod cursors;
+mod relay;
 mod troubles;
 
 async fn connected(server: &Server) -> RedisBus {
@@ -185,12 +188,17 @@ async fn who_waits_is_woken() {
     assert!(page.records.is_empty());
 }
 
-fn bringing(fence: u64, after: Option<u64>) -> Bringing {
+/// A claim of the cursor that brings `source` here.
+fn claim(fence: u64, after: Option<u64>) -> Claim {
     let cursor = Group::new("to-redis", "source").unwrap().cursor(&zero());
-    Bringing { cursor, fence, generation: Generation(7), after: after.map(at) }
+    let progress = after.map(|position| Progress { position: at(position), ..PLACE });
+    Claim { cursor, owner: WorkerId::new("a").unwrap(), fence, progress }
 }
 
-fn records(numbers: std::ops::RangeInclusive<u64>) -> Vec<Record> {
+const PLACE: Progress =
+    Progress { generation: Generation(7), position: Position::ZERO, ended: false };
+
+fn records(numbers: RangeInclusive<u64>) -> Vec<Record> {
     numbers
         .map(|n| Record {
             position: at(n),
@@ -206,22 +214,32 @@ async fn what_is_brought_twice_is_there_once() {
     let server = redis();
     let bus = bus_with(&server, 1).await;
     let Bus::Redis(target) = &bus else { unreachable!() };
-    let bring = async |by: Bringing, numbers| target.bring(&sales(), &by, &records(numbers)).await;
-    assert_eq!(bring(bringing(1, None), 1..=2_000).await, Ok(2_000));
+    let bring = async |generation, claim: Claim, numbers: RangeInclusive<u64>| {
+        let to =
+            Progress { generation: Generation(generation), position: at(*numbers.end()), ..PLACE };
+        let after = claim.progress.map(|progress| progress.position);
+        let brings = Brings { cursor: claim.cursor.to_string(), claim: &claim, after, to };
+        let records = records(numbers);
+        let records: Vec<&Record> = records.iter().collect();
+        target.bring_as(&sales(), &brings, &records).await
+    };
+    assert_eq!(bring(7, claim(1, None), 1..=2_000).await, Ok(2_000));
     // The relay was killed before it committed: it begins again, from nothing and from less.
-    assert_eq!(bring(bringing(2, None), 1..=2_500).await, Ok(500));
-    assert_eq!(bring(bringing(2, Some(2_400)), 2_401..=2_600).await, Ok(100));
-    assert_eq!(bring(bringing(2, Some(10)), 11..=20).await, Ok(0));
+    assert_eq!(bring(7, claim(2, None), 1..=2_500).await, Ok(500));
+    assert_eq!(bring(7, claim(2, Some(2_400)), 2_401..=2_600).await, Ok(100));
+    assert_eq!(bring(7, claim(2, Some(10)), 11..=20).await, Ok(0));
     // One that was frozen and took no notice of the new lease.
-    let late = bring(bringing(1, Some(2_000)), 2_001..=2_700).await.unwrap_err();
+    let late = bring(7, claim(1, Some(2_000)), 2_001..=2_700).await.unwrap_err();
     let expected = "cursor to-redis@source/0: the lease with fence 1 is lost, the fence is 2";
     assert_eq!(late.to_string(), expected);
     // One whose records are missing here, and one from another history of its source.
-    let gap = bring(bringing(2, Some(2_700)), 2_701..=2_800).await.unwrap_err();
+    let gap = bring(7, claim(2, Some(2_700)), 2_701..=2_800).await.unwrap_err();
     let expected = "cursor to-redis@source/0: effects are stored up to 2600, not 2700";
     assert_eq!(gap.to_string(), expected);
-    let other = Bringing { generation: Generation(8), ..bringing(2, Some(2_600)) };
-    assert!(matches!(bring(other, 2_601..=2_700).await, Err(Error::Diverged { .. })));
+    let other = bring(8, claim(2, Some(2_600)), 2_601..=2_700).await;
+    assert!(matches!(other, Err(Error::Diverged { .. })));
+    let stored = target.brought(&sales(), &claim(2, None).cursor).await;
+    assert_eq!(stored, Ok(Some(Progress { position: at(2_600), ..PLACE })));
     let got = all(&bus, &zero()).await;
     let got: Vec<&[u8]> = got.iter().map(|record| &*record.payload).collect();
     let expected: Vec<String> = (1..=2_600).map(|n| n.to_string()).collect();

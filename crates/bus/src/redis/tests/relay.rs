@@ -1,0 +1,109 @@
+//! A relay to Redis: workers that bring batches and die at the worst moment.
+
+use super::*;
+use crate::{Batch, Cursors, Worker, WorkerOptions};
+
+const RECORDS: u32 = 3_000;
+
+/// A stream in memory with records, and what brings it to Redis.
+async fn source() -> Bus {
+    let bus = Bus::memory();
+    bus.create(&source_name(), 4).await.unwrap();
+    bus.append(&source_name(), &entries(0..RECORDS)).await.unwrap();
+    bus
+}
+
+fn source_name() -> StreamName {
+    StreamName::new("source").unwrap()
+}
+
+async fn relay(source: &Bus, cursors: &Cursors, target: &RedisBus) -> Worker {
+    let group = Group::new("to-redis", "source").unwrap();
+    let options = WorkerOptions {
+        // A killed one is followed soon.
+        lease: Duration::from_millis(100),
+        limits: Limits { records: 100, ..Limits::default() },
+        stored: Some(target.stored(&sales())),
+        ..WorkerOptions::default()
+    };
+    Worker::join(source.clone(), cursors.clone(), group, options).await.unwrap()
+}
+
+async fn next(worker: &mut Worker) -> Option<Batch> {
+    worker.next_within(Duration::from_millis(500)).await.unwrap()
+}
+
+/// Whether each shard's keys, in their order, are in the target once.
+async fn is_copied(target: &Bus, shards: u32) {
+    let mut seen: HashMap<Bytes, Vec<u32>> = HashMap::new();
+    for shard in 0..shards {
+        for record in all(target, &ShardId::numbered(shard)).await {
+            let number = std::str::from_utf8(&record.payload).unwrap().parse().unwrap();
+            seen.entry(record.key).or_default().push(number);
+        }
+    }
+    let mut expected: HashMap<Bytes, Vec<u32>> = HashMap::new();
+    for (number, entry) in entries(0..RECORDS).into_iter().enumerate() {
+        expected.entry(entry.key).or_default().push(u32::try_from(number).unwrap());
+    }
+    assert!(seen == expected, "a record is missing, there twice or out of order");
+}
+
+#[tokio::test]
+async fn one_that_dies_between_append_and_commit_leaves_no_double() {
+    let server = redis();
+    let (source, cursors) = (source().await, Cursors::memory());
+    let bus = bus_with(&server, 3).await;
+    let Bus::Redis(target) = &bus else { unreachable!() };
+    let mut deaths = 0;
+    loop {
+        let mut worker = relay(&source, &cursors, target).await;
+        // Every second batch is brought and never committed; its worker is no more.
+        let Some(batch) = next(&mut worker).await else { break };
+        target.bring(&sales(), &batch).await.unwrap();
+        worker.commit(&batch).await.unwrap();
+        if let Some(batch) = next(&mut worker).await {
+            target.bring(&sales(), &batch).await.unwrap();
+            deaths += 1;
+        }
+    }
+    assert!(deaths > 5, "{deaths}");
+    is_copied(&bus, 3).await;
+}
+
+#[tokio::test]
+async fn a_target_that_lost_everything_is_told_and_gets_it_again() {
+    let mut server = redis();
+    let (source, cursors) = (source().await, Cursors::memory());
+    let bus = bus_with(&server, 2).await;
+    let Bus::Redis(target) = &bus else { unreachable!() };
+    let mut worker = relay(&source, &cursors, target).await;
+    for _ in 0..8 {
+        let batch = next(&mut worker).await.unwrap();
+        target.bring(&sales(), &batch).await.unwrap();
+        worker.commit(&batch).await.unwrap();
+    }
+    server.restart();
+    bus.create(&sales(), 2).await.unwrap();
+    let batch = next(&mut worker).await.unwrap();
+    let moved = target.bring(&sales(), &batch).await.unwrap_err();
+    assert!(matches!(moved, Error::Moved { stored: Position::ZERO, .. }), "{moved}");
+    worker.leave().await.unwrap();
+
+    // The relay would begin anew, which its cursors do not let it do by itself.
+    let mut worker = relay(&source, &cursors, target).await;
+    let batch = next(&mut worker).await.unwrap();
+    assert_eq!(target.bring(&sales(), &batch).await, Ok(100));
+    assert!(matches!(worker.commit(&batch).await, Err(Error::Backwards { .. })));
+    worker.leave().await.unwrap();
+    let group = Group::new("to-redis", "source").unwrap();
+    for state in cursors.list(&group).await.unwrap() {
+        cursors.reset(&state.cursor, None).await.unwrap();
+    }
+    let mut worker = relay(&source, &cursors, target).await;
+    while let Some(batch) = next(&mut worker).await {
+        target.bring(&sales(), &batch).await.unwrap();
+        worker.commit(&batch).await.unwrap();
+    }
+    is_copied(&bus, 2).await;
+}
