@@ -24,35 +24,40 @@ pub(super) struct Brings<'a> {
 
 /// Records to be appended in one call, and where the cursor is after them.
 struct Part<'a> {
-    records: &'a [&'a Record],
+    records: &'a [Record],
     to: Position,
 }
 
 impl RedisBus {
-    /// Appends the records of a batch of another stream, each of them once however often it is tried: how far a
-    /// cursor has brought its shard is kept beside the records, and changes in one step with them. Says how
-    /// many of them were new.
+    /// Appends the records of a batch of another stream (`records`: as they are, or with other keys and payloads at the
+    /// same positions), each of them once however often it is tried: how far a cursor has brought its shard is kept
+    /// beside the records, and changes in one step with them. Says how many of them were new.
+    ///
+    /// A worker whose effect this is takes its place from [`RedisBus::stored`].
     ///
     /// # Errors
     /// [`Error::LostLease`] for a fence that is lower than one before it; [`Error::Moved`] when this stream has not
     /// what the batch's claim says it has, because it was lost here; [`Error::Diverged`] when the source is of another
     /// generation than what was brought before. Some of the records may be here then; no later one without those before it.
-    pub async fn bring(&self, target: &StreamName, batch: &Batch) -> Result<u64, Error> {
+    pub async fn bring(
+        &self,
+        target: &StreamName,
+        batch: &Batch,
+        records: &[Record],
+    ) -> Result<u64, Error> {
         let (claim, to) = (&batch.claim, batch.to);
-        let records: Vec<&Record> = batch.records().collect();
         let cursor = claim.cursor.to_string();
         if !batch.is_retry {
             let after = claim.progress.map(|progress| progress.position);
-            return self.bring_as(target, &Brings { cursor, claim, after, to }, &records).await;
+            return self.bring_as(target, &Brings { cursor, claim, after, to }, records).await;
         }
         // A parked record that is tried again has a place of its own: the shard's place does not move.
         let mut new = 0;
         for record in records {
             let cursor = format!("{cursor} {}", record.position.fixed());
             let to = Progress { position: record.position, ..to };
-            new += self
-                .bring_as(target, &Brings { cursor, claim, after: None, to }, &[record])
-                .await?;
+            let brings = Brings { cursor, claim, after: None, to };
+            new += self.bring_as(target, &brings, std::slice::from_ref(record)).await?;
         }
         Ok(new)
     }
@@ -99,13 +104,13 @@ impl RedisBus {
         &self,
         target: &StreamName,
         brings: &Brings<'_>,
-        records: &[&Record],
+        records: &[Record],
     ) -> Result<u64, Error> {
         for record in records {
             Entry::new(record.key.clone(), record.payload.clone()).check()?;
         }
-        let size = |record: &&Record| record.key.len() + record.payload.len();
-        let end = |part: &[&Record]| part.last().map_or(Position::ZERO, |record| record.position);
+        let size = |record: &Record| record.key.len() + record.payload.len();
+        let end = |part: &[Record]| part.last().map_or(Position::ZERO, |record| record.position);
         let mut all: Vec<Part<'_>> =
             parts(records, size).map(|part| Part { records: part, to: end(part) }).collect();
         // What was left out at the end is passed over.

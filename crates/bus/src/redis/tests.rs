@@ -219,9 +219,7 @@ async fn what_is_brought_twice_is_there_once() {
             Progress { generation: Generation(generation), position: at(*numbers.end()), ..PLACE };
         let after = claim.progress.map(|progress| progress.position);
         let brings = Brings { cursor: claim.cursor.to_string(), claim: &claim, after, to };
-        let records = records(numbers);
-        let records: Vec<&Record> = records.iter().collect();
-        target.bring_as(&sales(), &brings, &records).await
+        target.bring_as(&sales(), &brings, &records(numbers)).await
     };
     assert_eq!(bring(7, claim(1, None), 1..=2_000).await, Ok(2_000));
     // The relay was killed before it committed: it begins again, from nothing and from less.

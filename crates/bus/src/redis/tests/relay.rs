@@ -33,6 +33,11 @@ async fn next(worker: &mut Worker) -> Option<Batch> {
     worker.next_within(Duration::from_millis(500)).await.unwrap()
 }
 
+async fn bring(target: &RedisBus, batch: &Batch) -> Result<u64, Error> {
+    let records: Vec<Record> = batch.records().cloned().collect();
+    target.bring(&sales(), batch, &records).await
+}
+
 /// Whether each shard's keys, in their order, are in the target once.
 async fn is_copied(target: &Bus, shards: u32) {
     let mut seen: HashMap<Bytes, Vec<u32>> = HashMap::new();
@@ -60,10 +65,10 @@ async fn one_that_dies_between_append_and_commit_leaves_no_double() {
         let mut worker = relay(&source, &cursors, target).await;
         // Every second batch is brought and never committed; its worker is no more.
         let Some(batch) = next(&mut worker).await else { break };
-        target.bring(&sales(), &batch).await.unwrap();
+        bring(target, &batch).await.unwrap();
         worker.commit(&batch).await.unwrap();
         if let Some(batch) = next(&mut worker).await {
-            target.bring(&sales(), &batch).await.unwrap();
+            bring(target, &batch).await.unwrap();
             deaths += 1;
         }
     }
@@ -80,20 +85,20 @@ async fn a_target_that_lost_everything_is_told_and_gets_it_again() {
     let mut worker = relay(&source, &cursors, target).await;
     for _ in 0..8 {
         let batch = next(&mut worker).await.unwrap();
-        target.bring(&sales(), &batch).await.unwrap();
+        bring(target, &batch).await.unwrap();
         worker.commit(&batch).await.unwrap();
     }
     server.restart();
     bus.create(&sales(), 2).await.unwrap();
     let batch = next(&mut worker).await.unwrap();
-    let moved = target.bring(&sales(), &batch).await.unwrap_err();
+    let moved = bring(target, &batch).await.unwrap_err();
     assert!(matches!(moved, Error::Moved { stored: Position::ZERO, .. }), "{moved}");
     worker.leave().await.unwrap();
 
     // The relay would begin anew, which its cursors do not let it do by itself.
     let mut worker = relay(&source, &cursors, target).await;
     let batch = next(&mut worker).await.unwrap();
-    assert_eq!(target.bring(&sales(), &batch).await, Ok(100));
+    assert_eq!(bring(target, &batch).await, Ok(100));
     assert!(matches!(worker.commit(&batch).await, Err(Error::Backwards { .. })));
     worker.leave().await.unwrap();
     let group = Group::new("to-redis", "source").unwrap();
@@ -102,8 +107,39 @@ async fn a_target_that_lost_everything_is_told_and_gets_it_again() {
     }
     let mut worker = relay(&source, &cursors, target).await;
     while let Some(batch) = next(&mut worker).await {
-        target.bring(&sales(), &batch).await.unwrap();
+        bring(target, &batch).await.unwrap();
         worker.commit(&batch).await.unwrap();
     }
     is_copied(&bus, 2).await;
+}
+
+#[tokio::test]
+async fn what_is_set_aside_is_passed_over_and_can_be_brought_later() {
+    let server = redis();
+    let (source, cursors) = (Bus::memory(), Cursors::memory());
+    source.create(&source_name(), 1).await.unwrap();
+    source.append(&source_name(), &entries(0..100)).await.unwrap();
+    let bus = bus_with(&server, 1).await;
+    let Bus::Redis(target) = &bus else { unreachable!() };
+    let mut worker = relay(&source, &cursors, target).await;
+    let mut batch = next(&mut worker).await.unwrap();
+    for position in [7, 100] {
+        worker.park(&mut batch, at(position), "it looks odd").await.unwrap();
+    }
+    assert_eq!(bring(target, &batch).await, Ok(98));
+    worker.commit(&batch).await.unwrap();
+    source.append(&source_name(), &entries(100..110)).await.unwrap();
+    let batch = next(&mut worker).await.unwrap();
+    assert_eq!(bring(target, &batch).await, Ok(10));
+    worker.commit(&batch).await.unwrap();
+
+    let cursor = Group::new("to-redis", "source").unwrap().cursor(&zero());
+    cursors.retry(&cursor, at(7)).await.unwrap();
+    let batch = next(&mut worker).await.unwrap();
+    assert!(batch.is_retry);
+    assert_eq!(bring(target, &batch).await, Ok(1));
+    assert_eq!(bring(target, &batch).await, Ok(0));
+    worker.commit(&batch).await.unwrap();
+    let got: Vec<Bytes> = all(&bus, &zero()).await.into_iter().map(|r| r.payload).collect();
+    assert_eq!((got.len(), &*got[108]), (109, &b"6"[..]));
 }
