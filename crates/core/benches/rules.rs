@@ -63,6 +63,7 @@ fn drive(sale: &mut Sale, commands: &[Command]) {
     for commands in commands.chunks(AHEAD) {
         let keys: SmallVec<[Keys; AHEAD]> = commands.iter().map(|c| sale.keys(c)).collect();
         commands.iter().zip(&keys).for_each(|(command, keys)| sale.touch(command, keys));
+        sale.touch_leaving(commands.len());
         for (command, keys) in commands.iter().zip(&keys) {
             let Ok(Decision::Change(events)) = sale.decide_with(command, keys, now, &known) else {
                 panic!("it is for sale");

@@ -10,6 +10,7 @@
 //! A backup has the same form, and `backup.json` beside it: such a folder is never opened for writing, since what
 //! it would sell would get codes that the folder it was made of gives, too.
 
+mod replay;
 mod start;
 
 use std::fs;

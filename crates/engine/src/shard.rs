@@ -26,9 +26,12 @@ use crate::upkeep::{Upkeep, UpkeepFigures, build};
 
 /// What a record costs in a batch beside its own bytes, at most.
 const RECORD_OVERHEAD_BYTES: usize = 8;
-/// Holds and orders that one slice of the timer ends at most: far less than a
+/// Holds and orders that one slice of the timer ends at most: a fraction of a
 /// millisecond's work.
-pub const DUE_PER_SLICE_MAX: usize = 256;
+pub const DUE_PER_SLICE_MAX: usize = 128;
+/// Holds and orders that the timer ends in one batch at most: the sales in it wait until all of it is
+/// synced, so it must not swell because many are due.
+const DUE_PER_BATCH_MAX: usize = 16 * DUE_PER_SLICE_MAX;
 /// Commands that are looked at together before the first of them is decided.
 pub const LOOK_AHEAD: usize = 16;
 
@@ -55,6 +58,8 @@ pub struct Shard<T> {
     /// Where events are encoded only to be measured.
     encoded: Vec<u8>,
     due: Vec<(Subject, Action)>,
+    /// Holds and orders that the timer ended in the open batch.
+    ended: usize,
     /// Whether a spare segment is being made.
     preparing: bool,
     /// Whether the last one could not be made.
@@ -92,6 +97,7 @@ impl<T> Shard<T> {
             deferred: None,
             encoded: Vec::new(),
             due: Vec::new(),
+            ended: 0,
             preparing: false,
             full: false,
             stopped: None,
@@ -404,10 +410,13 @@ impl<T> Shard<T> {
     }
 
     /// Ends up to [`DUE_PER_SLICE_MAX`] holds and orders whose time is over. Returns
-    /// whether more may be due and there may be room for it: where the open batch is full it
-    /// has to be sealed first.
+    /// whether more may be due and there may be room for it: where the open batch is full, or so many
+    /// ended in it that sales would wait for them, it has to be sealed first.
     pub fn expire(&mut self, now: Time) -> bool {
         if self.stopped.is_some() || self.deferred.is_some() || self.writer.room() == Room::None {
+            return false;
+        }
+        if self.ended >= DUE_PER_BATCH_MAX {
             return false;
         }
         let now = now.max(self.sale.time());
@@ -421,10 +430,12 @@ impl<T> Shard<T> {
             let keys = self.sale.keys(&command);
             if let Ok(Decision::Change(events)) =
                 self.decide(&command, &keys, now, &Known::default())
-                && self.record(&events, &keys, None).is_err()
             {
-                more = false;
-                break;
+                if self.record(&events, &keys, None).is_err() {
+                    more = false;
+                    break;
+                }
+                self.ended += 1;
             }
         }
         self.due = due;
@@ -435,6 +446,7 @@ impl<T> Shard<T> {
     /// where nothing is open. A command that waited for room goes into the batch after it.
     pub fn seal(&mut self, now: Time) -> Option<WriteJob> {
         let job = self.writer.seal()?;
+        self.ended = 0;
         self.retry(now);
         Some(job)
     }

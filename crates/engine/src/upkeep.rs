@@ -54,7 +54,7 @@ impl Default for Rules {
     fn default() -> Rules {
         let orders_hot = limits::ORDERS_HOT_MAX;
         let ids_hot = limits::COMMANDS_REMEMBERED_MAX as u32;
-        Rules { snapshot_bytes: 64 << 20, retention_us: None, orders_hot, ids_hot }
+        Rules { snapshot_bytes: 32 << 20, retention_us: None, orders_hot, ids_hot }
     }
 }
 

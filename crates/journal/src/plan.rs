@@ -20,6 +20,22 @@ use crate::storage::{Kind, LOCK_NAME, Stores};
 /// Takes a record, and what came before it; says what is wrong where it can't.
 pub type Replay<'a> = dyn FnMut(u64, &[u8], &dyn Earlier) -> Result<(), String> + 'a;
 
+/// What has been read of a log that is being replayed.
+struct Replayed {
+    reader: Reader,
+    last: u64,
+}
+
+impl Earlier for Replayed {
+    fn record(&self, position: u64) -> Result<Vec<u8>, Error> {
+        self.reader.record(position)
+    }
+
+    fn last(&self) -> u64 {
+        self.last
+    }
+}
+
 /// Remarks that are kept, at most.
 const NOTES_MAX: usize = 100;
 
@@ -289,7 +305,8 @@ impl Plan {
         from: u64,
         replay: &mut Replay<'_>,
     ) -> Result<(), Error> {
-        let (mut batch, earlier) = (Batch::default(), Reader::new(Arc::clone(shared)));
+        let mut batch = Batch::default();
+        let earlier = Replayed { reader: Reader::new(Arc::clone(shared)), last: self.last() };
         let below = self.batches.partition_point(|kept| kept.found.last() <= from);
         for kept in &self.batches[below..] {
             let header = self.load(&shared.stores, kept, &mut batch)?;

@@ -18,11 +18,18 @@ pub trait Earlier {
     /// # Errors
     /// `NotThere` if the position is 0 or comes later; `Gone`; `Damaged` or `Io`, with file and offset.
     fn record(&self, position: u64) -> Result<Vec<u8>, Error>;
+
+    /// The last position that there is now, or that will be handed out.
+    fn last(&self) -> u64;
 }
 
 impl Earlier for Reader {
     fn record(&self, position: u64) -> Result<Vec<u8>, Error> {
         Reader::record(self, position)
+    }
+
+    fn last(&self) -> u64 {
+        self.durable()
     }
 }
 

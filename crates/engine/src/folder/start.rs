@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use onsale_codec as codec;
 use onsale_core::limits::COMMANDS_REMEMBERED_US;
 use onsale_core::{Fact, Sale, Time, limits};
 use onsale_journal::storage::Storage;
@@ -11,6 +10,7 @@ use onsale_journal::{Opened, Sealed, Stores};
 
 use onsale_planted::{Bug, is};
 
+use super::replay::Replay;
 use super::{FIRST_GENERATION, Identity, Options};
 use crate::ids::{self, Ids, IdsFile};
 use crate::info::Durability;
@@ -41,16 +41,11 @@ pub(super) fn open_shard<T>(
     let (from, snapshot_at) = (sale.position(), sale.time());
     let mut known = Ids::default();
     let journal = journal_options(identity, options, shard);
-    let opened = onsale_journal::open(stores, journal, from, &mut |position, record, earlier| {
-        let event = codec::decode(record).map_err(|e| e.to_string())?;
-        if is(Bug::ReplaySkipsRecord) && from > 0 && position == from + 1 {
-            return Ok(());
-        }
-        build::apply(&mut sale, position, &event, earlier)?;
-        if let Some(key) = sale.event_command_key(&event) {
-            known.push(ids::short_key(sale.key(), key), position, event.at);
-        }
-        Ok(())
+    let opened = std::thread::scope(|scope| {
+        let mut replay = Replay::new(&mut sale, &mut known, scope);
+        onsale_journal::open(stores, journal, from, &mut |position, record, earlier| {
+            replay.take(position, record, earlier)
+        })
     });
     let Opened { writer, reader, last_position, clean, notes: found, .. } = match opened {
         Err(onsale_journal::Error::NotThere { durable, .. }) if from > 0 => {
