@@ -12,6 +12,7 @@ use crate::record::now_us;
 use crate::{Bus, CursorId, Group, WorkerId};
 
 mod cursors;
+mod group;
 mod relay;
 mod troubles;
 

@@ -110,7 +110,7 @@ impl Worker {
     }
 
     /// Finds where a shard is to be read from; none when it turns out to be dealt with.
-    async fn begin(&self, mut claim: Claim, info: &StreamInfo) -> Result<Option<Held>, Error> {
+    async fn begin(&mut self, mut claim: Claim, info: &StreamInfo) -> Result<Option<Held>, Error> {
         if let Some(stored) = &self.options.stored {
             let place = stored(claim.clone()).await?;
             let ended = claim.progress.is_some_and(|progress| progress.ended);
@@ -125,7 +125,7 @@ impl Worker {
         Ok((!progress.ended).then(|| Held::new(claim, From::After(progress.position))))
     }
 
-    async fn begin_anew(&self, mut claim: Claim, info: &StreamInfo) -> Result<Held, Error> {
+    async fn begin_anew(&mut self, mut claim: Claim, info: &StreamInfo) -> Result<Held, Error> {
         let mut from = self.options.start;
         if from == From::End && self.options.stored.is_none() {
             // The end is where it is now, also for whoever takes over before anything was committed.

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A server that promises to keep everything.
-fn keeping() -> Server {
+pub(super) fn keeping() -> Server {
     redis_with(&["--appendonly", "yes", "--appendfsync", "always"])
 }
 
