@@ -123,6 +123,14 @@ pub enum Error {
         /// What the claim took for it.
         claimed: Position,
     },
+    /// A record can't be dealt with, now or later.
+    #[error("the record at position {position} can't be dealt with: {why}")]
+    Poison {
+        /// Where it is.
+        position: Position,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Too many records of a group are parked: somebody has to look.
     #[error("{parked} records are parked already, at most {max} are")]
     ParkedFull {

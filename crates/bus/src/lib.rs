@@ -10,6 +10,8 @@
 
 mod bus;
 pub mod cursors;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod effects;
 mod error;
 pub mod file;
 #[cfg(feature = "kinesis")]

@@ -262,6 +262,38 @@ impl Worker {
         Ok(())
     }
 
+    /// Goes on after a batch was dealt with, well or not: commits it; sets a record aside that is [`Error::Poison`];
+    /// lets it come again when another worker was faster or something failed that may pass. False: a record was set
+    /// aside, and the same batch is to be dealt with anew, without it.
+    ///
+    /// # Errors
+    /// Other errors of the batch, and when the store fails.
+    pub async fn settle(
+        &mut self,
+        result: Result<(), Error>,
+        batch: &mut Batch,
+    ) -> Result<bool, Error> {
+        let settled = match result {
+            Ok(()) => self.commit(batch).await,
+            Err(Error::Poison { position, why }) => match self.park(batch, position, &why).await {
+                Ok(()) => return Ok(false),
+                parked => parked,
+            },
+            Err(error) => Err(error),
+        };
+        match settled {
+            Err(error @ (Error::LostLease { .. } | Error::Moved { .. })) => {
+                tracing::info!(%error, "another worker was faster");
+                self.again(batch).await.map(|()| true)
+            }
+            Err(error) if error.is_passing() => {
+                tracing::warn!(%error, "a batch was not dealt with and comes again");
+                self.again(batch).await.map(|()| true)
+            }
+            settled => settled.map(|()| true),
+        }
+    }
+
     /// Lets go of a batch that was not dealt with: it comes again, from the place that is stored by then.
     ///
     /// # Errors
