@@ -22,6 +22,7 @@ mod position;
 mod record;
 #[cfg(feature = "redis")]
 pub mod redis;
+pub mod relay;
 mod worker;
 
 pub use bus::Bus;
@@ -33,4 +34,5 @@ pub use record::{
     Entry, From, KEY_BYTES_MAX, Lag, Limits, PAYLOAD_BYTES_MAX, Page, Placed, Record, Records,
     ShardInfo, StreamInfo,
 };
+pub use relay::Relay;
 pub use worker::{Batch, CursorLag, Stored, Worker, WorkerOptions, lag};
