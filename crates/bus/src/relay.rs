@@ -43,6 +43,12 @@ impl Relay {
         options: WorkerOptions,
     ) -> Result<Relay, Error> {
         target.describe(&to).await?;
+        #[cfg(feature = "redis")]
+        let options = match &target {
+            // The place that is kept beside the records counts.
+            Bus::Redis(redis) => WorkerOptions { stored: Some(redis.stored(&to)), ..options },
+            _ => options,
+        };
         let worker = Worker::join(source, cursors, group, options).await?;
         Ok(Relay { worker, target, to, reshape: None })
     }
@@ -97,9 +103,7 @@ impl Relay {
     async fn copy(&self, batch: &Batch) -> Result<(), Error> {
         let records = batch.records();
         #[cfg(feature = "redis")]
-        if let Bus::Redis(redis) = &self.target
-            && !batch.is_retry
-        {
+        if let Bus::Redis(redis) = &self.target {
             let reshaped = |record: &Record| match &self.reshape {
                 None => record.clone(),
                 Some(reshape) => {
@@ -108,13 +112,7 @@ impl Relay {
                 }
             };
             let records: Vec<Record> = records.map(reshaped).collect();
-            let bringing = crate::redis::Bringing {
-                cursor: batch.claim.cursor.clone(),
-                fence: batch.claim.fence,
-                generation: batch.to.generation,
-                after: batch.claim.progress.map(|progress| progress.position),
-            };
-            return redis.bring(&self.to, &bringing, &records).await.map(drop);
+            return redis.bring(&self.to, batch, &records).await.map(drop);
         }
         let entry = |record: &Record| match &self.reshape {
             Some(reshape) => reshape(batch.shard(), record),
