@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use crate::{crates, tidy, tools};
 
 /// What is built only when it is asked for: the bus's back ends beside files.
-const BACK_ENDS: &str = "--features onsale-bus/redis";
+const BACK_ENDS: &str = "--features onsale-bus/redis,onsale-bus/kinesis";
 
 /// One thing that must hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
