@@ -8,6 +8,7 @@
 //! Delivery is at least once. A consumer that stores the position together with its effect, in
 //! one transaction that compares fence and old position, has exactly-once effects.
 
+pub mod bench;
 mod bus;
 pub mod cursors;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]

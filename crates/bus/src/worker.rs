@@ -93,6 +93,8 @@ pub struct Worker {
     held: BTreeMap<ShardId, Held>,
     reads: FuturesUnordered<BoxFuture<'static, Done>>,
     look_at: Instant,
+    /// When leases are renewed next.
+    renew_at: Instant,
     /// All shards that there are have ended and are dealt with.
     is_done: bool,
 }
@@ -150,6 +152,7 @@ impl Worker {
             held: BTreeMap::new(),
             reads: FuturesUnordered::new(),
             look_at: Instant::now(),
+            renew_at: Instant::now(),
             is_done: false,
         })
     }
@@ -184,18 +187,8 @@ impl Worker {
     /// may be made again.
     pub async fn next(&mut self) -> Result<Batch, Error> {
         loop {
-            if Instant::now() >= self.look_at {
-                self.look().await?;
-            }
-            self.read_on();
-            let wake_at = self.wake_at();
-            tokio::select! {
-                Some(done) = self.reads.next() => {
-                    if let Some(batch) = self.read(done).await? {
-                        return Ok(batch);
-                    }
-                }
-                () = sleep_until(wake_at) => {}
+            if let Some(batch) = self.next_within(READ_WAIT).await? {
+                return Ok(batch);
             }
         }
     }
@@ -205,9 +198,25 @@ impl Worker {
     /// # Errors
     /// Those of [`Worker::next`].
     pub async fn next_within(&mut self, wait: Duration) -> Result<Option<Batch>, Error> {
-        match tokio::time::timeout(wait, self.next()).await {
-            Ok(batch) => batch.map(Some),
-            Err(_) => Ok(None),
+        let deadline = Instant::now() + wait;
+        loop {
+            if Instant::now() >= self.look_at {
+                self.look().await?;
+            }
+            self.read_on();
+            let wake_at = self.wake_at().min(deadline);
+            tokio::select! {
+                biased;
+                Some(done) = self.reads.next() => {
+                    if let Some(batch) = self.read(done).await? {
+                        return Ok(Some(batch));
+                    }
+                }
+                () = sleep_until(wake_at) => {}
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
         }
     }
 
@@ -231,6 +240,7 @@ impl Worker {
         }
         let Some(held) = self.held_by(&batch.claim) else { return Ok(()) };
         held.state = Work::Idle(Instant::now());
+        held.pause = PAUSE_MIN;
         if batch.is_retry {
             let was_tried = |at: &Position| batch.all.iter().any(|record| record.position == *at);
             held.retries.retain(|at| !was_tried(at));
@@ -288,9 +298,20 @@ impl Worker {
             }
             Err(error) if error.is_passing() => {
                 tracing::warn!(%error, "a batch was not dealt with and comes again");
-                self.again(batch).await.map(|()| true)
+                self.read_again(batch);
+                Ok(true)
             }
             settled => settled.map(|()| true),
+        }
+    }
+
+    /// Reads a batch again after a pause. If it was stored after all, that is found out when it is dealt with.
+    fn read_again(&mut self, batch: &Batch) {
+        let Some(held) = self.held_by(&batch.claim) else { return };
+        held.state = Work::Idle(Instant::now() + held.pause);
+        held.pause = (held.pause * 2).min(PAUSE_MAX);
+        if batch.is_retry {
+            held.retries.extend(batch.all.first().map(|record| record.position));
         }
     }
 
@@ -378,7 +399,6 @@ impl Worker {
             Ok(page) => page,
             Err(error) => return held.pause(error).map(|()| None),
         };
-        held.pause = PAUSE_MIN;
         if let Some(stored) =
             held.claim.progress.filter(|stored| stored.generation != page.generation)
         {

@@ -17,9 +17,10 @@ const PARKED_LOOK: usize = 1_000;
 
 impl Worker {
     pub(super) async fn look(&mut self) -> Result<(), Error> {
-        let lease = self.options.lease;
-        self.look_at = Instant::now() + lease / LOOKS_PER_LEASE;
+        let next = Instant::now() + self.options.lease / LOOKS_PER_LEASE;
         let result = self.look_now().await;
+        // Not before it is done: one that is given up halfway is begun anew.
+        self.look_at = next.max(Instant::now());
         match result {
             // What may pass is met again by the next look.
             Err(error) if error.is_passing() => {
@@ -44,7 +45,12 @@ impl Worker {
         self.find_retries().await
     }
 
+    /// Renews leases in every other look; the one after that still comes before they run out.
     async fn renew(&mut self) -> Result<(), Error> {
+        if Instant::now() < self.renew_at {
+            return Ok(());
+        }
+        self.renew_at = Instant::now() + self.options.lease * 2 / 5;
         let claims: Vec<Claim> = self.held.values().map(|held| held.claim.clone()).collect();
         for claim in claims {
             match self.cursors.renew(&claim, self.options.lease).await {
@@ -127,12 +133,14 @@ impl Worker {
 
     async fn begin_anew(&mut self, mut claim: Claim, info: &StreamInfo) -> Result<Held, Error> {
         let mut from = self.options.start;
-        if from == From::End && self.options.stored.is_none() {
+        if from == From::End {
             // The end is where it is now, also for whoever takes over before anything was committed.
             let limits = Limits { records: 1, ..Limits::default() };
             let shard = &claim.cursor.shard;
             from = self.bus.read(&self.group.stream, shard, From::End, limits).await?.next;
-            if let From::After(position) = from {
+            if let From::After(position) = from
+                && self.options.stored.is_none()
+            {
                 let to = Progress { generation: info.generation, position, ended: false };
                 self.cursors.commit(&claim, to).await?;
                 claim.progress = Some(to);

@@ -101,13 +101,19 @@ impl Ground {
     async fn disturb(&self, workers: &mut [Process], dice: &mut Dice, round: usize) -> Duration {
         let (killed, frozen) = (round % WORKERS, (round + 1 + dice.below(WORKERS - 1)) % WORKERS);
         // Both are at work: they have something to lose.
-        let prefixes = [workers[killed].prefix(), workers[frozen].prefix()];
-        self.until("both have shards", async || {
+        let begun = Instant::now();
+        let mut look = tokio::time::interval(Duration::from_millis(20));
+        let prefixes = loop {
+            self.revive(workers);
+            let prefixes = [workers[killed].prefix(), workers[frozen].prefix()];
             let owners = self.owners().await;
             let has = |prefix: &String| owners.values().any(|owner| owner.starts_with(prefix));
-            prefixes.iter().all(has)
-        })
-        .await;
+            if prefixes.iter().all(has) {
+                break prefixes;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{prefixes:?} have no shards after {PATIENCE:?}");
+            look.tick().await;
+        };
         workers[frozen].signal(Signal::STOP);
         workers[killed].0.kill().unwrap();
         let begun = Instant::now();
@@ -125,14 +131,17 @@ impl Ground {
         assert!(took <= 2 * LEASE, "round {round}: {took:?} until the shards were taken over");
         workers[killed] = Process::start(&self.plan);
         workers[frozen].signal(Signal::CONT);
-        for worker in workers.iter_mut() {
-            // One that PostgreSQL has thrown out begins anew; any other end is a fault.
+        took
+    }
+
+    /// Starts workers anew that PostgreSQL has thrown out; any other end is a fault.
+    fn revive(&self, workers: &mut [Process]) {
+        for worker in workers {
             if let Some(status) = worker.0.try_wait().unwrap() {
                 assert_eq!(status.code(), Some(3), "a worker ended by itself");
                 *worker = Process::start(&self.plan);
             }
         }
-        took
     }
 
     /// Who has which shard by a lease that has not run out.
@@ -156,9 +165,10 @@ impl Ground {
 
     async fn until(&self, what: &str, is_so: impl AsyncFn() -> bool) {
         let begun = Instant::now();
+        let mut look = tokio::time::interval(Duration::from_millis(20));
         while !is_so().await {
             assert!(begun.elapsed() < PATIENCE, "{what}: not after {PATIENCE:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            look.tick().await;
         }
     }
 }
