@@ -18,7 +18,8 @@ use crate::index::Shared;
 use crate::scan::open_segment;
 use crate::storage::{File, Kind, Storage};
 
-/// How much is written at a time.
+/// How much is written at a time, and synced before more is: the syncs of batches wait behind
+/// what the disk has still to write, and behind a whole segment that is long.
 const FILL_BYTES: usize = 1 << 20;
 
 /// A segment that batches can be written to.
@@ -86,6 +87,9 @@ impl SpareJob {
             let bytes = zeros.len().min((self.length - offset) as usize);
             file.write_at(&zeros[..bytes], offset)?;
             offset += bytes as u64;
+            if offset < self.length {
+                file.sync_data()?;
+            }
         }
         file.sync_all()?;
         self.storage.rename(temporary, name)?;
