@@ -137,11 +137,15 @@ impl Admission {
 
 /// Refuses a new sale where its shard's queue is too long.
 ///
+/// Gives the shard of its event, if there is one.
+///
 /// # Errors
 /// It is refused: come back in a few seconds.
-pub fn admit(api: &Api, subject: &Subject) -> Result<(), Box<Problem>> {
-    let shard = api.shards.of_event(&subject.organizer, &subject.event);
-    let Some(shard) = shard.filter(|shard| !api.admission.admits(*shard)) else { return Ok(()) };
+pub fn admit(api: &Api, subject: &Subject) -> Result<Option<u16>, Box<Problem>> {
+    let found = api.shards.of_event(&subject.organizer, &subject.event);
+    let Some(shard) = found.filter(|shard| !api.admission.admits(*shard)) else {
+        return Ok(found);
+    };
     api.metrics.refused.count(Reason::Overload);
     let detail = "requests wait too long: new sales are taken again in a moment";
     let mut problem = Problem::new(&kind::OVERLOADED, detail);
@@ -155,11 +159,11 @@ pub fn admit(api: &Api, subject: &Subject) -> Result<(), Box<Problem>> {
 ///
 /// # Errors
 /// It is refused: come back in a few seconds.
-pub fn admit_early(api: &Api, organizer: &str, event: &str) -> Result<(), Box<Problem>> {
+pub fn admit_early(api: &Api, organizer: &str, event: &str) -> Result<Option<u16>, Box<Problem>> {
     match (Id::new(organizer), Id::new(event)) {
         (Ok(organizer), Ok(event)) => admit(api, &Subject { organizer, event }),
         // It is told what is wrong with them in a moment.
-        _ => Ok(()),
+        _ => Ok(None),
     }
 }
 

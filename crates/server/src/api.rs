@@ -36,7 +36,9 @@ use serde::Serialize;
 use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
 
-pub use call::{Call, Path};
+pub use call::{Brief, Call, Once, Path, known};
+pub use work::Begun;
+pub use write::number;
 
 use crate::admission::Admission;
 use crate::config::Limits;

@@ -8,7 +8,9 @@
 
 mod connection;
 mod hot;
+mod plain;
 mod reply;
+mod swift;
 mod wire;
 
 use std::io;

@@ -34,6 +34,8 @@ const QUEUE_MAX: usize = 65_536;
 enum Queued {
     /// One request.
     One { request: Request, ticket: oneshot::Sender<Reply> },
+    /// One command, whose answer may be written as it is decided.
+    Told { command: Box<Command>, tell: Tell, ticket: oneshot::Sender<Told> },
     /// Commands that are answered together.
     Many { batch: Box<Batch>, ticket: oneshot::Sender<Box<Batch>> },
 }
@@ -42,11 +44,14 @@ impl Queued {
     /// How many requests it is.
     fn count(&self) -> usize {
         match self {
-            Queued::One { .. } => 1,
+            Queued::One { .. } | Queued::Told { .. } => 1,
             Queued::Many { batch, .. } => batch.commands.len(),
         }
     }
 }
+
+/// A reply, and what was told as it was decided: that stands only where the reply says so.
+type Told = (Reply, Vec<u8>);
 
 /// An answer with what its receipt says.
 #[derive(Debug)]
@@ -59,13 +64,15 @@ pub struct Replied {
     pub durability: &'static str,
     /// What is said.
     pub answer: Answer,
+    /// What was told, where the answer is [`Answer::Told`].
+    pub text: Vec<u8>,
 }
 
 /// An answer that is still to come.
 #[derive(Debug)]
 pub struct Pending {
     shard: u16,
-    reply: oneshot::Receiver<Reply>,
+    reply: oneshot::Receiver<Told>,
 }
 
 impl Pending {
@@ -74,8 +81,8 @@ impl Pending {
     /// # Errors
     /// There is no decision, or none that can be told.
     pub async fn replied(self, shards: &Shards) -> Result<Replied, Unavailable> {
-        let reply = self.reply.await.map_err(|_| Unavailable::Unknown)?;
-        Replied::of(shards, self.shard, reply)
+        let (reply, text) = self.reply.await.map_err(|_| Unavailable::Unknown)?;
+        Ok(Replied { text, ..Replied::of(shards, self.shard, reply)? })
     }
 }
 
@@ -112,7 +119,8 @@ impl Replied {
             answer => {
                 let info = &shards.inner.shards[usize::from(shard)].info;
                 let durability = info.durability.as_str();
-                Ok(Replied { shard, position: reply.position, durability, answer })
+                let (position, text) = (reply.position, Vec::new());
+                Ok(Replied { shard, position, durability, answer, text })
             }
         }
     }
@@ -272,21 +280,27 @@ impl Shards {
     }
 
     async fn ask(&self, shard: u16, request: Request) -> Result<Replied, Unavailable> {
-        self.enqueue(shard, request)?.replied(self).await
-    }
-
-    fn enqueue(&self, shard: u16, request: Request) -> Result<Pending, Unavailable> {
         let (ticket, reply) = oneshot::channel();
         self.inner.shards[usize::from(shard)].enqueue(Queued::One { request, ticket })?;
-        Ok(Pending { shard, reply })
+        let reply = reply.await.map_err(|_| Unavailable::Unknown)?;
+        Replied::of(self, shard, reply)
     }
 
-    /// Hands a command to its event's shard, without waiting for the answer.
+    /// Hands a command to its event's shard, without waiting for the answer, which `tell` may
+    /// write as soon as the command is decided.
     ///
     /// # Errors
     /// There is no room for it, or the shard is gone.
-    pub fn begin(&self, shard: u16, command: Box<Command>) -> Result<Pending, Unavailable> {
-        self.enqueue(shard, Request::Command(command))
+    pub fn begin(
+        &self,
+        shard: u16,
+        command: Box<Command>,
+        tell: Tell,
+    ) -> Result<Pending, Unavailable> {
+        let (ticket, reply) = oneshot::channel();
+        let queued = Queued::Told { command, tell, ticket };
+        self.inner.shards[usize::from(shard)].enqueue(queued)?;
+        Ok(Pending { shard, reply })
     }
 
     /// The shard of an event, if there is one.
@@ -336,6 +350,7 @@ impl Shards {
             position: info.reader.durable(),
             durability: info.durability.as_str(),
             answer: Answer::Refused(Refusal::UnknownEvent),
+            text: Vec::new(),
         }
     }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::Sleep;
 
 /// A client that reads so much of its answers within its time keeps up, even if more waits.
-const PROGRESS_BYTES: usize = 16 << 10;
+pub const PROGRESS_BYTES: usize = 16 << 10;
 /// The most that the kernel keeps of answers which a client has not made room for.
 pub const UNSENT_BYTES_MAX: u32 = 64 << 10;
 
@@ -27,6 +27,8 @@ pub struct Seen {
     head_begun: AtomicBool,
     /// Whether a request is being answered, so that what comes belongs to its body.
     answering: AtomicBool,
+    /// Whether an answer was made of which nothing is written yet.
+    unsent: AtomicBool,
     /// Whether an answer was kept back that was not the service's.
     kept_back: AtomicBool,
     cut: AtomicU8,
@@ -52,6 +54,7 @@ impl Seen {
     pub fn end_request(&self) {
         // What came meanwhile was of its body.
         self.head_begun.store(false, Relaxed);
+        self.unsent.store(true, Relaxed);
         self.answering.store(false, Relaxed);
     }
 
@@ -115,6 +118,14 @@ impl Pace {
         }
     }
 
+    /// Whether all requests are answered, and no other has begun.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let Seen { head_begun, answering, unsent, .. } = &*self.seen;
+        let busy = [head_begun, answering, unsent].into_iter().any(|flag| flag.load(Relaxed));
+        self.head_time.is_some() && self.flushed && !busy
+    }
+
     /// There is nothing to read yet.
     ///
     /// # Errors
@@ -145,6 +156,7 @@ impl Pace {
     /// So many bytes were written.
     pub fn wrote(&mut self, bytes: usize) {
         self.flushed = false;
+        self.seen.unsent.store(false, Relaxed);
         if self.answer.is_some() {
             self.taken += bytes;
             if self.taken >= PROGRESS_BYTES {

@@ -6,7 +6,7 @@ mod read;
 pub mod shapes;
 mod write;
 
-pub use read::check_both_ways;
+pub use read::{check_both_ways, hold};
 
 use std::sync::Arc;
 

@@ -10,14 +10,14 @@ use std::task::Poll;
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
-use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Uri};
 use onsale_core::event::Subject;
 use onsale_core::{Id, OrderCode, Reference};
 
-use super::{Api, Result};
-use crate::keys::{Grant, Scope};
+use super::{Api, Result, idempotency};
+use crate::keys::{Grant, KeyStore, Scope};
 use crate::problem::{Problem, kind};
 use crate::rates;
 use crate::refused::Reason;
@@ -37,7 +37,152 @@ pub struct Call {
     pub body: Bytes,
 }
 
+/// What the handlers of the hottest routes need of a request, wherever it was read.
+#[derive(Clone, Copy, Debug)]
+pub struct Brief<'a> {
+    /// What the key allows.
+    pub grant: &'a Grant,
+    /// Its method.
+    pub method: &'a str,
+    /// Its path, without a query.
+    pub path: &'a str,
+    /// What its body is said to be.
+    pub content_type: Option<&'a [u8]>,
+    /// The header `Idempotency-Key`.
+    pub key: Once<'a>,
+    /// Its whole body.
+    pub body: &'a [u8],
+    /// The shard of its event, where that was looked up already.
+    pub shard: Option<u16>,
+}
+
+/// A header that may be there once.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Once<'a> {
+    /// It is not there.
+    #[default]
+    Absent,
+    /// Its value.
+    Value(&'a [u8]),
+    /// It is there more often.
+    Doubled,
+}
+
+impl<'a> Once<'a> {
+    /// What is known once this value is seen, too.
+    #[must_use]
+    pub fn and(self, value: &'a [u8]) -> Once<'a> {
+        match self {
+            Once::Absent => Once::Value(value),
+            Once::Value(_) | Once::Doubled => Once::Doubled,
+        }
+    }
+
+    fn of(values: impl Iterator<Item = &'a HeaderValue>) -> Once<'a> {
+        values.fold(Once::Absent, |seen, value| seen.and(value.as_bytes()))
+    }
+
+    /// Its value where it is there once and is a text of printable ASCII and tabs.
+    #[must_use]
+    pub fn text(self) -> Option<&'a str> {
+        let Once::Value(value) = self else { return None };
+        let plain = value.iter().fold(true, |all, b| all & (matches!(b, b' '..=b'~' | b'\t')));
+        std::str::from_utf8(value).ok().filter(|_| plain)
+    }
+}
+
+impl Brief<'_> {
+    /// Checks scope and organizer of an event.
+    ///
+    /// # Errors
+    /// The scope is missing, an id is in the wrong form, or the key is another organizer's.
+    pub fn subject(&self, organizer: &str, event: &str, scopes: &[Scope]) -> Result<Subject> {
+        let organizer = self.grant.organizer(organizer, scopes)?;
+        let event = Id::new(event).map_err(|error| Problem::text("event", error))?;
+        Ok(Subject { organizer, event })
+    }
+
+    /// Checks that the body is said to be JSON.
+    ///
+    /// # Errors
+    /// It is said to be something else, or nothing is said.
+    pub fn expect_json(&self) -> Result<()> {
+        let said = self.content_type.unwrap_or_default();
+        if said == b"application/json" {
+            return Ok(());
+        }
+        let media = said.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+        if media.eq_ignore_ascii_case(b"application/json") {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(media);
+        let what = if said.is_empty() { Cow::Borrowed("not said") } else { said };
+        let detail = format!("must be application/json, is {what}");
+        Err(Problem::field(&kind::CONTENT_TYPE, "Content-Type", detail))
+    }
+
+    /// Whether the holder may see no ticket codes: the key can read and nothing else.
+    #[must_use]
+    pub fn redacted(&self) -> bool {
+        self.grant.is_reader()
+    }
+}
+
+impl Grant {
+    /// Checks that the key has one of these scopes.
+    ///
+    /// # Errors
+    /// It has none of them.
+    pub fn needs(&self, scopes: &[Scope]) -> Result<()> {
+        if scopes.iter().any(|scope| self.scopes.contains(*scope)) {
+            return Ok(());
+        }
+        let names: Vec<&str> = scopes.iter().map(|scope| scope.name()).collect();
+        let detail = format!("the key needs one of the scopes {}", names.join(", "));
+        let mut problem = Problem::new(&kind::SCOPE_MISSING, detail);
+        problem.scopes = Some(names);
+        Err(problem)
+    }
+
+    /// Checks scope and organizer.
+    ///
+    /// # Errors
+    /// The scope is missing, the id is in the wrong form, or the key is another organizer's.
+    pub fn organizer(&self, organizer: &str, scopes: &[Scope]) -> Result<Id> {
+        self.needs(scopes)?;
+        let id = Id::new(organizer).map_err(|error| Problem::text("organizer", error))?;
+        match self.covers(&id) {
+            true => Ok(id),
+            false => {
+                let detail = format!("the key is not bound to {id}");
+                Err(Problem::field(&kind::OTHER_ORGANIZER, "organizer", detail))
+            }
+        }
+    }
+
+    /// Whether the key can read and nothing else.
+    fn is_reader(&self) -> bool {
+        ![Scope::Sell, Scope::Pay, Scope::Manage]
+            .into_iter()
+            .any(|scope| self.scopes.contains(scope))
+    }
+}
+
 impl Call {
+    /// What the hottest handlers need of it.
+    #[must_use]
+    pub fn brief(&self) -> Brief<'_> {
+        Brief {
+            grant: &self.grant,
+            method: self.method.as_str(),
+            path: self.uri.path(),
+            content_type: self.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes),
+            key: Once::of(self.headers.get_all(idempotency::HEADER).iter()),
+            body: &self.body,
+            shard: None,
+        }
+    }
+
     /// Checks the key, then reads the body.
     ///
     /// # Errors
@@ -72,47 +217,29 @@ impl Call {
     /// # Errors
     /// It has none of them.
     pub fn needs(&self, scopes: &[Scope]) -> Result<()> {
-        if scopes.iter().any(|scope| self.grant.scopes.contains(*scope)) {
-            return Ok(());
-        }
-        let names: Vec<&str> = scopes.iter().map(|scope| scope.name()).collect();
-        let detail = format!("the key needs one of the scopes {}", names.join(", "));
-        let mut problem = Problem::new(&kind::SCOPE_MISSING, detail);
-        problem.scopes = Some(names);
-        Err(problem)
+        self.grant.needs(scopes)
     }
 
     /// Checks scope and organizer.
     ///
     /// # Errors
-    /// The scope is missing, the id is in the wrong form, or the key is another organizer's.
+    /// As [`Grant::organizer`].
     pub fn organizer(&self, organizer: &str, scopes: &[Scope]) -> Result<Id> {
-        self.needs(scopes)?;
-        let id = Id::new(organizer).map_err(|error| Problem::text("organizer", error))?;
-        match self.grant.covers(&id) {
-            true => Ok(id),
-            false => {
-                let detail = format!("the key is not bound to {id}");
-                Err(Problem::field(&kind::OTHER_ORGANIZER, "organizer", detail))
-            }
-        }
+        self.grant.organizer(organizer, scopes)
     }
 
     /// Checks scope and organizer of an event.
     ///
     /// # Errors
-    /// As [`Call::organizer`]; also where the event's id is in the wrong form.
+    /// As [`Brief::subject`].
     pub fn subject(&self, organizer: &str, event: &str, scopes: &[Scope]) -> Result<Subject> {
-        let organizer = self.organizer(organizer, scopes)?;
-        let event = Id::new(event).map_err(|error| Problem::text("event", error))?;
-        Ok(Subject { organizer, event })
+        self.brief().subject(organizer, event, scopes)
     }
 
     /// Whether the holder may see no ticket codes: the key can read and nothing else.
     #[must_use]
     pub fn redacted(&self) -> bool {
-        let scopes = self.grant.scopes;
-        ![Scope::Sell, Scope::Pay, Scope::Manage].into_iter().any(|scope| scopes.contains(scope))
+        self.grant.is_reader()
     }
 
     /// Checks that the body is said to be JSON.
@@ -120,15 +247,7 @@ impl Call {
     /// # Errors
     /// It is said to be something else, or nothing is said.
     pub fn expect_json(&self) -> Result<()> {
-        let said = self.headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
-        let media = said.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
-        if media.eq_ignore_ascii_case(b"application/json") {
-            return Ok(());
-        }
-        let said = String::from_utf8_lossy(media);
-        let what = if said.is_empty() { Cow::Borrowed("not said") } else { said };
-        let detail = format!("must be application/json, is {what}");
-        Err(Problem::field(&kind::CONTENT_TYPE, "Content-Type", detail))
+        self.brief().expect_json()
     }
 
     /// Checks that nothing is sent where nothing is expected.
@@ -223,31 +342,34 @@ pub fn order_code(field: &str, text: &str) -> Result<OrderCode> {
 /// # Errors
 /// There is none, or it is unknown.
 pub fn authenticate(api: &Api, headers: &HeaderMap) -> Result<Grant> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let Some(value) = values.next() else {
+    let header = Once::of(headers.get_all(AUTHORIZATION).iter());
+    known(api, &api.keys.load(), header).cloned()
+}
+
+/// Whose key stands in the header `Authorization`.
+///
+/// # Errors
+/// There is none, or it is unknown.
+pub fn known<'a>(api: &Api, keys: &'a KeyStore, header: Once<'_>) -> Result<&'a Grant> {
+    if header == Once::Absent {
         let detail = "send a key: Authorization: Bearer KEY";
         return Err(Problem::field(&kind::KEY_MISSING, "Authorization", detail));
-    };
-    let secret = value.to_str().ok().and_then(|text| {
+    }
+    // Which of two would count is not for us to choose.
+    let secret = header.text().and_then(|text| {
         let (scheme, secret) = text.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(secret.trim())
     });
-    // Which of two would count is not for us to choose.
-    let Some(secret) = secret.filter(|_| values.next().is_none()) else {
+    let Some(secret) = secret else {
         let detail = "must be Bearer KEY, once";
         return Err(Problem::field(&kind::KEY_MISSING, "Authorization", detail));
     };
-    let keys = api.keys.load();
-    match keys.authenticate(secret) {
-        Some(grant) => {
-            meter(api, grant, 1)?;
-            Ok(grant.clone())
-        }
-        None => {
-            let detail = "the key is not known, or was revoked";
-            Err(Problem::field(&kind::KEY_UNKNOWN, "Authorization", detail))
-        }
-    }
+    let Some(grant) = keys.authenticate(secret) else {
+        let detail = "the key is not known, or was revoked";
+        return Err(Problem::field(&kind::KEY_UNKNOWN, "Authorization", detail));
+    };
+    meter(api, grant, 1)?;
+    Ok(grant)
 }
 
 /// Takes so many requests off the key's limit per second.

@@ -4,19 +4,22 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use hyper::StatusCode;
-use onsale_core::{Action, CommandStamp, CustomerId, Fact, HoldId};
-use onsale_engine::{Query, View};
+use onsale_core::{Action, CommandStamp, CustomerId, Event, Fact, HoldId};
+use onsale_engine::{Answer, Query, View};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::call::Brief;
 use super::openapi::{EventPath, HoldPath, IdempotencyHeader};
-use super::shapes::{Hold, HoldExtended, HoldReleased, HoldRequest, HoldUuid, Moment, items};
+use super::shapes::{
+    Hold, HoldExtended, HoldReleased, HoldRequest, HoldUuid, Moment, Receipt, items,
+};
 use super::work::{self, Begun, carry_out, look, outcome, record, unexpected};
-use super::{Api, Call, Path, Rendered, Result, idempotency, json, write};
+use super::{Api, Call, Path, Rendered, Result, batch, idempotency, write};
 use crate::keys::Scope;
 use crate::problem::{Problem, kind};
-use crate::shards::{Replied, wall_time};
+use crate::shards::{Ground, Replied, wall_time};
 
 /// Room for the answer to a hold; most are shorter.
 const ANSWER_BYTES: usize = 384;
@@ -49,23 +52,43 @@ async fn place_hold(State(api): State<Arc<Api>>, path: Path, call: Call) -> Resu
 /// # Errors
 /// The request is refused.
 pub async fn place(api: &Api, call: &Call, organizer: &str, event: &str) -> Result<Rendered> {
-    let (stamp, replied) = begin(api, call, organizer, event)?.replied(api).await?;
+    let (stamp, replied) = begin(api, &call.brief(), organizer, event)?.replied(api).await?;
     answer(api, stamp, replied)
 }
 
-fn begin(api: &Api, call: &Call, organizer: &str, event: &str) -> Result<Begun> {
-    let subject = call.subject(organizer, event, &[Scope::Sell])?;
-    call.expect_json()?;
-    let request: HoldRequest<'_> = json::parse(&call.body)?;
+/// Hands a hold to the shard of its event.
+///
+/// # Errors
+/// The request is refused.
+pub fn begin(api: &Api, brief: &Brief<'_>, organizer: &str, event: &str) -> Result<Begun> {
+    let subject = brief.subject(organizer, event, &[Scope::Sell])?;
+    brief.expect_json()?;
+    let request = batch::hold(brief.body)?;
     let action = Action::PlaceHold {
         hold: HoldIds::now().next(),
         customer: customer(&request.customer)?,
         items: items(&request.items)?,
     };
-    work::begin(api, idempotency::stamp(api, call)?, subject, action)
+    work::begin(api, idempotency::stamp_of(api, brief)?, subject, action, brief.shard, tell)
 }
 
-fn answer(api: &Api, stamp: CommandStamp, replied: Replied) -> Result<Rendered> {
+/// Writes the answer as the hold is decided, so that its fact need not be kept.
+fn tell(text: &mut Vec<u8>, ground: Ground, event: &Event) -> bool {
+    let Fact::HoldPlaced(placed) = &event.fact else { return false };
+    let Ground { shard, position, durability } = ground;
+    text.reserve_exact(ANSWER_BYTES);
+    write::hold_placed(text, placed, Receipt { shard, position, durability });
+    true
+}
+
+/// What is answered once the shard has replied.
+///
+/// # Errors
+/// The request is refused.
+pub fn answer(api: &Api, stamp: CommandStamp, replied: Replied) -> Result<Rendered> {
+    if matches!(replied.answer, Answer::Told) {
+        return Ok(Rendered::new(StatusCode::CREATED, "application/json", replied.text.into()));
+    }
     let outcome = outcome(api, stamp, replied)?;
     let body = outcome.take(|fact| match fact {
         Fact::HoldPlaced(placed) => {

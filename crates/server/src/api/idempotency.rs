@@ -6,6 +6,7 @@
 use onsale_core::{CodeKey, CommandStamp, Time};
 use uuid::Uuid;
 
+use super::call::{Brief, Once};
 use super::{Api, Call, Result};
 use crate::problem::{Problem, kind};
 
@@ -21,8 +22,16 @@ pub const REQUIRED_RULE: &str = "must be there, so that the request can be sent 
 /// # Errors
 /// The key is in the wrong form.
 pub fn stamp(api: &Api, call: &Call) -> Result<CommandStamp> {
-    let body = body_digest(api, call);
-    Ok(key(call)?.map_or_else(|| unkeyed(body), |key| keyed(api, key, body)))
+    stamp_of(api, &call.brief())
+}
+
+/// The stamp of the command that a request makes.
+///
+/// # Errors
+/// The key is in the wrong form.
+pub fn stamp_of(api: &Api, brief: &Brief<'_>) -> Result<CommandStamp> {
+    let body = body_digest(api, brief);
+    Ok(key(brief.key)?.map_or_else(|| unkeyed(body), |key| keyed(api, key, body)))
 }
 
 /// The stamp of one command of a batch: its key counts as a header's does, and what it
@@ -60,7 +69,7 @@ pub fn stamp_required(api: &Api, call: &Call) -> Result<CommandStamp> {
 /// The stamp of a method that is safe to repeat by itself, and takes no key.
 #[must_use]
 pub fn stamp_without_key(api: &Api, call: &Call) -> CommandStamp {
-    unkeyed(body_digest(api, call))
+    unkeyed(body_digest(api, &call.brief()))
 }
 
 fn keyed(api: &Api, key: &str, body: u128) -> CommandStamp {
@@ -72,13 +81,14 @@ fn unkeyed(body: u128) -> CommandStamp {
     CommandStamp { id: Uuid::new_v4().as_u128(), body, chosen: false, made_at: None }
 }
 
-fn key(call: &Call) -> Result<Option<&str>> {
-    let mut values = call.headers.get_all(HEADER).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    let text = value.to_str().unwrap_or_default();
+fn key(header: Once<'_>) -> Result<Option<&str>> {
+    if header == Once::Absent {
+        return Ok(None);
+    }
+    let text = header.text().unwrap_or_default();
     let inside = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
     let key = inside.unwrap_or(text);
-    if values.next().is_none() && fits(key) {
+    if fits(key) {
         return Ok(Some(key));
     }
     let rule = "must be once 1 to 255 printable ASCII characters";
@@ -98,8 +108,8 @@ fn time_in(key: &str) -> Option<Time> {
     Some(Time(micros.checked_add(i64::from(nanos / 1_000))?))
 }
 
-fn body_digest(api: &Api, call: &Call) -> u128 {
-    let parts = [call.method.as_str().as_bytes(), call.uri.path().as_bytes(), &call.body];
+fn body_digest(api: &Api, brief: &Brief<'_>) -> u128 {
+    let parts = [brief.method.as_bytes(), brief.path.as_bytes(), brief.body];
     secret(api).digest("request", &parts)
 }
 

@@ -10,6 +10,7 @@ use onsale_engine::{Query, View};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::call::Brief;
 use super::holds::{customer, hold_id};
 use super::openapi::{EventPath, IdempotencyHeader, OrderPath};
 use super::shapes::{Order, OrderCancelled, OrderRequest, Payment, Ticket, items};
@@ -49,19 +50,24 @@ async fn place_order(State(api): State<Arc<Api>>, path: Path, call: Call) -> Res
 /// # Errors
 /// The request is refused.
 pub async fn place(api: &Api, call: &Call, organizer: &str, event: &str) -> Result<Rendered> {
-    let (stamp, replied) = begin(api, call, organizer, event)?.replied(api).await?;
-    answer(api, call, stamp, replied)
+    let (stamp, replied) = begin(api, &call.brief(), organizer, event)?.replied(api).await?;
+    answer(api, call.redacted(), stamp, replied)
 }
 
-fn begin(api: &Api, call: &Call, organizer: &str, event: &str) -> Result<Begun> {
-    let subject = call.subject(organizer, event, &[Scope::Sell])?;
-    call.expect_json()?;
-    let request: OrderRequest<'_> = json::parse(&call.body)?;
+/// Hands an order to the shard of its event.
+///
+/// # Errors
+/// The request is refused.
+pub fn begin(api: &Api, brief: &Brief<'_>, organizer: &str, event: &str) -> Result<Begun> {
+    let subject = brief.subject(organizer, event, &[Scope::Sell])?;
+    brief.expect_json()?;
+    let request: OrderRequest<'_> = json::parse(brief.body)?;
     let customer = customer(&request.customer)?;
+    let mut shard = None;
     let action = match (&request.hold, &request.items) {
         (Some(hold), None) => Action::ClaimHold { hold: hold_id("hold", hold)?, customer },
         (None, Some(wishes)) => {
-            admit(api, &subject)?;
+            shard = admit(api, &subject)?;
             Action::Buy { customer, items: items(wishes)? }
         }
         (Some(_), Some(_)) | (None, None) => {
@@ -69,12 +75,21 @@ fn begin(api: &Api, call: &Call, organizer: &str, event: &str) -> Result<Begun> 
             return Err(Problem::field(&kind::HOLD_OR_ITEMS, "hold", rule));
         }
     };
-    work::begin(api, idempotency::stamp(api, call)?, subject, action)
+    work::begin(api, idempotency::stamp_of(api, brief)?, subject, action, shard, |_, _, _| false)
 }
 
-fn answer(api: &Api, call: &Call, stamp: CommandStamp, replied: Replied) -> Result<Rendered> {
+/// What is answered once the shard has replied; ticket codes are left out where `redacted`.
+///
+/// # Errors
+/// The request is refused.
+pub fn answer(
+    api: &Api,
+    redacted: bool,
+    stamp: CommandStamp,
+    replied: Replied,
+) -> Result<Rendered> {
     let outcome = outcome(api, stamp, replied)?;
-    let order = placed(api, call, &outcome)?;
+    let order = placed(api, redacted, &outcome)?;
     Ok(Rendered::json(StatusCode::CREATED, &order).replayed(outcome.replayed))
 }
 
@@ -82,12 +97,12 @@ fn answer(api: &Api, call: &Call, stamp: CommandStamp, replied: Replied) -> Resu
 ///
 /// # Errors
 /// It led to something else, which should not happen.
-pub fn placed(api: &Api, call: &Call, outcome: &Outcome) -> Result<Order> {
+pub fn placed(api: &Api, redacted: bool, outcome: &Outcome) -> Result<Order> {
     outcome.take(|fact| match fact {
         Fact::OrderPlaced(placed) => {
             let key = api.shards.info(outcome.receipt.shard)?.key;
             let tickets = match placed.payment_due {
-                None => Ticket::all(&key.tickets(placed), call.redacted()),
+                None => Ticket::all(&key.tickets(placed), redacted),
                 Some(_) => Vec::new(),
             };
             Some(Order::placed(placed, tickets, outcome.receipt))

@@ -9,7 +9,7 @@ use super::shapes::Receipt;
 use super::{Api, Result};
 use crate::problem::{Problem, kind};
 use crate::refused::Reason;
-use crate::shards::{Pending, Replied};
+use crate::shards::{Pending, Replied, Tell};
 
 /// What a command led to.
 #[derive(Debug)]
@@ -59,17 +59,25 @@ pub struct Begun {
 }
 
 /// Hands a command to the shard of its event. It is a function and no future, so that
-/// whoever waits for the answer keeps no room for the command meanwhile.
+/// whoever waits for the answer keeps no room for the command meanwhile. `tell` may write the answer
+/// as soon as the command is decided; `shard` is that of the event, where it is known.
 ///
 /// # Errors
 /// There is no such event, or no room in the queue.
-pub fn begin(api: &Api, stamp: CommandStamp, subject: Subject, action: Action) -> Result<Begun> {
+pub fn begin(
+    api: &Api,
+    stamp: CommandStamp,
+    subject: Subject,
+    action: Action,
+    shard: Option<u16>,
+    tell: Tell,
+) -> Result<Begun> {
     let Subject { organizer, event } = subject;
-    let Some(shard) = api.shards.of_event(&organizer, &event) else {
+    let Some(shard) = shard.or_else(|| api.shards.of_event(&organizer, &event)) else {
         return Err(Problem::from_refusal(&Refusal::UnknownEvent));
     };
     let command = Box::new(Command { stamp, organizer, event, action });
-    let reply = api.shards.begin(shard, command).map_err(|error| unavailable(api, error))?;
+    let reply = api.shards.begin(shard, command, tell).map_err(|error| unavailable(api, error))?;
     Ok(Begun { stamp, reply })
 }
 

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use super::reply::Reply;
 use super::wire::{self, Wire};
-use super::{OpenConnection, hot};
+use super::{OpenConnection, hot, swift};
 use crate::api::Api;
 use crate::problem::{Problem, kind};
 use crate::refused::Reason;
@@ -74,32 +74,55 @@ impl Connection {
         mut closing: watch::Receiver<bool>,
         _open: OpenConnection,
     ) {
-        let mut first = [0; PREFACE.len()];
-        let idle_time = self.api.limits.idle_time;
-        let version = tokio::time::timeout(idle_time, version(&mut socket, &mut first));
-        let (length, version) = tokio::select! {
-            version = version => match version {
-                Ok(Ok(version)) => version,
-                Ok(Err(_)) | Err(_) => return,
-            },
-            () = asked(&mut closing) => return,
-        };
-        match version {
-            Version::Http1 => self.http1(socket, &first[..length], closing).await,
-            // Boxed: few connections are of this kind, and it takes a lot more room.
-            Version::Http2 => Box::pin(self.http2(socket, closing)).await,
+        let (mut read, mut is_first) = (Vec::new(), true);
+        loop {
+            let served = swift::serve(&self.api, &mut socket, read, &mut closing).await;
+            let Some(mut other) = served else { return };
+            // Boxed from here on: a connection that needs none of this shall have no room for it.
+            if is_first {
+                match Box::pin(self.version(&mut socket, &mut other, &mut closing)).await {
+                    Some(Version::Http1) => {}
+                    Some(Version::Http2) => {
+                        return Box::pin(self.http2(socket, other, closing)).await;
+                    }
+                    None => return,
+                }
+            }
+            is_first = false;
+            (socket, read) = match Box::pin(self.http1(socket, other, &mut closing)).await {
+                Some(back) => back,
+                None => return,
+            };
         }
     }
 
+    /// Which version begins with these bytes; reads on as far as that is open. None where the client
+    /// does not say in time, or is asked to close.
+    async fn version(
+        &self,
+        socket: &mut TcpStream,
+        first: &mut Vec<u8>,
+        closing: &mut watch::Receiver<bool>,
+    ) -> Option<Version> {
+        let idle_time = self.api.limits.idle_time;
+        let version = tokio::time::timeout(idle_time, version(socket, first));
+        tokio::select! {
+            version = version => version.ok()?.ok(),
+            () = asked(closing) => None,
+        }
+    }
+
+    /// Serves with hyper what came first and what comes then, until the connection ends or a plain hot
+    /// request comes, which is given back.
     async fn http1(
-        self: Arc<Self>,
+        self: &Arc<Self>,
         socket: TcpStream,
-        first: &[u8],
-        mut closing: watch::Receiver<bool>,
-    ) {
+        first: Vec<u8>,
+        closing: &mut watch::Receiver<bool>,
+    ) -> Option<wire::Back> {
         let limits = &self.api.limits;
         let pace = Pace::new(self.seen.clone(), Some(limits.header_time), limits.answer_time);
-        let (wire, comes_back) = Wire::lend(socket, first, pace);
+        let (wire, comes_back) = Wire::lend(socket, first, pace, Some(*limits));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.idle_time)
@@ -117,20 +140,30 @@ impl Connection {
             let mut connection = pin!(connection);
             tokio::select! {
                 result = connection.as_mut() => return result,
-                () = asked(&mut closing) => connection.as_mut().graceful_shutdown(),
+                () = asked(closing) => connection.as_mut().graceful_shutdown(),
             }
             connection.await
         };
         let result = result.await;
-        if let Ok(socket) = comes_back.await {
-            end(&self, socket, result).await;
+        match comes_back.await {
+            Ok((socket, hot)) if !hot.is_empty() => Some((socket, hot)),
+            Ok((socket, _)) => {
+                end(self, socket, result).await;
+                None
+            }
+            Err(_) => None,
         }
     }
 
-    async fn http2(self: Arc<Self>, socket: TcpStream, mut closing: watch::Receiver<bool>) {
+    async fn http2(
+        self: Arc<Self>,
+        socket: TcpStream,
+        first: Vec<u8>,
+        mut closing: watch::Receiver<bool>,
+    ) {
         let limits = &self.api.limits;
         let pace = Pace::new(self.seen.clone(), None, limits.answer_time);
-        let (wire, comes_back) = Wire::lend(socket, PREFACE, pace);
+        let (wire, comes_back) = Wire::lend(socket, first, pace, None);
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams)
@@ -160,9 +193,9 @@ impl Connection {
         if let Err(error) = result.await {
             tracing::debug!(%error, "a connection ended");
         }
-        if let Ok(socket) = comes_back.await {
+        if let Ok((socket, _)) = comes_back.await {
             match self.seen.cut() {
-                Some(Cut::Answer) => reset(&self, &socket),
+                Some(Cut::Answer) => reset(&self.api, &socket),
                 _ => wire::part(socket, &[]).await,
             }
         }
@@ -225,25 +258,19 @@ enum Version {
 }
 
 /// Reads as many of the first bytes as it takes to tell the version.
-async fn version(
-    socket: &mut TcpStream,
-    first: &mut [u8; PREFACE.len()],
-) -> io::Result<(usize, Version)> {
-    let mut length = 0;
+async fn version(socket: &mut TcpStream, first: &mut Vec<u8>) -> io::Result<Version> {
     loop {
-        let n = socket.read(&mut first[length..]).await?;
-        length += n;
-        if n == 0 || first[..length] != PREFACE[..length] {
-            return Ok((length, Version::Http1));
+        if first.starts_with(PREFACE) {
+            return Ok(Version::Http2);
         }
-        if length == PREFACE.len() {
-            return Ok((length, Version::Http2));
+        if !PREFACE.starts_with(first) || socket.read_buf(first).await? == 0 {
+            return Ok(Version::Http1);
         }
     }
 }
 
 /// Waits until clients are asked to close.
-async fn asked(closing: &mut watch::Receiver<bool>) {
+pub async fn asked(closing: &mut watch::Receiver<bool>) {
     // An error means that nobody is left to ask: then it is over, too.
     let _ = closing.wait_for(|closing| *closing).await;
 }
@@ -266,7 +293,7 @@ async fn end(connection: &Connection, socket: TcpStream, result: hyper::Result<(
     let (api, seen) = (&connection.api, &connection.seen);
     let refused = &api.metrics.refused;
     let problem = match result {
-        Err(_) if seen.cut() == Some(Cut::Answer) => return reset(connection, &socket),
+        Err(_) if seen.cut() == Some(Cut::Answer) => return reset(api, &socket),
         Err(_) if seen.cut() == Some(Cut::Head) => {
             refused.count(Reason::HeadSlow);
             let seconds = api.limits.header_time.as_secs_f64();
@@ -292,8 +319,8 @@ async fn end(connection: &Connection, socket: TcpStream, result: hyper::Result<(
 }
 
 /// Lets go of a client that does not read: nor does the system keep what it does not take.
-fn reset(connection: &Connection, socket: &TcpStream) {
-    connection.api.metrics.refused.count(Reason::AnswerSlow);
+pub fn reset(api: &Api, socket: &TcpStream) {
+    api.metrics.refused.count(Reason::AnswerSlow);
     // If it can't be set, the system gives up later by itself.
     let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }

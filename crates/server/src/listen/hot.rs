@@ -17,8 +17,10 @@ use crate::metrics::RouteIndex;
 
 /// What the hottest paths end in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Hot {
+pub enum Hot {
+    /// `POST …/holds`.
     Holds,
+    /// `POST …/orders`.
     Orders,
 }
 
@@ -43,7 +45,7 @@ pub async fn answer(connection: &Connection, request: Request<Incoming>) -> Resp
 
 /// Takes `/v1/organizers/{organizer}/events/{event}/holds` or `…/orders` apart. Parts
 /// with a `%` are left to the router, which decodes them.
-fn hot_path(path: &str) -> Option<(&str, &str, Hot)> {
+pub fn hot_path(path: &str) -> Option<(&str, &str, Hot)> {
     let (organizer, rest) = path.strip_prefix("/v1/organizers/")?.split_once('/')?;
     let (event, last) = rest.strip_prefix("events/")?.split_once('/')?;
     let hot = match last {
@@ -51,7 +53,7 @@ fn hot_path(path: &str) -> Option<(&str, &str, Hot)> {
         "orders" => Hot::Orders,
         _ => return None,
     };
-    let plain = |part: &str| !part.is_empty() && !part.contains('%');
+    let plain = |part: &str| !part.is_empty() && part.bytes().all(|b| b != b'%');
     (plain(organizer) && plain(event)).then_some((organizer, event, hot))
 }
 

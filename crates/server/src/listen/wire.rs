@@ -5,10 +5,11 @@
 //! back, and a problem is sent instead. And hyper closes a socket with unread bytes in
 //! it, which resets the connection and may take the answer with it.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -17,7 +18,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-use crate::problem::{MEDIA_TYPE, Problem};
+use super::plain::{Form, form};
+use super::swift::poll_read_with;
+use crate::api::Rendered;
+use crate::api::number;
+use crate::config::Limits;
+use crate::problem::Problem;
 use crate::slow::Pace;
 
 /// How long the rest of what a client sends is read before its connection is closed.
@@ -32,20 +38,59 @@ pub struct Wire {
     /// What was read of it before.
     first: Bytes,
     socket: Option<TokioIo<TcpStream>>,
-    back: Option<oneshot::Sender<TcpStream>>,
+    back: Option<oneshot::Sender<Back>>,
     pace: Pace,
+    /// What makes a request a plain one; none where it does not matter.
+    limits: Option<Limits>,
+    /// Whether hyper was given nothing but plain requests, so that it keeps nothing unread
+    /// once they are answered.
+    clean: bool,
+    /// A plain hot request that was read, and is for the swift way.
+    hot: Vec<u8>,
 }
 
+/// What comes back: the socket, and a plain hot request that was read of it, or nothing.
+pub type Back = (TcpStream, Vec<u8>);
+
 impl Wire {
-    /// Lends a socket of which this was read; it comes back once this is dropped.
+    /// Lends a socket of which this was read; it comes back once this is dropped. With limits, for
+    /// HTTP/1, it also comes back where the next request is a plain hot one: hyper is told then
+    /// that the client has closed.
     pub fn lend(
         socket: TcpStream,
-        first: &[u8],
+        first: Vec<u8>,
         pace: Pace,
-    ) -> (Wire, oneshot::Receiver<TcpStream>) {
+        limits: Option<Limits>,
+    ) -> (Wire, oneshot::Receiver<Back>) {
         let (back, comes_back) = oneshot::channel();
-        let (first, socket) = (Bytes::copy_from_slice(first), Some(TokioIo::new(socket)));
-        (Wire { first, socket, back: Some(back), pace }, comes_back)
+        let clean = limits.is_some_and(|limits| !matches!(form(&first, &limits), Form::Other));
+        let (first, socket) = (Bytes::from(first), Some(TokioIo::new(socket)));
+        let (back, hot) = (Some(back), Vec::new());
+        (Wire { first, socket, back, pace, limits, clean, hot }, comes_back)
+    }
+
+    /// Reads what may be the next request.
+    fn poll_read_next(
+        &mut self,
+        limits: &Limits,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Wire { socket, pace, clean, hot, .. } = self;
+        let socket = socket.as_mut().expect("it is there until the drop").inner_mut();
+        let read = poll_read_with(socket, context, buffer.remaining(), |bytes| {
+            match form(bytes, limits) {
+                Form::Hot(_) => return hot.extend_from_slice(bytes),
+                Form::Plain => {}
+                Form::Other => *clean = false,
+            }
+            pace.read();
+            buffer.put_slice(bytes);
+        });
+        match read {
+            Poll::Pending => pace.wait_to_read(context),
+            ready => ready,
+        }
     }
 
     fn socket(&mut self) -> Pin<&mut TokioIo<TcpStream>> {
@@ -70,7 +115,7 @@ impl Drop for Wire {
     fn drop(&mut self) {
         if let (Some(socket), Some(back)) = (self.socket.take(), self.back.take()) {
             // Nobody waits for it: then it is closed here.
-            let _ = back.send(socket.into_inner());
+            let _ = back.send((socket.into_inner(), std::mem::take(&mut self.hot)));
         }
     }
 }
@@ -94,6 +139,9 @@ impl Read for Wire {
                 Poll::Pending => Poll::Ready(Ok(())),
                 ready => ready,
             };
+        }
+        if let Some(limits) = wire.limits.filter(|_| wire.clean && wire.pace.is_idle()) {
+            return wire.poll_read_next(&limits, context, &mut buffer);
         }
         match wire.socket().poll_read(context, buffer) {
             Poll::Pending => wire.pace.wait_to_read(context),
@@ -150,16 +198,52 @@ impl Write for Wire {
 
 /// A problem as the bytes of a whole answer after which the connection closes.
 pub fn last_answer(problem: &Problem) -> Vec<u8> {
-    let rendered = problem.render();
-    let mut head = format!(
-        "HTTP/1.1 {}\r\ncontent-type: {MEDIA_TYPE}\r\nconnection: close\r\ncontent-length: {}\r\n",
-        rendered.status,
-        rendered.body.len()
-    );
-    for (name, value) in &rendered.headers {
-        head += &format!("{name}: {}\r\n", value.to_str().expect("made of printable ASCII"));
+    let mut out = Vec::new();
+    answer(&mut out, &problem.render(), true);
+    out
+}
+
+/// Writes an answer; where it is the `last` one, the connection closes after it.
+pub fn answer(out: &mut Vec<u8>, rendered: &Rendered, last: bool) {
+    let Rendered { status, media_type, headers, body } = rendered;
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(b"\r\ncontent-type: ");
+    out.extend_from_slice(media_type.as_bytes());
+    for (name, value) in headers {
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
     }
-    [head.as_bytes(), b"\r\n", &rendered.body].concat()
+    if last {
+        out.extend_from_slice(b"\r\nconnection: close");
+    }
+    out.extend_from_slice(b"\r\ncontent-length: ");
+    number(out, body.len());
+    out.extend_from_slice(b"\r\ndate: ");
+    date(out);
+    out.extend_from_slice(b"\r\n\r\n");
+    out.extend_from_slice(body);
+}
+
+/// Writes the time, as RFC 9110 has it in section 5.6.7.
+fn date(out: &mut Vec<u8>) {
+    thread_local! {
+        /// The last second that was written, and how.
+        static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+    }
+    let now = SystemTime::now();
+    let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    DATE.with_borrow_mut(|(second, text)| {
+        if text.is_empty() || *second != seconds {
+            *second = seconds;
+            *text = httpdate::fmt_http_date(now);
+        }
+        out.extend_from_slice(text.as_bytes());
+    });
 }
 
 /// Says a last word, and reads for a while what is still coming: a socket that is closed

@@ -3,17 +3,18 @@
 //! hardly ever blocks: only an old id or order that comes up again is read from a file.
 
 use std::collections::VecDeque;
+use std::slice;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use onsale_core::Time;
+use onsale_core::{Command, Keys, Time};
 use onsale_engine::{Clock, Reply, Shard, UpkeepDone};
 use onsale_journal::{SpareDone, SpareJob, WriteDone, WriteJob};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::upkeep::{Upkeep, UpkeepThread};
-use super::{Batch, Figures, Ground, Queued, SYNC_BUCKETS_US, wall_time};
+use super::{Batch, Figures, Ground, Queued, SYNC_BUCKETS_US, Tell, Told, wall_time};
 
 /// Requests taken from the queue at a time.
 const REQUESTS_PER_TURN_MAX: usize = 4_096;
@@ -40,6 +41,8 @@ pub(super) struct Parts {
 pub(super) enum Ticket {
     /// To whoever waits for it alone.
     Alone(oneshot::Sender<Reply>),
+    /// The same, with what was told as it was decided: the first text that is not out yet.
+    Told(oneshot::Sender<Told>),
     /// To whoever waits for a whole batch, with the others of it. Answers leave a shard in the
     /// order of its requests, so it is the first batch that is not out yet.
     Together,
@@ -58,6 +61,10 @@ pub struct Driver {
     taken: VecDeque<Queued>,
     /// Batches that the shard has begun to take, and whose last answer is not out yet.
     batches: VecDeque<(Box<Batch>, oneshot::Sender<Box<Batch>>)>,
+    /// What was told of commands whose answers are not out yet, in their order.
+    texts: VecDeque<Vec<u8>>,
+    /// Those of the command at hand.
+    keys: Vec<Keys>,
     writing: bool,
     /// Whether more may be due than the last slice of the timer ended.
     more_due: bool,
@@ -89,6 +96,8 @@ impl Driver {
             upkeep,
             taken: VecDeque::new(),
             batches: VecDeque::new(),
+            texts: VecDeque::new(),
+            keys: Vec::new(),
             writing: false,
             more_due: false,
             preparing: false,
@@ -208,6 +217,10 @@ impl Driver {
                     self.parts.shard.submit(now, request, Ticket::Alone(ticket));
                     return true;
                 }
+                Some(Queued::Told { command, tell, ticket }) => {
+                    self.submit_told(now, &command, tell, ticket);
+                    return true;
+                }
                 Some(Queued::Many { batch, ticket }) => self.batches.push_back((batch, ticket)),
             }
         }
@@ -223,6 +236,24 @@ impl Driver {
         true
     }
 
+    /// Hands a command over whose answer may be written as it is decided.
+    fn submit_told(
+        &mut self,
+        now: Time,
+        command: &Command,
+        tell: Tell,
+        ticket: oneshot::Sender<Told>,
+    ) {
+        let (shard, durability, mut text) = (self.number, self.durability, Vec::new());
+        self.keys.clear();
+        self.parts.shard.look_ahead(slice::from_ref(command), &mut self.keys);
+        let (keys, ticket) = (&self.keys[0], Ticket::Told(ticket));
+        self.parts.shard.submit_telling(now, command, keys, ticket, |position, event| {
+            tell(&mut text, Ground { shard, position, durability }, event)
+        });
+        self.texts.push_back(text);
+    }
+
     /// Whether the shard has taken a part of a batch.
     fn batch_is_begun(&self) -> bool {
         self.batches.back().is_some_and(|(batch, _)| batch.taken < batch.commands.len())
@@ -233,6 +264,10 @@ impl Driver {
         while let Some((ticket, reply)) = self.parts.shard.release() {
             match ticket {
                 Ticket::Alone(ticket) => drop(ticket.send(reply)),
+                Ticket::Told(ticket) => {
+                    let text = self.texts.pop_front().expect("it was told of");
+                    drop(ticket.send((reply, text)));
+                }
                 Ticket::Together => {
                     let (batch, _) = self.batches.front_mut().expect("it was begun");
                     batch.replies.push(reply);

@@ -120,6 +120,87 @@ fn requests_come_one_after_the_other_and_many_at_once_on_a_connection() {
     assert_eq!(used(&site, "concert", "hall"), (6, 0));
 }
 
+/// A concert that does not sell out here.
+fn large_concert() -> serde_json::Value {
+    let mut concert = concert();
+    concert["quotas"][0]["capacity"] = json!(1_000_000);
+    concert
+}
+
+/// Reads one answer of a connection that stays open: head and body.
+fn next_answer(stream: &mut TcpStream) -> (String, Vec<u8>) {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let length = head.split("content-length: ").nth(1).unwrap().split("\r\n").next().unwrap();
+    let mut body = vec![0; length.parse().unwrap()];
+    stream.read_exact(&mut body).unwrap();
+    (head, body)
+}
+
+#[test]
+fn a_connection_takes_requests_of_all_forms_in_any_order() {
+    let site = Site::new();
+    open(&site, "concert", &large_concert());
+    let mut stream = connect(&site);
+    let get = "GET /healthz HTTP/1.1\r\nhost: t\r\n\r\n".to_owned();
+    // None of them is in the form that most are in.
+    let other = |i: usize| match i % 4 {
+        0 => (get.clone(), "200 OK"),
+        1 => (get.replace("/healthz", "/nothing"), "401 Unauthorized"),
+        2 => (hold_request("c-1", "").replace("application/json", "text/plain"), "415"),
+        _ => (hold_request("c-1", "idempotency-key: 1\r\nidempotency-key: 2\r\n"), "400"),
+    };
+    for i in 0..12 {
+        for _ in 0..=i % 3 {
+            stream.write_all(hold_request(&format!("c-{i}"), "").as_bytes()).unwrap();
+            let (head, body) = next_answer(&mut stream);
+            assert!(head.starts_with("HTTP/1.1 201 Created\r\n"), "{i}: {head}");
+            assert!(head.contains("\r\ncontent-type: application/json\r\n"), "{head}");
+            assert!(head.contains(" GMT\r\n"), "{head}");
+            serde_json::from_slice::<serde_json::Value>(&body).unwrap();
+        }
+        let (request, status) = other(i);
+        stream.write_all(request.as_bytes()).unwrap();
+        let (head, _) = next_answer(&mut stream);
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{i}: {head}");
+    }
+    // In two pieces, and then two in one.
+    let request = hold_request("c-12", "");
+    let (begin, end) = request.split_at(100);
+    stream.write_all(begin.as_bytes()).unwrap();
+    std::thread::yield_now();
+    stream.write_all(end.as_bytes()).unwrap();
+    stream.write_all(format!("{get}{request}").as_bytes()).unwrap();
+    stream.write_all(hold_request("c-12", "connection: close\r\n").as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert_eq!(text.matches("HTTP/1.1 201 Created").count(), 3, "{text}");
+    assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 1, "{text}");
+    assert_eq!(used(&site, "concert", "hall"), (24 + 3, 0));
+}
+
+#[test]
+fn an_idle_connection_ends_but_not_one_that_is_used() {
+    let idle_time = Duration::from_millis(400);
+    let site = Site::with(|config| config.limits.idle_time = idle_time);
+    open(&site, "concert", &large_concert());
+    let mut stream = connect(&site);
+    let begin = std::time::Instant::now();
+    let mut customer = 0;
+    while begin.elapsed() < idle_time * 3 {
+        customer += 1;
+        stream.write_all(hold_request(&format!("c-{customer}"), "").as_bytes()).unwrap();
+        assert!(next_answer(&mut stream).0.starts_with("HTTP/1.1 201"));
+    }
+    let begin = std::time::Instant::now();
+    assert_eq!(stream.read(&mut [0; 10]).unwrap(), 0, "it is closed");
+    assert!(begin.elapsed() >= idle_time * 3 / 4, "{:?}", begin.elapsed());
+}
+
 #[test]
 fn the_figures_count_requests_by_route_and_status() {
     let site = Site::new();

@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 
 use super::COMMANDS_MAX;
 use super::shapes::CommandRequest;
+use crate::api::shapes::HoldRequest;
 use crate::api::{Result, json};
 use crate::problem::{Problem, kind};
 
@@ -55,6 +56,14 @@ pub fn read<'a>(body: &'a [u8], taker: &mut impl Taker<'a>) -> Result<()> {
         read_any(body)?.into_iter().for_each(|sent| taker.take(sent));
     }
     Ok(())
+}
+
+/// Reads the body of one hold, which is no batch but most often in the same plain form.
+///
+/// # Errors
+/// It is malformed, or says something else.
+pub fn hold(body: &[u8]) -> Result<HoldRequest<'_>> {
+    plain::hold(body).map_or_else(|| json::parse(body), Ok)
 }
 
 /// Reads a body in both ways and compares what comes of it.

@@ -127,7 +127,7 @@ impl Writer<'_> {
                 write::hold_placed(&mut self.out, placed, receipt);
             }
             Some(Fact::OrderPlaced(_)) => {
-                let order = orders::placed(self.api, self.call, &outcome)?;
+                let order = orders::placed(self.api, self.call.redacted(), &outcome)?;
                 self.shape(201, &outcome, &order);
             }
             Some(Fact::HoldReleased { hold }) => {

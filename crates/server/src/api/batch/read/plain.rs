@@ -13,7 +13,7 @@ use crate::api::batch::shapes::{
     ReleaseCommand,
 };
 use crate::api::json::Whole;
-use crate::api::shapes::ItemRequest;
+use crate::api::shapes::{HoldRequest, ItemRequest};
 
 /// Digits of a number that fits for sure.
 const DIGITS_MAX: usize = 15;
@@ -41,6 +41,20 @@ pub fn read<'a>(body: &'a [u8], taker: &mut impl Taker<'a>) -> Option<()> {
         }
     }
     None
+}
+
+/// Reads the body of one hold in the plain form; none where it is in another form.
+pub fn hold(body: &[u8]) -> Option<HoldRequest<'_>> {
+    let mut reader = Reader { text: std::str::from_utf8(body).ok()?, bytes: body, at: 0 };
+    let (mut customer, mut items) = (None, None);
+    reader.object(|reader, name| match name {
+        "customer" => once(&mut customer, reader.text()),
+        "items" => once(&mut items, reader.items()),
+        _ => None,
+    })?;
+    reader.space();
+    let whole = reader.at == body.len();
+    whole.then_some(HoldRequest { customer: Cow::Borrowed(customer?), items: items? })
 }
 
 struct Reader<'a> {

@@ -150,3 +150,23 @@ proptest! {
         agree(&body);
     }
 }
+
+#[test]
+fn one_hold_is_read_alike() {
+    let agree = |body: &str| {
+        let Some(plain) = plain::hold(body.as_bytes()) else { return false };
+        let any: HoldRequest<'_> = json::parse(body.as_bytes()).expect(body);
+        assert_eq!(format!("{plain:?}"), format!("{any:?}"), "{body}");
+        true
+    };
+    let mut taken = 0;
+    for text in PLAIN.iter().chain(&OTHER) {
+        let body = text.replace("\"op\":\"hold\",", "");
+        taken += u32::from(agree(&body));
+        for (at, c) in body.char_indices() {
+            agree(&format!("{}{}", &body[..at], &body[at + c.len_utf8()..]));
+            agree(&format!("{}{c}{}", &body[..at], &body[at..]));
+        }
+    }
+    assert_eq!(taken, 2, "those without a key of their own");
+}
