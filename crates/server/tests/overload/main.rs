@@ -21,8 +21,9 @@ use process::{KEY, Server};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// Connections of the load, as a front tier keeps them.
-const CONNECTIONS: u64 = 300;
+/// Connections of the load, as a front tier keeps them. No more requests can wait than there are of them, so
+/// they must be enough for a queue that is too long.
+const CONNECTIONS: u64 = 1_000;
 /// How long a buyer waits for a connection that is free, before it is lost.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Rounds of the test; more are added up to the second where the first do not convince.
