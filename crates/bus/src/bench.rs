@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 
-use crate::{Bus, Entry, Error, From, Limits, StreamName};
+use crate::{
+    Bus, Cursors, Entry, Error, From, Group, GroupName, Limits, Relay, StreamName, WorkerOptions,
+};
 
 /// Entries with keys of about ten bytes and payloads of so many.
 #[must_use]
@@ -71,6 +73,35 @@ pub async fn read(bus: &Bus, stream: &StreamName) -> Result<f64, Error> {
     }
     std::hint::black_box(bytes);
     Ok(rate(records, begun.elapsed()))
+}
+
+/// Records relayed in a second: all that the stream has, by one relay, until the target has them.
+///
+/// # Errors
+/// When either bus fails.
+pub async fn relay(
+    source: &Bus,
+    stream: &StreamName,
+    target: &Bus,
+    to: &StreamName,
+) -> Result<f64, Error> {
+    let shards = source.describe(stream).await?.shards.into_iter();
+    let last = shards.filter_map(|shard| shard.last?.as_u64());
+    let all: u64 = last.sum();
+    let limits =
+        Limits { records: Limits::RECORDS_MAX, bytes: Limits::BYTES_MAX, ..Limits::default() };
+    let options = WorkerOptions { limits, ..WorkerOptions::default() };
+    let group = Group { name: GroupName::new("bench")?, stream: stream.clone() };
+    let (source, target, cursors) = (source.clone(), target.clone(), Cursors::memory());
+    let begun = Instant::now();
+    let mut relay = Relay::begin(source, cursors, group, target, to.clone(), options).await?;
+    let mut copied = 0;
+    while copied < all {
+        copied += relay.step(Duration::from_secs(10)).await?.unwrap_or(0) as u64;
+    }
+    let taken = begun.elapsed();
+    relay.end().await?;
+    Ok(rate(all, taken))
 }
 
 /// Readers at the tail of each shard until they are dropped, and how many records they have read in all.
