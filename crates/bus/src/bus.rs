@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use crate::cursors::CursorState;
 use crate::file::{FileBus, FileOptions};
 #[cfg(feature = "kinesis")]
 use crate::kinesis::KinesisBus;
 use crate::memory::MemoryBus;
 #[cfg(feature = "redis")]
 use crate::redis::RedisBus;
+use crate::retention::{Retention, Trimmed};
 use crate::{
     AppendError, Entry, Error, From, Limits, Page, Placed, Position, ShardId, StreamInfo,
     StreamName,
@@ -125,6 +127,25 @@ impl Bus {
         upto: Position,
     ) -> Result<Position, Error> {
         each!(self, bus => bus.trim(stream, shard, upto).await)
+    }
+
+    /// Lets go of what is past retention in every shard. Records that a protected cursor has yet to read outlive the age;
+    /// that, and what the number of records takes from a cursor nevertheless, is logged as a warning and told. A
+    /// protected cursor that never committed is at the begin of its shard.
+    ///
+    /// # Errors
+    /// Those of [`Bus::trim`]; shards before the failure are done.
+    pub async fn retain(
+        &self,
+        stream: &StreamName,
+        retention: Retention,
+        protected: &[CursorState],
+    ) -> Result<Vec<Trimmed>, Error> {
+        match self {
+            #[cfg(feature = "redis")]
+            Bus::Redis(redis) => redis.retain(stream, retention, protected).await,
+            _ => crate::retention::retain(self, stream, retention, protected).await,
+        }
     }
 
     /// Ends what runs behind the bus, once what was begun is done. Other clones fail afterwards.

@@ -24,6 +24,7 @@ mod record;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod relay;
+mod retention;
 mod worker;
 
 pub use bus::Bus;
@@ -36,4 +37,5 @@ pub use record::{
     ShardInfo, StreamInfo,
 };
 pub use relay::Relay;
+pub use retention::{Retention, Trimmed};
 pub use worker::{Batch, CursorLag, Stored, Worker, WorkerOptions, lag};

@@ -31,9 +31,9 @@ use bytes::Bytes;
 use redis::{Cmd, FromRedisValue as _, Value};
 use tokio::time::{Instant, timeout_at};
 
+pub use crate::retention::{Retention, Trimmed};
 pub use cursors::RedisCursors;
 use link::{Call, Link, Reply};
-pub use retention::{Retention, Trimmed};
 use signals::{LOOK, Signals};
 
 use crate::memory::same_shards;

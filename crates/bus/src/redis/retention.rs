@@ -1,35 +1,10 @@
 //! Letting go of old records, with regard for those who have yet to read them.
 
-use std::time::Duration;
-
 use super::{POSITION_MAX, RedisBus};
 use crate::cursors::CursorState;
 use crate::record::now_us;
-use crate::{CursorId, Error, Generation, Position, ShardId, StreamName};
-
-/// What a stream keeps at least, and at most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
-    /// Older records go, but not those that a protected cursor has yet to read.
-    pub age: Duration,
-    /// Of each shard so many are kept at most, whoever has yet to read the others: memory ends.
-    pub records: u64,
-}
-
-/// What [`RedisBus::retain`] did to a shard.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trimmed {
-    /// Which.
-    pub shard: ShardId,
-    /// The lowest position that is left; one past the last when none is.
-    pub begins_at: Position,
-    /// How many records went.
-    pub records: u64,
-    /// Older ones than the age says are kept for these cursors, which are behind.
-    pub kept_for: Vec<CursorId>,
-    /// These cursors lost records that they had yet to read.
-    pub lost_for: Vec<CursorId>,
-}
+use crate::retention::{Retention, Trimmed, place};
+use crate::{CursorId, Error, Position, StreamName};
 
 impl RedisBus {
     /// Lets go of what is past retention in every shard. Records that a protected cursor has yet to read outlive
@@ -74,27 +49,5 @@ impl RedisBus {
             done.push(trimmed);
         }
         Ok(done)
-    }
-}
-
-impl Trimmed {
-    fn warn(&self) {
-        let shard = &self.shard;
-        for cursor in &self.kept_for {
-            tracing::warn!(%cursor, %shard, "old records are kept for a cursor that is behind");
-        }
-        for cursor in &self.lost_for {
-            let begins_at = self.begins_at;
-            tracing::warn!(%cursor, %shard, %begins_at, "a cursor lost records that it had yet to read");
-        }
-    }
-}
-
-/// Where a protected cursor is; one of another history protects nothing.
-fn place(state: &CursorState, generation: Generation) -> u64 {
-    match state.progress {
-        Some(progress) if progress.generation != generation => POSITION_MAX,
-        Some(progress) => progress.position.as_u64().unwrap_or(POSITION_MAX),
-        None => 0,
     }
 }
