@@ -20,6 +20,7 @@ mod query;
 pub mod shapes;
 pub mod streams;
 pub mod system;
+pub mod webhooks;
 mod work;
 mod write;
 
@@ -41,13 +42,16 @@ pub use work::Begun;
 pub use write::number;
 
 use crate::admission::Admission;
+use crate::bus::ServerBus;
 use crate::config::Limits;
+use crate::cursors::CursorStores;
 use crate::keys::KeyStore;
 use crate::live::Live;
 use crate::metrics::{Metrics, RouteIndex};
 use crate::problem::Problem;
 use crate::rates::Epoch;
 use crate::shards::{Kept, Shards};
+use crate::webhooks::{WebhookLimits, Webhooks};
 
 /// What a handler gives: an answer or a problem.
 pub type Result<T> = std::result::Result<T, Box<Problem>>;
@@ -70,6 +74,14 @@ pub struct Api {
     pub admission: Admission,
     /// Who follows events.
     pub live: Arc<Live>,
+    /// The streams that others write to.
+    pub bus: ServerBus,
+    /// Named cursors.
+    pub cursors: CursorStores,
+    /// Where organizers want to be sent what happens.
+    pub webhooks: Webhooks,
+    /// What those may be and do.
+    pub webhook_limits: WebhookLimits,
     /// What the meters of the keys count from.
     pub epoch: Epoch,
     /// Figures.
@@ -84,9 +96,24 @@ pub struct Api {
     pub orders_route: RouteIndex,
 }
 
+/// What is beside the sale.
+pub struct Beside {
+    /// The streams that others write to.
+    pub bus: ServerBus,
+    /// Where organizers want to be sent what happens.
+    pub webhooks: Webhooks,
+    /// What those may be and do.
+    pub webhook_limits: WebhookLimits,
+}
+
 impl Api {
     /// Puts together what the handlers share, and the router that they are behind.
-    pub fn new(shards: Shards, keys: KeyStore, limits: Limits) -> (Arc<Api>, axum::Router) {
+    pub fn new(
+        shards: Shards,
+        keys: KeyStore,
+        limits: Limits,
+        beside: Beside,
+    ) -> (Arc<Api>, axum::Router) {
         let (router, mut document) = routes();
         let paths = document.paths.paths.iter_mut();
         let operations = paths.flat_map(|(path, item)| {
@@ -96,6 +123,10 @@ impl Api {
         let api = Api {
             admission: Admission::new(limits.queue_time, shards.count()),
             live: Arc::default(),
+            bus: beside.bus,
+            cursors: CursorStores::new(shards.data()),
+            webhooks: beside.webhooks,
+            webhook_limits: beside.webhook_limits,
             shards,
             batches: Kept::default(),
             keys: ArcSwap::from_pointee(keys),
@@ -131,6 +162,7 @@ fn routes() -> (axum::Router<Arc<Api>>, utoipa::openapi::OpenApi) {
         .merge(payments::routes())
         .merge(batch::routes())
         .merge(streams::routes())
+        .merge(webhooks::routes())
         .merge(system::routes())
         .split_for_parts();
     openapi::add_problems(&mut document);

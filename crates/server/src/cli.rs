@@ -9,6 +9,7 @@ pub mod bench;
 mod check;
 mod journal;
 mod rush;
+pub mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -93,6 +94,8 @@ pub enum Command {
     BenchBare(BareArgs),
     #[command(subcommand)]
     Journal(JournalCommand),
+    #[command(subcommand)]
+    Stream(stream::StreamCommand),
     #[command(subcommand)]
     Config(ConfigCommand),
     #[command(subcommand, after_help = EXIT_CODES)]
@@ -218,6 +221,7 @@ fn run(command: Command) -> u8 {
         Command::Journal(JournalCommand::Inspect(args)) => journal::inspect(&args),
         Command::Journal(JournalCommand::Backup(args)) => journal::back_up(&args),
         Command::Journal(JournalCommand::Restore(args)) => journal::restore(&args),
+        Command::Stream(command) => stream::run(&command),
         Command::Config(ConfigCommand::Check(args)) => check::run(&args),
         Command::Keys(command) => match keys::command::run(command, wall_time()) {
             Ok(text) => {

@@ -16,6 +16,7 @@ use onsale_core::limits::SHARDS_MAX;
 use onsale_engine::Durability;
 
 use crate::rates::RATE_MAX;
+use crate::webhooks::{Networks, Policy, WebhookLimits};
 
 /// The commented defaults, which document every key.
 pub const DEFAULTS: &str = include_str!("../default.toml");
@@ -35,6 +36,8 @@ pub struct Config {
     pub journal: onsale_engine::Options,
     /// How much of anything a client may have.
     pub limits: Limits,
+    /// What webhooks may be and do.
+    pub webhooks: WebhookLimits,
 }
 
 /// How much of anything a client may have.
@@ -162,6 +165,7 @@ impl Config {
             cores: check.number("cores", 1, cores_max as u64, "the cores of this machine") as usize,
             shards: check.number("shards", 1, SHARDS_MAX.into(), "") as u16,
             journal: check.journal(),
+            webhooks: check.webhooks(),
             limits: Limits {
                 body_bytes: check.kib("limits.body_kib", 16_384),
                 batch_body_bytes: check.kib("limits.batch_body_kib", 65_536),
@@ -324,6 +328,41 @@ impl Check<'_> {
         let every = self.number("snapshots.every_mib", 1, 65_536, "MiB");
         options.rules.snapshot_bytes = every << 20;
         options
+    }
+
+    fn webhooks(&mut self) -> WebhookLimits {
+        WebhookLimits {
+            per_organizer: self.number("webhooks.per_organizer", 0, 1_000, "") as usize,
+            concurrent: self.number("webhooks.concurrent", 1, 10_000, "") as usize,
+            timeout: Duration::from_secs(self.number(
+                "webhooks.timeout_seconds",
+                1,
+                300,
+                "seconds",
+            )),
+            retry: Duration::from_secs(
+                3_600 * self.number("webhooks.retry_hours", 1, 720, "hours"),
+            ),
+            backoff: Duration::from_secs(1),
+            policy: Policy {
+                plain: self.networks("webhooks.http"),
+                secure: self.networks("webhooks.https"),
+            },
+        }
+    }
+
+    fn networks(&mut self, key: &str) -> Networks {
+        let setting = self.setting(key);
+        match setting.text.as_str() {
+            "none" => Networks::None,
+            "loopback" => Networks::Loopback,
+            "public" => Networks::Public,
+            "all" => Networks::All,
+            _ => {
+                self.refuse(key, &setting, "must be none, loopback, public or all");
+                Networks::None
+            }
+        }
     }
 
     fn kib(&mut self, key: &str, max: u64) -> usize {

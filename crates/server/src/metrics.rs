@@ -3,6 +3,7 @@
 //! Counting a request is three additions to counters that exist since the start:
 //! nothing is looked up by name, nothing grows, nothing must be drained.
 
+pub mod bus;
 pub mod machine;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,8 @@
 //! `onsale serve`: puts the parts together, runs them on their cores, and takes them down
 //! again without losing or cutting anything.
 
+mod beside;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -13,12 +15,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admission;
-use crate::api::Api;
+use crate::api::{Api, Beside};
 use crate::config::Config;
 use crate::keys::{FirstKey, KeyStore};
 use crate::listen::{self, Listener};
 use crate::shards::{Driver, Shards, wall_time};
 use crate::systemd;
+use crate::webhooks::Webhooks;
 
 /// How often the key file is looked at.
 const KEYS_EVERY: Duration = Duration::from_secs(1);
@@ -33,6 +36,8 @@ pub struct Server {
     pub first_key: FirstKey,
     api: Arc<Api>,
     workers: Vec<JoinHandle<()>>,
+    /// What is done beside the sale.
+    beside: JoinHandle<()>,
     /// One message per worker whose listener is done.
     listened: mpsc::Receiver<()>,
     /// Dropped to let the workers end.
@@ -65,9 +70,14 @@ impl Server {
         let address = sockets[0].local_addr()?;
         let (shards, drivers) = Shards::open(&config.data, config.shards, &config.journal)?;
         let (keys, first_key) = KeyStore::load_or_create(&config.data, key, wall_time())?;
-        let (api, router) = Api::new(shards, keys, config.limits);
-        let (listened_sender, listened) = mpsc::channel(config.cores);
+        let webhooks = Webhooks::load(&config.data)?;
         let over = watch::Sender::new(false);
+        let (mut beside, bus) = beside::start(&shards, over.subscribe())?;
+        let webhook_limits = config.webhooks;
+        let (api, router) =
+            Api::new(shards, keys, config.limits, Beside { bus, webhooks, webhook_limits });
+        beside.begin(&api);
+        let (listened_sender, listened) = mpsc::channel(config.cores);
         let mut shares: Vec<Vec<Driver>> = (0..config.cores).map(|_| Vec::new()).collect();
         for (i, driver) in drivers.into_iter().enumerate() {
             shares[i % config.cores].push(driver);
@@ -88,7 +98,8 @@ impl Server {
             let builder = std::thread::Builder::new().name(format!("serve-{i}"));
             workers.push(start(builder, worker)?);
         }
-        Ok(Server { address, first_key, api, workers, listened, over })
+        let beside = beside.thread;
+        Ok(Server { address, first_key, api, workers, beside, listened, over })
     }
 
     /// Stops: no new connections, answers for all requests under way, everything on the
@@ -103,7 +114,7 @@ impl Server {
         }
         self.api.shards.close().await;
         self.over.send_replace(true);
-        for worker in self.workers {
+        for worker in self.workers.into_iter().chain([self.beside]) {
             let joined = tokio::task::spawn_blocking(move || worker.join()).await?;
             joined.map_err(|_| anyhow::anyhow!("a worker panicked"))?;
         }

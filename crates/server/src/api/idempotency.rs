@@ -66,6 +66,19 @@ pub fn stamp_required(api: &Api, call: &Call) -> Result<CommandStamp> {
     }
 }
 
+/// Digests of a call's key and of what it says, as texts; none where it has no key.
+///
+/// # Errors
+/// The key is in the wrong form.
+pub fn digests(api: &Api, call: &Call) -> Result<Option<(String, String)>> {
+    let brief = call.brief();
+    let Some(key) = key(brief.key)? else { return Ok(None) };
+    // Two organizers may choose the same key.
+    let holder = call.grant.organizer.as_ref().map_or("", |id| id.as_str());
+    let id = secret(api).digest("idempotency key", &[key.as_bytes(), holder.as_bytes()]);
+    Ok(Some((format!("{id:032x}"), format!("{:032x}", body_digest(api, &brief)))))
+}
+
 /// The stamp of a method that is safe to repeat by itself, and takes no key.
 #[must_use]
 pub fn stamp_without_key(api: &Api, call: &Call) -> CommandStamp {

@@ -37,6 +37,7 @@ use crate::problem::{Kind, MEDIA_TYPE, Problem, kind as k};
         (name = "batch", description = "Many commands in one request."),
         (name = "payments", description = "What a provider of money says."),
         (name = "streams", description = "Everything that happened, by cursor."),
+        (name = "webhooks", description = "What happened, sent to an address."),
         (name = "system", description = "Health, figures, and this description."),
     ),
 )]
@@ -220,6 +221,8 @@ pub struct RecordsQuery {
     /// another log is noticed; left out: from where the shard begins.
     #[param(value_type = Option<String>, example = "4711")]
     pub after: Option<String>,
+    /// Instead of `after`: on from the named cursor, or where it was never committed, from where the shard begins.
+    pub cursor: Option<String>,
     /// At most so many; left out: 100.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1_000)]
     pub limit: Option<String>,
@@ -240,6 +243,94 @@ pub struct LiveRecordsQuery {
     /// `Last-Event-ID` counts more.
     #[param(value_type = Option<String>, example = "4711")]
     pub after: Option<String>,
+}
+
+/// A named cursor's path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "it only documents")]
+pub struct CursorPath {
+    /// Name of the cursor: 1 to 64 of a-z, 0-9, `-`, `_` and `.`, a letter first.
+    #[param(example = "mailer")]
+    name: String,
+}
+
+/// The path of a stream that can be written to.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "it only documents")]
+pub struct StreamPath {
+    /// `catalogue` or `control`.
+    #[param(example = "catalogue")]
+    stream: String,
+}
+
+/// The path of a parked record.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "it only documents")]
+pub struct ParkedPath {
+    /// Its shard.
+    shard: u16,
+    /// Its position.
+    position: u64,
+}
+
+/// A webhook's path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "it only documents")]
+pub struct WebhookPath {
+    /// Id of the organizer.
+    #[param(example = "river-festival")]
+    organizer: String,
+    /// Name of the webhook: 1 to 40 of a-z, 0-9, `-`, `_` and `.`.
+    #[param(example = "shop")]
+    name: String,
+}
+
+/// The path of a record that a webhook's receiver did not take.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "it only documents")]
+pub struct FailurePath {
+    /// Id of the organizer.
+    organizer: String,
+    /// Name of the webhook.
+    name: String,
+    /// Its shard.
+    shard: u16,
+    /// Its position.
+    position: u64,
+}
+
+/// Which page of parked records.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct FailuresQuery {
+    /// The `next` of the page before.
+    #[param(example = "0.4711")]
+    pub after: Option<String>,
+    /// At most so many; left out: 100.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
+    pub limit: Option<String>,
+}
+
+/// Which records of a stream that others write to.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct WantedQuery {
+    /// Only positions above this one; left out: from where the stream begins.
+    #[param(value_type = Option<u64>)]
+    pub after: Option<String>,
+    /// At most so many; left out: 100.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
+    pub limit: Option<String>,
+    /// How long to wait for a record, in milliseconds; left out: not at all.
+    #[param(value_type = Option<u32>, minimum = 0, maximum = 30_000)]
+    pub wait_ms: Option<String>,
 }
 
 type Kinds = &'static [&'static Kind];
@@ -313,6 +404,10 @@ const CART: Kinds = &[
     &k::SOLD_OUT,
     &k::NONE_FREE_NOW,
 ];
+/// Of every operation on something that is kept beside the journal under a name.
+const NAMED: Kinds = &[&k::INVALID_ID, &k::INVALID_PATH, &k::STORE_FAILED];
+/// Of every operation on a stream that others write to.
+const STREAM: Kinds = &[&k::UNKNOWN_STREAM, &k::INVALID_PATH, &k::NO_BUS, &k::STORE_FAILED];
 /// Of every read from a position of the stream.
 const POSITION: Kinds = &[
     &k::INVALID_QUERY,
@@ -398,7 +493,68 @@ fn problems(operation: &str) -> Option<Vec<Kinds>> {
             &[&k::PERSONAL_DATA, &k::UNKNOWN_PAYMENT, &k::NOT_DUE_BACK],
         ]),
         "list_shards" => vec![KEY, SCOPE],
-        "read_records" => vec![KEY, SCOPE, POSITION],
+        "read_records" => {
+            vec![KEY, SCOPE, POSITION, &[&k::INVALID_ID, &k::UNKNOWN_CURSOR, &k::STORE_FAILED]]
+        }
+        "list_cursors" => vec![KEY, SCOPE, &[&k::STORE_FAILED]],
+        "get_cursor" => vec![KEY, SCOPE, NAMED, &[&k::UNKNOWN_CURSOR]],
+        "delete_cursor" => {
+            vec![KEY, SCOPE, NAMED, EMPTY, &[&k::UNKNOWN_CURSOR, &k::CURSOR_IN_USE]]
+        }
+        "put_cursor" => vec![
+            KEY,
+            SCOPE,
+            NAMED,
+            JSON,
+            POSITION,
+            &[&k::CURSOR_BACKWARDS, &k::CURSOR_IN_USE, &k::TOO_MANY_CURSORS],
+        ],
+        "append_wanted" => vec![
+            KEY,
+            SCOPE,
+            STREAM,
+            JSON,
+            IDEMPOTENT,
+            DEFINITION,
+            &[&k::INVALID_ID, &k::PERSONAL_DATA, &k::OTHER_ORGANIZER, &k::UNKNOWN_RECORD_TYPE],
+        ],
+        "read_wanted" => {
+            vec![KEY, SCOPE, STREAM, &[&k::INVALID_QUERY, &k::POSITION_GONE, &k::BEYOND_THE_END]]
+        }
+        "list_parked" => vec![KEY, SCOPE, &[&k::INVALID_QUERY, &k::NO_BUS, &k::STORE_FAILED]],
+        "retry_parked" | "drop_parked" => {
+            vec![KEY, SCOPE, NAMED, EMPTY, &[&k::UNKNOWN_SHARD, &k::UNKNOWN_PARKED, &k::NO_BUS]]
+        }
+        "list_webhooks" => vec![KEY, SCOPE, ORGANIZER, NAMED],
+        "get_webhook" => vec![KEY, SCOPE, ORGANIZER, NAMED, &[&k::UNKNOWN_WEBHOOK]],
+        "delete_webhook" => {
+            vec![KEY, SCOPE, ORGANIZER, NAMED, EMPTY, &[&k::UNKNOWN_WEBHOOK, &k::CURSOR_IN_USE]]
+        }
+        "put_webhook" => vec![
+            KEY,
+            SCOPE,
+            ORGANIZER,
+            NAMED,
+            JSON,
+            &[
+                &k::INVALID_URL,
+                &k::UNKNOWN_RECORD_TYPE,
+                &k::DUPLICATE_ID,
+                &k::TOO_MANY_WEBHOOKS,
+                &k::CURSOR_IN_USE,
+            ],
+        ],
+        "list_failures" => {
+            vec![KEY, SCOPE, ORGANIZER, NAMED, &[&k::UNKNOWN_WEBHOOK, &k::INVALID_QUERY]]
+        }
+        "retry_failure" | "drop_failure" => vec![
+            KEY,
+            SCOPE,
+            ORGANIZER,
+            NAMED,
+            EMPTY,
+            &[&k::UNKNOWN_WEBHOOK, &k::UNKNOWN_SHARD, &k::UNKNOWN_PARKED],
+        ],
         "follow_records" => vec![KEY, SCOPE, POSITION, &[&k::TOO_MANY_READERS]],
         _ => return None,
     })

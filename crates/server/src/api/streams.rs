@@ -1,7 +1,9 @@
 //! The stream `sales` over HTTP: read by cursor, with long-poll, and live.
 
+mod cursors;
 mod live;
-mod read;
+pub mod read;
+mod wanted;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +40,8 @@ pub fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(list_shards))
         .routes(routes!(read_records))
         .merge(live::routes())
+        .merge(cursors::routes())
+        .merge(wanted::routes())
 }
 
 /// The shards of a stream.
@@ -128,9 +132,18 @@ async fn read_records(State(api): State<Arc<Api>>, call: Call) -> Result<Rendere
     let info = shard(&api, asked.shard.as_deref())?;
     let limit = number("limit", &asked.limit, 1, RECORDS_MAX)?.unwrap_or(RECORDS_DEFAULT);
     let wait_ms = number("wait_ms", &asked.wait_ms, 0, WAIT_MS_MAX)?.unwrap_or(0);
-    let after = match asked.after.as_deref() {
+    let after = match (asked.after.as_deref(), asked.cursor.as_deref()) {
+        (Some(_), Some(_)) => {
+            let rule = "must not come with after";
+            return Err(Problem::field(&kind::INVALID_QUERY, "cursor", rule));
+        }
+        (Some(text), None) => Some(position(info, "after", text)?),
+        (None, Some(name)) => cursors::after(&api, &call, info, name).await?,
+        (None, None) => None,
+    };
+    let after = match after {
+        Some(after) => after,
         None => read::begins_at(info).await? - 1,
-        Some(text) => position(info, "after", text)?,
     };
     let until = Instant::now() + Duration::from_millis(wait_ms);
     let scan =

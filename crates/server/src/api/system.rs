@@ -13,6 +13,8 @@ use utoipa_axum::routes;
 use super::call::authenticate;
 use super::openapi::ProblemPath;
 use super::{Api, Path, Rendered, Result};
+use crate::bus::follow;
+use crate::metrics::bus::{self, BusFigures, SHOWN_MAX};
 use crate::metrics::{Beside, machine};
 use crate::problem::{Kind, Problem, kind};
 use crate::stream::asyncapi;
@@ -111,11 +113,27 @@ async fn figures(State(api): State<Arc<Api>>, headers: HeaderMap) -> Result<Rend
     let gates = api.admission.figures().collect();
     let beside = Beside { live: api.live.figures(), gates };
     let mut text = api.metrics.render(&api.shards.figures(), &beside);
+    text += &bus::render(&bus_figures(&api).await);
     // It asks the system, which may take its time.
     let data = api.shards.data().to_owned();
     let machine = tokio::task::spawn_blocking(move || machine::render(&data)).await;
     text += &machine.unwrap_or_default();
     Ok(Rendered::new(StatusCode::OK, PROMETHEUS, text.into()))
+}
+
+async fn bus_figures(api: &Api) -> BusFigures {
+    let parked = match api.cursors.of_server() {
+        Ok(store) => {
+            store.parked(&follow::group(), None, SHOWN_MAX).await.map_or(0, |all| all.len())
+        }
+        Err(_) => 0,
+    };
+    BusFigures {
+        open: api.bus.get().is_ok(),
+        cursors: api.cursors.behind(&api.shards, SHOWN_MAX).await,
+        webhooks: api.webhooks.all().iter().take(SHOWN_MAX).cloned().collect(),
+        parked,
+    }
 }
 
 /// This description.

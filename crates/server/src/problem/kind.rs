@@ -114,6 +114,14 @@ kinds! {
         "The order has no payment with this reference.");
     UNKNOWN_SHARD = Kind::new(404, "unknown-shard", "No such shard",
         "The stream has no such shard; /v1/streams/sales/shards lists them.");
+    UNKNOWN_STREAM = Kind::new(404, "unknown-stream", "No such stream",
+        "There is no such stream, or none that can be used this way.");
+    UNKNOWN_CURSOR = Kind::new(404, "unknown-cursor", "No such cursor",
+        "The key's organizer has no cursor with this name.");
+    UNKNOWN_WEBHOOK = Kind::new(404, "unknown-webhook", "No such webhook",
+        "The organizer has no webhook with this name.");
+    UNKNOWN_PARKED = Kind::new(404, "unknown-parked-record", "No such parked record",
+        "Nothing is parked there, or it is no longer.");
     METHOD_NOT_ALLOWED = Kind::new(405, "method-not-allowed", "Method not allowed",
         "The path is there, but not for this method. Allow lists those it takes.");
 
@@ -159,6 +167,10 @@ kinds! {
         "The event is sold by `lane`, since `epoch`.");
     BEYOND_THE_END = Kind::new(409, "position-beyond-the-end", "Position beyond the end",
         "The log ends before the position in `after`: it is not the log that the cursor was for.");
+    CURSOR_BACKWARDS = Kind::new(409, "cursor-backwards", "The cursor would move backwards",
+        "A cursor is moved forwards only; say `reset`, with the scope manage, to move it back.");
+    CURSOR_IN_USE = Kind::new(409, "cursor-in-use", "The cursor is in use",
+        "A worker has the cursor just now.").again(10);
     DIVERGED = Kind::new(409, "log-diverged", "The log is another one now",
         "The cursor is of another log or generation: records that it counts may be other ones now. Read anew from the beginning, or from where you know.");
     POSITION_GONE = Kind::new(410, "position-gone", "The position is past retention",
@@ -234,6 +246,16 @@ kinds! {
     TOO_MANY_EVER = Kind::new(422, "too-many-over-time", "Too many over time",
         "Over its whole life an event has at most `max` quotas and as many ticket types.");
 
+    // --- rules of streams and webhooks
+    INVALID_URL = Kind::new(422, "invalid-url", "URL not taken",
+        "A webhook leads to https, or to http on the server's own machine, and only where the configuration allows.");
+    UNKNOWN_RECORD_TYPE = Kind::new(422, "unknown-record-type", "No such type of records",
+        "Records of this type are not in the stream, or are not taken there.");
+    TOO_MANY_CURSORS = Kind::new(422, "too-many-cursors", "Too many cursors",
+        "An organizer may have `max` named cursors.");
+    TOO_MANY_WEBHOOKS = Kind::new(422, "too-many-webhooks", "Too many webhooks",
+        "There may be `max` webhooks.");
+
     // --- limits of the server, and its troubles
     REQUEST_TIMEOUT = Kind::new(408, "request-timeout", "Request timeout",
         "The head or the body of the request did not come in time.");
@@ -267,6 +289,10 @@ kinds! {
         .again(5);
     NOT_READY = Kind::new(503, "not-ready", "Not ready",
         "Not every shard takes commands; the detail says which one does not, and why.").again(1);
+    NO_BUS = Kind::new(503, "no-bus", "The bus is not open",
+        "The streams catalogue and control can't be used; the detail says why. Sales go on.").again(30);
+    STORE_FAILED = Kind::new(500, "store-failed", "What is kept beside the journal could not be read or kept",
+        "A cursor, a webhook or a stream could not be read or kept; the log says more.");
     UNREADABLE_RECORD = Kind::new(500, "unreadable-record", "A record could not be read",
         "What was asked for stands in a record that could not be read; the log says more.");
     INTERNAL = Kind::new(500, "internal", "Internal error",

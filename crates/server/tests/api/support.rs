@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Site {
     pub address: SocketAddr,
     pub folder: tempfile::TempDir,
+    config: Config,
     server: Option<Server>,
 }
 
@@ -73,7 +74,7 @@ impl Site {
         config.journal.segment_bytes = 1 << 20;
         change(&mut config);
         let server = start(&mut config);
-        Site { address: server.address, folder, server: Some(server) }
+        Site { address: server.address, folder, config, server: Some(server) }
     }
 
     /// Makes a key.
@@ -114,6 +115,14 @@ impl Site {
     /// The client with the key that may do everything.
     pub fn client(&self) -> Client {
         self.as_key(KEY)
+    }
+
+    /// Stops the server and starts another on the same folder; its address may be another one.
+    pub fn restart(&mut self) {
+        self.stop();
+        let server = start(&mut self.config);
+        self.address = server.address;
+        self.server = Some(server);
     }
 
     /// Stops the server as SIGTERM does.

@@ -9,4 +9,5 @@ mod metrics;
 #[path = "../support/process.rs"]
 mod process;
 mod service;
+mod stream;
 mod support;

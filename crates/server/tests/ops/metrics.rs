@@ -18,6 +18,9 @@ fn scrape() -> (BTreeSet<String>, BTreeSet<String>) {
     onsale_rush::run(buyers(&server.url, 100, 1_000.0), &mut |_| {}).unwrap();
     let refused = server.send("POST", &format!("{EVENT}/holds"), ("accept", "*/*"), "{}");
     assert_eq!(refused.status, 400);
+    let webhook = r#"{"url":"http://127.0.0.1:9/"}"#;
+    let made = server.send("PUT", "/v1/organizers/o/webhooks/w", ("accept", "*/*"), webhook);
+    assert_eq!(made.status, 201);
     let answer = server.send("GET", "/metrics", ("accept", "*/*"), "");
     assert_eq!(answer.status, 200);
     let text = String::from_utf8(answer.body).unwrap();

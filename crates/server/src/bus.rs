@@ -1,0 +1,76 @@
+//! The bus of a data folder: the engine's own journal shown as the stream `sales`, and the streams `catalogue`
+//! and `control` that others write to.
+//!
+//! It lives below `bus/` in the data folder. The server owns it; other processes on the machine (`onsale stream`)
+//! read through its socket there.
+
+pub mod follow;
+mod sales;
+pub mod wanted;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use onsale_bus::file::{FileBus, FileOptions};
+use onsale_bus::{Bus, Error, StreamName};
+use tokio::sync::{Mutex, watch};
+
+pub use sales::SalesSource;
+
+use crate::shards::Shards;
+
+/// Folder of the bus in the data folder.
+const FOLDER: &str = "bus";
+/// Length of the journals' segments. It is enough for the largest entry.
+const SEGMENT_BYTES: u64 = 4 << 20;
+/// The stream of what shall be for sale.
+pub const CATALOGUE: &str = "catalogue";
+/// The stream of stages, toggles and transfers.
+pub const CONTROL: &str = "control";
+/// Shards of a stream that others write to: one, so that all of it has one order.
+pub const SHARDS: u32 = 1;
+
+/// Where the bus of a data folder is.
+#[must_use]
+pub fn folder(data: &Path) -> PathBuf {
+    data.join(FOLDER)
+}
+
+/// The bus as the server has it.
+#[derive(Debug)]
+pub struct ServerBus {
+    /// The bus, or why there is none.
+    bus: Result<Bus, String>,
+    /// What was appended with which key; one append at a time.
+    pub appended: Mutex<wanted::Appended>,
+    /// Counts appends to `catalogue`, for the follower that waits for the stream to be made.
+    pub made: watch::Sender<u64>,
+}
+
+impl ServerBus {
+    /// Opens the bus of a data folder and shows the shards as the stream `sales`. A bus that can't be
+    /// opened does not keep the sale from going on: what needs it is told why. It must be called on the runtime
+    /// that the bus shall live on.
+    pub async fn open(shards: &Shards) -> ServerBus {
+        let bus = open(shards).await.map_err(|error| {
+            tracing::error!(%error, "the bus can't be opened; sales go on without it");
+            error.to_string()
+        });
+        ServerBus { bus, appended: Mutex::default(), made: watch::Sender::new(0) }
+    }
+
+    /// The bus.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn get(&self) -> Result<&Bus, &str> {
+        self.bus.as_ref().map_err(String::as_str)
+    }
+}
+
+async fn open(shards: &Shards) -> Result<Bus, Error> {
+    let options = FileOptions { segment_bytes: SEGMENT_BYTES };
+    let bus = FileBus::open(&folder(shards.data()), options).await?;
+    bus.register(&StreamName::new("sales")?, Arc::new(SalesSource::new(shards.clone())))?;
+    Ok(Bus::File(bus))
+}

@@ -1,0 +1,197 @@
+//! The engine follows the stream `catalogue`: each wish becomes a normal command, whose id is the record's place, so
+//! that it is carried out once however often it is read. What is refused is parked with the reason.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use onsale_bus::cursors::{Claim, Progress};
+use onsale_bus::{
+    Bus, Cursors, Error, From, Generation, Group, Limits, Position, Record, ShardId, StreamName,
+};
+use onsale_core::{Command, CommandStamp, Refusal};
+use onsale_engine::{Answer, Unavailable};
+use tokio::time::sleep;
+
+use super::CATALOGUE;
+use super::wanted::{Kept, action, subject};
+use crate::api::Api;
+use crate::cursors::worker;
+use crate::problem::Problem;
+
+/// The cursor's name.
+const NAME: &str = "engine";
+/// How long the cursor is the follower's.
+const LEASE: Duration = Duration::from_secs(60);
+/// How long a read waits; between two of them parked records are looked at.
+const WAIT: Duration = Duration::from_millis(500);
+/// How long to wait where the engine can't decide now, or after something that should not happen.
+const TROUBLE: Duration = Duration::from_secs(1);
+/// Parked records looked at in one go.
+const PARKED_PIECE: usize = 100;
+
+/// The follower's cursor.
+///
+/// # Panics
+/// Never: the names keep the rule.
+#[must_use]
+pub fn group() -> Group {
+    Group::new(NAME, CATALOGUE).expect("the names keep the rule")
+}
+
+/// Follows the stream until the server stops.
+pub async fn run(api: Arc<Api>) {
+    let mut draining = api.draining.subscribe();
+    tokio::select! {
+        () = follow(&api) => {}
+        _ = draining.wait_for(|stop| *stop) => {}
+    }
+}
+
+async fn follow(api: &Api) {
+    let Ok(bus) = api.bus.get() else { return };
+    let stream = StreamName::new(CATALOGUE).expect("it keeps the rule");
+    let mut made = api.bus.made.subscribe();
+    loop {
+        match bus.describe(&stream).await {
+            // It is made by the first append.
+            Err(Error::NoSuchStream { .. }) => {
+                if made.changed().await.is_err() {
+                    return;
+                }
+            }
+            Ok(info) => match Follower::begin(api, bus, &stream, info.generation).await {
+                Ok(mut follower) => {
+                    let error = follower.run().await;
+                    tracing::warn!(%error, "the catalogue can't be followed; it is tried again");
+                    sleep(TROUBLE).await;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the catalogue can't be followed; it is tried again");
+                    sleep(TROUBLE).await;
+                }
+            },
+            Err(error) => {
+                tracing::warn!(%error, "the catalogue can't be read; it is tried again");
+                sleep(TROUBLE).await;
+            }
+        }
+    }
+}
+
+struct Follower<'a> {
+    api: &'a Api,
+    bus: &'a Bus,
+    stream: &'a StreamName,
+    store: Cursors,
+    claim: Claim,
+    generation: Generation,
+    from: From,
+}
+
+impl<'a> Follower<'a> {
+    async fn begin(
+        api: &'a Api,
+        bus: &'a Bus,
+        stream: &'a StreamName,
+        generation: Generation,
+    ) -> Result<Follower<'a>, Error> {
+        let store = api.cursors.of_server()?;
+        let cursor = group().cursor(&ShardId::numbered(0));
+        let Some(claim) = store.acquire(&cursor, &worker(), LEASE).await? else {
+            return Err(Error::Leased { cursor, owner: worker() });
+        };
+        let from = match claim.progress {
+            None => From::Start,
+            Some(place) if place.generation == generation => From::After(place.position),
+            Some(place) => {
+                return Err(Error::Diverged { cursor: place.generation, stream: generation });
+            }
+        };
+        Ok(Follower { api, bus, stream, store, claim, generation, from })
+    }
+
+    /// Goes on until something is wrong.
+    async fn run(&mut self) -> Error {
+        loop {
+            if let Err(error) = self.turn().await {
+                return error;
+            }
+        }
+    }
+
+    async fn turn(&mut self) -> Result<(), Error> {
+        self.retry_parked().await?;
+        self.store.renew(&self.claim, LEASE).await?;
+        let limits = Limits { wait: WAIT, ..Limits::default() };
+        let page = self.bus.read(self.stream, &ShardId::numbered(0), self.from, limits).await?;
+        for record in &page.records {
+            if let Err(reason) = self.carry_out(record).await {
+                self.store.park(&self.claim, record.position, &reason).await?;
+            }
+            let to =
+                Progress { generation: self.generation, position: record.position, ended: false };
+            self.store.commit(&self.claim, to).await?;
+            self.from = From::After(record.position);
+        }
+        self.from = page.next;
+        Ok(())
+    }
+
+    async fn retry_parked(&self) -> Result<(), Error> {
+        let mut after: Option<(ShardId, Position)> = None;
+        loop {
+            let from = after.as_ref().map(|(shard, position)| (shard, *position));
+            let parked = self.store.parked(&group(), from, PARKED_PIECE).await?;
+            let Some(last) = parked.last() else { return Ok(()) };
+            after = Some((last.shard.clone(), last.position));
+            for parked in parked.into_iter().filter(|parked| parked.retry) {
+                let from = From::Record(parked.position);
+                let limits = Limits { records: 1, ..Limits::default() };
+                let page = self.bus.read(self.stream, &parked.shard, from, limits).await?;
+                let done = match page.records.first() {
+                    Some(record) => self.carry_out(record).await,
+                    None => Err("the record is not there any more".to_owned()),
+                };
+                match done {
+                    Ok(()) => self.store.drop_parked(&self.claim.cursor, parked.position).await?,
+                    Err(reason) => self.store.park(&self.claim, parked.position, &reason).await?,
+                }
+            }
+        }
+    }
+
+    /// Carries a wish out, or says why it can't be. Where the engine can't decide now it waits.
+    async fn carry_out(&self, record: &Record) -> Result<(), String> {
+        let position = record.position.as_u64().unwrap_or(0);
+        let kept: Kept =
+            serde_json::from_slice(&record.payload).map_err(|error| error.to_string())?;
+        let said = |problem: Box<Problem>| format!("{}: {}", problem.kind, problem.detail);
+        let subject = subject(kept.subject.as_deref().unwrap_or_default()).map_err(said)?;
+        let key = self.api.shards.info(0).ok_or("there is no shard")?.key;
+        let place = [self.generation.0.to_le_bytes(), position.to_le_bytes()];
+        let id = key.digest("catalogue record", &[&place[0], &place[1]]);
+        let body = key.digest("catalogue body", &[&record.payload]);
+        let stamp = CommandStamp { id, body, chosen: true, made_at: None };
+        loop {
+            let (organizer, event) = (subject.organizer, subject.event);
+            let known = self.api.shards.of_event(&organizer, &event).is_some();
+            let action = action(&kept.kind, &subject, kept.data.get(), known).map_err(said)?;
+            let command = Box::new(Command { stamp, organizer, event, action });
+            match self.api.shards.command(command).await {
+                Ok(replied) => match replied.answer {
+                    // Somebody made it in between.
+                    Answer::Refused(Refusal::VersionNotSaid { .. }) if !known => {}
+                    Answer::Refused(refusal) => return Err(said(Problem::from_refusal(&refusal))),
+                    _ => return Ok(()),
+                },
+                Err(error @ (Unavailable::TooLarge | Unavailable::Unreadable)) => {
+                    return Err(said(Problem::from_unavailable(error)));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, position, "a wish of the catalogue waits for the engine");
+                    sleep(TROUBLE).await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Where streams are: in a data folder, or at a server of another kind.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::Context as _;
+use onsale_bus::Bus;
+use onsale_bus::file::{FileBus, FileOptions};
+
+use crate::bus;
+
+/// Where streams are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// A data folder.
+    Data(PathBuf),
+    /// A Redis.
+    Redis(String),
+    /// Kinesis in a region, or what `AWS_ENDPOINT_URL` names.
+    Kinesis(String),
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Place, String> {
+        match text.split_once("://") {
+            None if !text.is_empty() => Ok(Place::Data(text.into())),
+            Some(("redis", _)) => Ok(Place::Redis(text.to_owned())),
+            Some(("kinesis", region)) if !region.is_empty() => {
+                Ok(Place::Kinesis(region.to_owned()))
+            }
+            _ => Err("must be a data folder, redis://HOST:PORT or kinesis://REGION".to_owned()),
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Place::Data(folder) => folder.display().fmt(f),
+            Place::Kinesis(region) => write!(f, "kinesis://{region}"),
+            // A password may be before the @.
+            Place::Redis(url) => {
+                write!(f, "redis://{}", url.rsplit(['@', '/']).next().unwrap_or(""))
+            }
+        }
+    }
+}
+
+impl Place {
+    /// The bus there.
+    ///
+    /// # Errors
+    /// There is none, or it does not answer.
+    pub async fn open(&self) -> anyhow::Result<Bus> {
+        match self {
+            Place::Data(folder) => open_folder(folder).await,
+            #[cfg(feature = "redis")]
+            Place::Redis(url) => {
+                let options = onsale_bus::redis::RedisOptions::new(url);
+                Ok(Bus::Redis(onsale_bus::redis::RedisBus::connect(&options).await?))
+            }
+            #[cfg(not(feature = "redis"))]
+            Place::Redis(_) => anyhow::bail!("this program was built without the feature redis"),
+            #[cfg(feature = "kinesis")]
+            Place::Kinesis(region) => {
+                let variable = |name: &str| std::env::var(name).ok().filter(|url| !url.is_empty());
+                let mut settings = onsale_bus::kinesis::Settings::new(region.as_str());
+                settings.endpoint =
+                    variable("AWS_ENDPOINT_URL_KINESIS").or_else(|| variable("AWS_ENDPOINT_URL"));
+                Ok(Bus::Kinesis(onsale_bus::kinesis::KinesisBus::open(settings).await?))
+            }
+            #[cfg(not(feature = "kinesis"))]
+            Place::Kinesis(_) => {
+                anyhow::bail!(
+                    "this program was built without Kinesis: cargo build --features kinesis"
+                )
+            }
+        }
+    }
+
+    /// The data folder.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn data(&self) -> anyhow::Result<&Path> {
+        match self {
+            Place::Data(folder) if folder.join("onsale.log").exists() => Ok(folder),
+            Place::Data(folder) => anyhow::bail!("{} is no data folder", folder.display()),
+            Place::Redis(_) | Place::Kinesis(_) => anyhow::bail!("{self} is no data folder"),
+        }
+    }
+}
+
+async fn open_folder(data: &Path) -> anyhow::Result<Bus> {
+    let folder = bus::folder(data);
+    anyhow::ensure!(
+        folder.is_dir(),
+        "{} has no bus: it is no data folder, or was never served",
+        data.display()
+    );
+    let bus = FileBus::open(&folder, FileOptions::default()).await;
+    let bus = bus.with_context(|| format!("the bus of {}", data.display()))?;
+    // Who holds the folder alone knows nothing of the engine's journal.
+    anyhow::ensure!(
+        !bus.is_owner(),
+        "no server has {} open: start `onsale serve --data` with it first",
+        data.display()
+    );
+    Ok(Bus::File(bus))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_folders_and_urls() {
+        assert_eq!("data".parse(), Ok(Place::Data("data".into())));
+        let redis: Place = "redis://user:secret@host:6379".parse().unwrap();
+        assert_eq!(redis.to_string(), "redis://host:6379");
+        for wrong in ["", "http://x"] {
+            assert!(wrong.parse::<Place>().is_err(), "{wrong}");
+        }
+    }
+}

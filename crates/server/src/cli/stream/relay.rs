@@ -1,0 +1,89 @@
+//! `onsale stream relay`: copies a stream to another bus.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use onsale_bus::{Bus, Cursors, Error, Group, GroupName, Relay, StreamName, WorkerOptions};
+
+use super::place::Place;
+use crate::cli::say;
+use crate::cursors::FOLDER;
+
+/// How long to wait for records; after so long without any, a copy that shall end is done.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// What to copy, and where to.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "The place is kept by a cursor in the data folder, so a relay that was stopped in any way goes on where \
+    it was. Order is kept for each event. To Redis no record comes twice; elsewhere the last ones may, \
+    and the id of each record says which it is.\n\n\
+    Exit codes:\n  0  it was stopped, or has copied all with --until-end\n  1  it failed\n  2  the arguments make no sense"
+)]
+pub struct RelayArgs {
+    /// The stream.
+    #[arg(default_value = "sales")]
+    pub stream: StreamName,
+    /// The data folder to copy from, which a server must have open.
+    #[arg(long, value_name = "DIR", default_value = "onsale-data")]
+    pub from: Place,
+    /// Where to copy it to.
+    #[arg(long, value_name = "URL")]
+    pub to: Place,
+    /// The stream's name there; left out: the same.
+    #[arg(long, value_name = "STREAM")]
+    pub to_stream: Option<StreamName>,
+    /// Shards of a stream that is made there; left out: as many as here.
+    #[arg(long, value_name = "N")]
+    pub shards: Option<u32>,
+    /// Name of the cursor.
+    #[arg(long, value_name = "NAME", default_value = "relay")]
+    pub cursor: GroupName,
+    /// Ends when nothing came for a second.
+    #[arg(long)]
+    pub until_end: bool,
+}
+
+/// `onsale stream relay`
+pub async fn run(args: &RelayArgs) -> anyhow::Result<()> {
+    let data = args.from.data()?;
+    let cursors = Cursors::file(data.join(FOLDER).join("_server"))?;
+    let source = args.from.open().await?;
+    let target = args.to.open().await.with_context(|| args.to.to_string())?;
+    let to = args.to_stream.clone().unwrap_or_else(|| args.stream.clone());
+    let shards = source.describe(&args.stream).await?.shards.len();
+    make(&target, &to, args.shards.unwrap_or(u32::try_from(shards).unwrap_or(u32::MAX))).await?;
+    let group = Group { name: args.cursor.clone(), stream: args.stream.clone() };
+    let relay = Relay::begin(source, cursors, group, target, to, WorkerOptions::default()).await?;
+    copy(relay, args.until_end).await
+}
+
+/// Makes the stream at the target where there is none.
+async fn make(target: &Bus, to: &StreamName, shards: u32) -> anyhow::Result<()> {
+    match target.describe(to).await {
+        Ok(_) => Ok(()),
+        Err(Error::NoSuchStream { .. }) => Ok(target.create(to, shards).await?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn copy(mut relay: Relay, until_end: bool) -> anyhow::Result<()> {
+    let mut count = 0;
+    let stopped = tokio::signal::ctrl_c();
+    tokio::pin!(stopped);
+    let done = loop {
+        tokio::select! {
+            step = relay.step(WAIT) => match step {
+                Ok(Some(records)) => count += records,
+                Ok(None) if until_end => break Ok(()),
+                Ok(None) => {}
+                Err(error) => break Err(error.into()),
+            },
+            stopped = &mut stopped => break stopped.context("no signals"),
+        }
+    };
+    say(&format!("{count} records copied"));
+    relay.end().await?;
+    done
+}

@@ -1,0 +1,197 @@
+//! Named cursors that the server keeps for readers outside: a store for each organizer, in the
+//! data folder, and what they count in.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use onsale_bus::cursors::Progress;
+use onsale_bus::{Cursors, Error, Generation, Group, Position, ShardId, WorkerId};
+use onsale_core::Id;
+
+use crate::shards::Shards;
+
+/// Folder of the stores in the data folder.
+pub const FOLDER: &str = "cursors";
+/// Store of the keys that are bound to no organizer. No id begins with an underscore.
+const UNBOUND: &str = "_all";
+/// Store of the server's own cursors.
+const SERVER: &str = "_server";
+/// The stream that they read.
+const STREAM: &str = "sales";
+/// How long a cursor is the server's while it is moved.
+const LEASE: Duration = Duration::from_secs(10);
+/// Cursors that an organizer may have.
+pub const CURSORS_MAX: usize = 100;
+/// What the names of the cursors of webhooks begin with; no reader's name may.
+pub const WEBHOOK_PREFIX: &str = "webhook.";
+
+/// The stores of all organizers.
+#[derive(Debug)]
+pub struct CursorStores {
+    folder: PathBuf,
+    open: Mutex<BTreeMap<String, Cursors>>,
+}
+
+/// How far a cursor is behind the end of the stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Behind {
+    /// Whose; none: of the keys that are bound to no organizer.
+    pub organizer: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// Records after it, over all shards, others' included.
+    pub records: u64,
+}
+
+impl CursorStores {
+    /// The stores of a data folder.
+    #[must_use]
+    pub fn new(data: &Path) -> CursorStores {
+        CursorStores { folder: data.join(FOLDER), open: Mutex::default() }
+    }
+
+    /// The store of an organizer; none: of the keys that are bound to none.
+    ///
+    /// # Errors
+    /// The folder can't be made.
+    pub fn of(&self, organizer: Option<&Id>) -> Result<Cursors, Error> {
+        self.open(organizer.map_or_else(|| UNBOUND.to_owned(), Id::to_string))
+    }
+
+    /// The store of the server's own cursors.
+    ///
+    /// # Errors
+    /// The folder can't be made.
+    pub fn of_server(&self) -> Result<Cursors, Error> {
+        self.open(SERVER.to_owned())
+    }
+
+    fn open(&self, name: String) -> Result<Cursors, Error> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = open.get(&name) {
+            return Ok(store.clone());
+        }
+        let store = Cursors::file(self.folder.join(&name))?;
+        open.insert(name, store.clone());
+        Ok(store)
+    }
+
+    /// How far every cursor is behind, up to so many of them.
+    pub async fn behind(&self, shards: &Shards, limit: usize) -> Vec<Behind> {
+        let mut all = Vec::new();
+        for name in self.names().into_iter().filter(|name| name != SERVER) {
+            let organizer = (name != UNBOUND).then(|| Id::new(&name).ok()).flatten();
+            let Ok(store) = self.of(organizer.as_ref()) else { continue };
+            for group in store.groups().await.unwrap_or_default() {
+                if all.len() >= limit {
+                    return all;
+                }
+                let Some(places) = places(&store, &group).await.ok().filter(|p| !p.is_empty())
+                else {
+                    continue;
+                };
+                let records = (0..shards.count()).map(|shard| lag(shards, shard, &places)).sum();
+                let organizer = organizer.map(|id| id.to_string());
+                all.push(Behind { organizer, name: group.name.to_string(), records });
+            }
+        }
+        all
+    }
+
+    /// The stores that are there.
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let mut names: Vec<String> =
+            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+/// Where a cursor is in each shard; nothing of those in which it never was.
+pub type Places = BTreeMap<u16, Progress>;
+
+/// The cursor of this name.
+///
+/// # Errors
+/// The name breaks its rule.
+pub fn group(name: &str) -> Result<Group, Error> {
+    Group::new(name, STREAM)
+}
+
+/// Who the server is to a store. It is always the same, since one process at a time has the folder: so what
+/// it held before a crash is its own again at once.
+#[must_use]
+pub fn worker() -> WorkerId {
+    WorkerId::new("server").expect("it keeps the rule")
+}
+
+/// The stream's history, as cursors remember it: which log, and how often it began anew.
+#[must_use]
+pub fn generation(shards: &Shards) -> Generation {
+    let infos = (0..shards.count()).filter_map(|shard| shards.info(shard));
+    let (log, sum) = infos.fold((0, 0), |(_, sum), info| (info.log, sum + info.generation));
+    Generation(((log >> 96) as u64) << 32 | u64::from(sum))
+}
+
+/// A place in a shard.
+#[must_use]
+pub fn progress(shards: &Shards, position: u64) -> Progress {
+    Progress { generation: generation(shards), position: Position::from(position), ended: false }
+}
+
+/// Where a cursor is.
+///
+/// # Errors
+/// The store fails.
+pub async fn places(store: &Cursors, group: &Group) -> Result<Places, Error> {
+    let states = store.list(group).await?;
+    let place = |state: onsale_bus::cursors::CursorState| {
+        Some((state.cursor.shard.as_str().parse().ok()?, state.progress?))
+    };
+    Ok(states.into_iter().filter_map(place).collect())
+}
+
+/// Moves a cursor forwards in a shard.
+///
+/// # Errors
+/// It would move backwards, is of another history, or is another worker's.
+pub async fn commit(store: &Cursors, group: &Group, shard: u16, to: Progress) -> Result<(), Error> {
+    let cursor = group.cursor(&ShardId::numbered(shard.into()));
+    let Some(claim) = store.acquire(&cursor, &worker(), LEASE).await? else {
+        let owner = store.list(group).await?.into_iter().find(|state| state.cursor == cursor);
+        let owner = owner.and_then(|state| state.lease).map_or_else(worker, |lease| lease.owner);
+        return Err(Error::Leased { cursor, owner });
+    };
+    let done = store.commit(&claim, to).await;
+    store.release(&claim).await?;
+    done
+}
+
+/// Puts a cursor anywhere in a shard; none: nowhere.
+///
+/// # Errors
+/// It is another worker's.
+pub async fn reset(
+    store: &Cursors,
+    group: &Group,
+    shard: u16,
+    to: Option<Progress>,
+) -> Result<(), Error> {
+    let cursor = group.cursor(&ShardId::numbered(shard.into()));
+    // What the server has itself it gives up first.
+    if let Some(claim) = store.acquire(&cursor, &worker(), LEASE).await? {
+        store.release(&claim).await?;
+    }
+    store.reset(&cursor, to).await
+}
+
+/// Records after a cursor in a shard, others' included.
+#[must_use]
+pub fn lag(shards: &Shards, shard: u16, places: &Places) -> u64 {
+    let durable = shards.info(shard).map_or(0, |info| info.reader.durable());
+    let at = places.get(&shard).and_then(|place| place.position.as_u64()).unwrap_or(0);
+    durable.saturating_sub(at)
+}
