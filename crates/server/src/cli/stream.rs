@@ -29,20 +29,27 @@ const EXIT_CODES: &str = "Exit codes:\n  \
 #[command(after_help = EXIT_CODES)]
 pub enum StreamCommand {
     /// Lists the streams.
+    #[command(after_help = EXIT_CODES)]
     List(AtPlace),
     /// Shows a stream's shards and their positions.
+    #[command(after_help = EXIT_CODES)]
     Shards(OfStream),
     /// Prints records of a shard, a line each.
+    #[command(after_help = EXIT_CODES)]
     Read(ReadArgs),
     /// Prints what comes from now on, of all shards, until it is stopped.
+    #[command(after_help = EXIT_CODES)]
     Tail(OfStream),
     /// Lists the cursors that a data folder keeps, and how far each is behind.
+    #[command(after_help = EXIT_CODES)]
     Cursors(cursors::CursorsArgs),
     /// Puts a cursor elsewhere.
+    #[command(after_help = EXIT_CODES)]
     Reset(cursors::ResetArgs),
     /// Copies a stream to another place, from where it was left, in order per key.
     Relay(relay::RelayArgs),
     /// Lists records that were set aside, with the reason.
+    #[command(after_help = EXIT_CODES)]
     Parked(cursors::ParkedArgs),
 }
 
