@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use crate::steps::cargo_output;
 
 /// Each crate of the workspace, and the crates of the workspace that it may see.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("onsale-planted", &[]),
     ("onsale-core", &["onsale-planted"]),
     ("onsale-codec", &["onsale-core", "onsale-planted"]),
@@ -17,6 +17,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("onsale-bus", &["onsale-journal", "onsale-planted"]),
     ("onsale-engine", &["onsale-core", "onsale-codec", "onsale-journal", "onsale-planted"]),
     ("onsale-rush", &[]),
+    ("onsale-classic", &[]),
     ("onsale-services", &[]),
     (
         "onsale-sim",
@@ -31,6 +32,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
             "onsale-bus",
             "onsale-engine",
             "onsale-rush",
+            "onsale-classic",
         ],
     ),
     ("xtask", &[]),
@@ -53,9 +55,9 @@ const CORE_TREE: [&str; 10] = [
 
 /// Crates that only some may have, directly or not.
 const KEPT_APART: [(&str, &[&str]); 3] = [
-    ("axum", &["onsale"]),
-    ("hyper", &["onsale"]),
-    ("tokio", &["onsale", "onsale-bus", "onsale-rush"]),
+    ("axum", &["onsale", "onsale-classic"]),
+    ("hyper", &["onsale", "onsale-classic"]),
+    ("tokio", &["onsale", "onsale-bus", "onsale-rush", "onsale-classic"]),
 ];
 
 /// A crate of the workspace and what it depends on.
