@@ -9,12 +9,13 @@ use anyhow::{Result, bail};
 use crate::steps::cargo_output;
 
 /// Each crate of the workspace, and the crates of the workspace that it may see.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("onsale-planted", &[]),
     ("onsale-core", &["onsale-planted"]),
     ("onsale-codec", &["onsale-core", "onsale-planted"]),
     ("onsale-journal", &["onsale-planted"]),
     ("onsale-bus", &["onsale-journal", "onsale-planted"]),
+    ("onsale-bridge", &["onsale-bus"]),
     ("onsale-engine", &["onsale-core", "onsale-codec", "onsale-journal", "onsale-planted"]),
     ("onsale-rush", &[]),
     ("onsale-classic", &[]),
@@ -29,6 +30,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "onsale-core",
             "onsale-codec",
             "onsale-journal",
+            "onsale-bridge",
             "onsale-bus",
             "onsale-engine",
             "onsale-rush",
@@ -56,8 +58,8 @@ const CORE_TREE: [&str; 10] = [
 /// Crates that only some may have, directly or not.
 const KEPT_APART: [(&str, &[&str]); 3] = [
     ("axum", &["onsale", "onsale-classic"]),
-    ("hyper", &["onsale", "onsale-classic"]),
-    ("tokio", &["onsale", "onsale-bus", "onsale-rush", "onsale-classic"]),
+    ("hyper", &["onsale", "onsale-bridge", "onsale-classic"]),
+    ("tokio", &["onsale", "onsale-bridge", "onsale-bus", "onsale-rush", "onsale-classic"]),
 ];
 
 /// A crate of the workspace and what it depends on.

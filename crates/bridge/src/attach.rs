@@ -1,0 +1,1 @@
+//! What the bridge adds to a platform's database, and takes away again.

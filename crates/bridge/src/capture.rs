@@ -1,0 +1,1 @@
+//! From the platform to the engine: what is for sale.

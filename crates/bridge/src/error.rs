@@ -1,0 +1,69 @@
+//! What can go wrong in the bridge, in terms of whose matter it is.
+
+/// Why something was not done.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Error {
+    /// A file of a dialect is missing or wrong.
+    #[error("{file}: {why}")]
+    Dialect {
+        /// Which file, with a line where there is one.
+        file: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The platform's database does not take a statement of the dialect, or what it gives can't be used.
+    #[error("{statement}: {why}")]
+    Statement {
+        /// Name of the statement.
+        statement: String,
+        /// What the database says, or what is wrong with what it gave.
+        why: String,
+    },
+    /// The platform's database can't be reached, or is not ready now. It may be later.
+    #[error("the database: {0}")]
+    Database(String),
+    /// The engine, or another server over HTTP, can't be reached or is not ready now. It may be later.
+    #[error("{server}: {why}")]
+    Unreachable {
+        /// Its URL.
+        server: String,
+        /// What happened.
+        why: String,
+    },
+    /// The engine, or another server over HTTP, refuses a request.
+    #[error("{status} {why}")]
+    Answered {
+        /// The status code.
+        status: u16,
+        /// What it says.
+        why: String,
+    },
+    /// The bridge's own file can't be used.
+    #[error("the bridge's state: {0}")]
+    State(String),
+    /// It can't be done as things are; there is a way out.
+    #[error("{why}\n  {way_out}")]
+    Refused {
+        /// Why not.
+        why: String,
+        /// What to do.
+        way_out: String,
+    },
+}
+
+impl Error {
+    /// A refusal with the way out.
+    pub fn refused(why: impl Into<String>, way_out: impl Into<String>) -> Error {
+        Error::Refused { why: why.into(), way_out: way_out.into() }
+    }
+
+    /// Whether the same may work later by itself.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Error::Database(_) | Error::Unreachable { .. } => true,
+            Error::Answered { status, .. } => *status >= 500 || *status == 429 || *status == 408,
+            _ => false,
+        }
+    }
+}

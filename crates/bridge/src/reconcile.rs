@@ -1,0 +1,1 @@
+//! Both sides compared, per quota and per order.

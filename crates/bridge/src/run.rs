@@ -1,0 +1,1 @@
+//! The bridge at work: capture and write-back beside each other.

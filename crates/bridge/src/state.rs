@@ -1,0 +1,337 @@
+//! What the bridge itself keeps, in the file `bridge.db` of the folder `--state`: what it last sent, what could not be
+//! sent, what it wrote into the platform itself (so that it is known again when it comes back through capture), and which
+//! events the engine sells.
+//!
+//! The file can be lost: what was sent is sent again and changes nothing, and what is taken over is read from `control`.
+//! Several processes may have it open at once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use crate::Error;
+use crate::database::WAIT;
+
+/// Its tables. A change of their form is a new step in this list.
+const STEPS: &[&str] = &["
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+-- What was last appended for an event, by its key in the platform.
+CREATE TABLE sent (
+    key TEXT PRIMARY KEY, subject TEXT NOT NULL, definition TEXT, state TEXT, position INTEGER NOT NULL
+) WITHOUT ROWID;
+-- What could not be brought over, by what it is about.
+CREATE TABLE parked (
+    way TEXT NOT NULL, about TEXT NOT NULL, reason TEXT NOT NULL, at TEXT NOT NULL, tries INTEGER NOT NULL,
+    record TEXT, PRIMARY KEY (way, about)
+) WITHOUT ROWID;
+-- The status of an order as we wrote it, and as we are about to write it.
+CREATE TABLE echoes (code TEXT PRIMARY KEY, written TEXT, writing TEXT) WITHOUT ROWID;
+-- What the engine may sell of an event, by subject: quotas and numbers as JSON.
+CREATE TABLE taken (subject TEXT PRIMARY KEY, number INTEGER NOT NULL, quotas TEXT NOT NULL) WITHOUT ROWID;
+"];
+
+/// The bridge's own file.
+#[derive(Debug)]
+pub struct State {
+    db: Mutex<Connection>,
+    folder: PathBuf,
+}
+
+/// What was last appended for an event.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Sent {
+    /// `ORGANIZER/EVENT`.
+    pub subject: String,
+    /// The definition, as JSON.
+    pub definition: Option<String>,
+    /// The state.
+    pub state: Option<String>,
+    /// Of the last record in `catalogue`.
+    pub position: u64,
+}
+
+/// What could not be brought over.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct Parked {
+    /// `capture` or `write-back`.
+    pub way: String,
+    /// An event's subject, a record's id.
+    pub about: String,
+    /// Why.
+    pub reason: String,
+    /// When it was last tried.
+    pub at: String,
+    /// How often it was tried.
+    pub tries: u32,
+    /// The record, where it is needed to try again.
+    #[serde(skip)]
+    pub record: Option<String>,
+}
+
+/// The status of an order as we wrote it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Echo {
+    /// What is there by our last transaction that we know to be through.
+    pub written: Option<String>,
+    /// What we are about to write, or wrote without knowing whether it is through.
+    pub writing: Option<String>,
+}
+
+impl Echo {
+    /// Whether a status that was read is our own. Ask for the echo before the status is read: then a status that
+    /// is not in it was set by somebody else.
+    #[must_use]
+    pub fn is_ours(&self, status: &str) -> bool {
+        [&self.written, &self.writing].iter().any(|known| known.as_deref() == Some(status))
+    }
+}
+
+/// What the engine may sell of an event.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Taken {
+    /// Number of the last transfer.
+    pub number: u64,
+    /// What was credited by all transfers, by quota.
+    pub quotas: BTreeMap<String, i64>,
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Error {
+        Error::State(error.to_string())
+    }
+}
+
+impl State {
+    /// Opens the file in a folder; both are made where they are missing.
+    ///
+    /// # Errors
+    /// The file can't be used.
+    pub fn open(folder: &Path) -> Result<State, Error> {
+        let wrong = |error: std::io::Error| Error::State(format!("{}: {error}", folder.display()));
+        std::fs::create_dir_all(folder).map_err(wrong)?;
+        let mut db = Connection::open(folder.join("bridge.db"))?;
+        db.busy_timeout(WAIT)?;
+        db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")?;
+        let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let done: u32 = tx.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        let done = done as usize;
+        if done > STEPS.len() {
+            return Err(Error::State("it is of a newer version of Onsale".to_owned()));
+        }
+        for step in &STEPS[done..] {
+            tx.execute_batch(step)?;
+        }
+        tx.pragma_update(None, "user_version", STEPS.len() as u32)?;
+        tx.commit()?;
+        Ok(State { db: Mutex::new(db), folder: folder.to_owned() })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The connection, for tables of others in this crate.
+    pub fn db(&self) -> MutexGuard<'_, Connection> {
+        self.db.lock().expect("nobody panics with it")
+    }
+
+    /// A single fact: which database it is, how far a clock is.
+    ///
+    /// # Errors
+    /// The file fails.
+    pub fn fact(&self, name: &str) -> Result<Option<String>, Error> {
+        let sql = "SELECT value FROM facts WHERE name = ?";
+        Ok(self.db().query_row(sql, [name], |row| row.get(0)).optional()?)
+    }
+
+    /// Sets a single fact; none: forgets it.
+    ///
+    /// # Errors
+    /// The file fails.
+    pub fn set_fact(&self, name: &str, value: Option<&str>) -> Result<(), Error> {
+        match value {
+            Some(value) => {
+                self.db().execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", [name, value])?
+            }
+            None => self.db().execute("DELETE FROM facts WHERE name = ?", [name])?,
+        };
+        Ok(())
+    }
+
+    /// What was last sent, by the event's key in the platform.
+    ///
+    /// # Errors
+    /// The file fails.
+    pub fn sent(&self) -> Result<BTreeMap<String, Sent>, Error> {
+        let db = self.db();
+        let mut select =
+            db.prepare_cached("SELECT key, subject, definition, state, position FROM sent")?;
+        let rows = select.query_map([], |row| {
+            let position: i64 = row.get(4)?;
+            let sent = Sent {
+                subject: row.get(1)?,
+                definition: row.get(2)?,
+                state: row.get(3)?,
+                position: position.cast_unsigned(),
+            };
+            Ok((row.get(0)?, sent))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Notes what was sent; none: forgets the event.
+    ///
+    /// # Errors
+    /// The file fails.
+    pub fn set_sent(&self, key: &str, sent: Option<&Sent>) -> Result<(), Error> {
+        match sent {
+            None => self.db().execute("DELETE FROM sent WHERE key = ?", [key])?,
+            Some(Sent { subject, definition, state, position }) => self.db().execute(
+                "INSERT OR REPLACE INTO sent VALUES (?, ?, ?, ?, ?)",
+                params![key, subject, definition, state, position.cast_signed()],
+            )?,
+        };
+        Ok(())
+    }
+
+    /// Sets something aside with the reason; again: counts a try.
+    ///
+    /// # Errors
+    /// The file fails.
+    pub fn park(
+        &self,
+        way: &str,
+        about: &str,
+        reason: &str,
+        record: Option<&str>,
+    ) -> Result<(), Error> {
+        let at = jiff::Timestamp::now().to_string();
+        self.db().execute(
+            "INSERT INTO parked VALUES (?1, ?2, ?3, ?4, 1, ?5) ON CONFLICT (way, about) DO UPDATE SET \
+             reason = excluded.reason, at = excluded.at, tries = tries + 1, record = excluded.record",
+            params![way, about, reason, at, record],
+        )?;
+        Ok(())
+    }
+
+    /// Forgets that something was set aside.
+    ///
+    /// # Errors
+    /// The file fails.
+    pub fn unpark(&self, way: &str, about: &str) -> Result<(), Error> {
+        self.db().execute("DELETE FROM parked WHERE way = ? AND about = ?", [way, about])?;
+        Ok(())
+    }
+
+    /// What is set aside, oldest first.
+    ///
+    /// # Errors
+    /// The file fails.
+    pub fn parked(&self) -> Result<Vec<Parked>, Error> {
+        let db = self.db();
+        let mut select = db.prepare_cached(
+            "SELECT way, about, reason, at, tries, record FROM parked ORDER BY at",
+        )?;
+        let rows = select.query_map([], |row| {
+            Ok(Parked {
+                way: row.get(0)?,
+                about: row.get(1)?,
+                reason: row.get(2)?,
+                at: row.get(3)?,
+                tries: row.get(4)?,
+                record: row.get(5)?,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Before orders are written into the platform: which status each will have.
+    ///
+    /// # Errors
+    /// The file fails; then nothing may be written there.
+    pub fn will_write<'a>(
+        &self,
+        orders: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Result<(), Error> {
+        let mut db = self.db();
+        let tx = db.transaction()?;
+        for (code, status) in orders {
+            tx.prepare_cached(
+                "INSERT INTO echoes VALUES (?1, NULL, ?2) ON CONFLICT (code) DO UPDATE SET writing = ?2",
+            )?
+            .execute([code, status])?;
+        }
+        Ok(tx.commit()?)
+    }
+
+    /// After they were written, and the platform's database said so.
+    ///
+    /// # Errors
+    /// The file fails; the orders still count as ours.
+    pub fn wrote<'a>(&self, codes: impl Iterator<Item = &'a str>) -> Result<(), Error> {
+        let mut db = self.db();
+        let tx = db.transaction()?;
+        for code in codes {
+            tx.prepare_cached(
+                "UPDATE echoes SET written = writing, writing = NULL WHERE code = ? AND writing IS NOT NULL",
+            )?
+            .execute([code])?;
+        }
+        Ok(tx.commit()?)
+    }
+
+    /// What we wrote of an order; none: it is not from us.
+    ///
+    /// # Errors
+    /// The file fails.
+    pub fn echo(&self, code: &str) -> Result<Option<Echo>, Error> {
+        let db = self.db();
+        let mut select = db.prepare_cached("SELECT written, writing FROM echoes WHERE code = ?")?;
+        let echo =
+            |row: &rusqlite::Row<'_>| Ok(Echo { written: row.get(0)?, writing: row.get(1)? });
+        Ok(select.query_row([code], echo).optional()?)
+    }
+
+    /// What the engine may sell, by subject.
+    ///
+    /// # Errors
+    /// The file fails.
+    pub fn taken(&self) -> Result<BTreeMap<String, Taken>, Error> {
+        let db = self.db();
+        let mut select = db.prepare_cached("SELECT subject, number, quotas FROM taken")?;
+        let rows = select.query_map([], |row| {
+            Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?))
+        })?;
+        let mut taken = BTreeMap::new();
+        for row in rows {
+            let (subject, number, quotas) = row?;
+            let quotas =
+                serde_json::from_str(&quotas).map_err(|error| Error::State(error.to_string()))?;
+            taken.insert(subject, Taken { number: number.cast_unsigned(), quotas });
+        }
+        Ok(taken)
+    }
+
+    /// Notes what the engine may sell of an event; none: nothing any more.
+    ///
+    /// # Errors
+    /// The file fails.
+    pub fn set_taken(&self, subject: &str, taken: Option<&Taken>) -> Result<(), Error> {
+        match taken {
+            None => self.db().execute("DELETE FROM taken WHERE subject = ?", [subject])?,
+            Some(taken) => {
+                let quotas = serde_json::to_string(&taken.quotas)
+                    .map_err(|error| Error::State(error.to_string()))?;
+                self.db().execute(
+                    "INSERT OR REPLACE INTO taken VALUES (?, ?, ?)",
+                    params![subject, taken.number.cast_signed(), quotas],
+                )?
+            }
+        };
+        Ok(())
+    }
+}

@@ -1,0 +1,1 @@
+//! From the engine to the platform: orders, cancellations, payments, ticket codes.
