@@ -1,1 +1,529 @@
 //! From the platform to the engine: what is for sale.
+//!
+//! Capture is by state. A changed row of a watched table says which event is affected; the whole event is read again in
+//! one snapshot, made into a definition and a state, compared with what was last sent, and appended to `catalogue` where it
+//! differs. So the first reading and the feed join without a gap or a double, a burst of changes becomes one, and what an
+//! event comes to never goes backwards. The feed is told that a change is kept only after its effect is.
+
+mod check;
+pub mod event;
+pub mod feed;
+mod lag;
+pub(crate) mod orders;
+pub mod pgoutput;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, TryLockError};
+use std::hash::{DefaultHasher, Hasher as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use crate::Error;
+use crate::database::{Database, Kind, Mode, Statement, Transaction};
+use crate::dialect::Dialect;
+use crate::engine::{CATALOGUE, Engine, Wish};
+use crate::state::{Sent, State, Taken};
+use event::{Captured, Reader};
+use feed::{Changes, Feed};
+use lag::Lag;
+
+/// Type of a wish to make or redefine an event.
+const DEFINE: &str = "onsale.event.define.v1";
+/// Type of a wish to open, pause or close an event.
+const SET_STATE: &str = "onsale.event.set-state.v1";
+/// The way's name among what is parked.
+pub const WAY: &str = "capture";
+/// How long a commit that was told is waited for to be seen.
+const VISIBLE_WAIT: Duration = Duration::from_secs(10);
+/// Events that are appended at the same time.
+const APPENDS_AT_ONCE: usize = 8;
+/// Events that are read in one snapshot.
+const EVENTS_PER_SNAPSHOT: usize = 200;
+/// The longest wait after something that passes.
+const TROUBLE_MAX: Duration = Duration::from_secs(5);
+/// How often the engine is asked what it refused, clocks are compared, and how it goes is noted.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What capture works with.
+#[derive(Clone)]
+pub struct Parts {
+    /// What the platform is like.
+    pub dialect: Arc<Dialect>,
+    /// URL of the platform's database.
+    pub url: String,
+    /// The engine.
+    pub engine: Engine,
+    /// The bridge's own file.
+    pub state: Arc<State>,
+}
+
+/// Capture at work.
+pub struct Capture {
+    parts: Parts,
+    reader: Reader,
+    db: Database,
+    feed: Feed,
+    sent: BTreeMap<String, Sent>,
+    /// Makes keys of appends differ from those of a state that was lost.
+    instance: String,
+    /// Positions of what the engine refused.
+    refused: BTreeSet<u64>,
+    /// Keys of events of which something can't be used.
+    unreadable: BTreeSet<String>,
+    pending: Changes,
+    sweep_at: Instant,
+    clock_at: Instant,
+    clock: Timestamp,
+    look_at: Instant,
+    lag: Lag,
+}
+
+/// Captures until an error that does not pass; starts again by itself after others.
+///
+/// # Errors
+/// One that does not pass: it says the way out.
+pub async fn run(parts: Parts) -> Result<(), Error> {
+    let mut trouble = Duration::from_millis(100);
+    loop {
+        let began = Instant::now();
+        let error = match Capture::open(parts.clone()).await {
+            Ok(mut capture) => capture.work().await,
+            Err(error) => error,
+        };
+        if matches!(error, Error::Refused { .. } | Error::Dialect { .. } | Error::State(_)) {
+            return Err(error);
+        }
+        if began.elapsed() > Duration::from_secs(30) {
+            trouble = Duration::from_millis(100);
+        }
+        tracing::warn!(%error, "capture stops for a moment and begins again where it was");
+        let hint = match error {
+            Error::Statement { .. } => {
+                "; was its schema changed? `onsale bridge dialect check --db` says what does not fit"
+            }
+            _ => "",
+        };
+        parts
+            .state
+            .set_fact("alarm:capture", Some(&format!("capture stands still: {error}{hint}")))?;
+        sleep(trouble).await;
+        trouble = (trouble * 2).min(TROUBLE_MAX);
+    }
+}
+
+impl Capture {
+    /// Connects to the database and takes up the feed.
+    ///
+    /// # Errors
+    /// The database is not attached, can't be reached, or is another one than before.
+    pub async fn open(parts: Parts) -> Result<Capture, Error> {
+        let mut db = Database::open(&parts.url).await?;
+        let feed = Feed::open(&parts.dialect, &mut db, &parts.url, &parts.state).await?;
+        let reader = Reader::new(&parts.dialect, db.kind())?;
+        let state = &parts.state;
+        let instance = instance(state)?;
+        let clock =
+            state.fact("clock")?.and_then(|text| text.parse().ok()).unwrap_or_else(Timestamp::now);
+        crate::take::restore(&parts.engine, state).await?;
+        let now = Instant::now();
+        Ok(Capture {
+            sent: state.sent()?,
+            reader,
+            db,
+            feed,
+            instance,
+            refused: BTreeSet::new(),
+            unreadable: unreadable(state)?,
+            // Whatever changed while nobody looked.
+            pending: Changes { all: true, ..Changes::default() },
+            sweep_at: now
+                + Duration::from_secs(parts.dialect.settings.capture.sweep_seconds.max(1)),
+            clock_at: now,
+            clock,
+            look_at: now,
+            lag: Lag::default(),
+            parts,
+        })
+    }
+
+    /// Works until an error.
+    pub async fn work(&mut self) -> Error {
+        loop {
+            if let Err(error) = self.turn().await {
+                return error;
+            }
+        }
+    }
+
+    /// Waits for changes and brings them over.
+    ///
+    /// # Errors
+    /// The database or the engine fails; nothing is lost.
+    pub async fn turn(&mut self) -> Result<(), Error> {
+        self.look().await?;
+        let wait = match self.pending.is_empty() {
+            true => self
+                .next_time()
+                .saturating_duration_since(Instant::now())
+                .min(Duration::from_millis(500)),
+            false => Duration::ZERO,
+        };
+        let told = self.feed.next(&mut self.db, wait).await?;
+        self.pending.merge(told);
+        let now = Instant::now();
+        if now >= self.sweep_at {
+            self.pending.all = true;
+            self.sweep_at =
+                now + Duration::from_secs(self.parts.dialect.settings.capture.sweep_seconds.max(1));
+        }
+        if !self.pending.is_empty() || (self.reader.has_clock() && now >= self.clock_at) {
+            self.bring().await?;
+        }
+        Ok(())
+    }
+
+    fn next_time(&self) -> Instant {
+        let at = self.sweep_at.min(self.look_at);
+        if self.reader.has_clock() { at.min(self.clock_at) } else { at }
+    }
+
+    /// Brings over all that is pending.
+    async fn bring(&mut self) -> Result<(), Error> {
+        let now = Timestamp::now();
+        let (keys, events) = self.read(now).await?;
+        let pending = std::mem::take(&mut self.pending);
+        let brought = self.send(keys, events).await;
+        let brought = match brought {
+            Ok(()) => self.bring_orders(&pending.orders).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = brought {
+            self.pending.merge(pending);
+            return Err(error);
+        }
+        self.feed.done(&mut self.db).await?;
+        if self.reader.has_clock() {
+            self.parts.state.set_fact("clock", Some(&now.to_string()))?;
+            self.clock = now;
+            self.clock_at = Instant::now()
+                + Duration::from_secs(self.parts.dialect.settings.capture.clock_seconds.max(1));
+        }
+        self.lag.note(&pending);
+        Ok(())
+    }
+
+    /// The affected events as they are now, and their keys. An event that is not there is none.
+    async fn read(
+        &mut self,
+        now: Timestamp,
+    ) -> Result<(BTreeSet<String>, BTreeMap<String, Captured>), Error> {
+        let until = Instant::now() + VISIBLE_WAIT;
+        loop {
+            let mut tx = self.db.begin(Mode::Read).await?;
+            if self.feed.is_visible(&mut tx).await? {
+                let keys = affected(
+                    &self.parts.dialect,
+                    &self.reader,
+                    &self.sent,
+                    &self.pending,
+                    self.clock,
+                    now,
+                    &mut tx,
+                )
+                .await?;
+                let (mut events, mut unreadable) = (BTreeMap::new(), BTreeSet::new());
+                for (count, key) in keys.iter().enumerate() {
+                    if count > 0 && count % EVENTS_PER_SNAPSHOT == 0 {
+                        tx.commit().await?;
+                        tx = self.db.begin(Mode::Read).await?;
+                    }
+                    match self.reader.event(&mut tx, key, now).await {
+                        Ok(event) => events.extend(event.map(|event| (key.clone(), event))),
+                        // What can't be used of one event does not stop the others; a statement that fails as such does.
+                        Err(Error::Statement { statement, why })
+                            if why.starts_with("the column") =>
+                        {
+                            let reason = format!("{statement}: {why}");
+                            self.parts.state.park(WAY, &unreadable_name(key), &reason, None)?;
+                            unreadable.insert(key.clone());
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                for key in self.unreadable.difference(&unreadable).filter(|key| keys.contains(*key))
+                {
+                    self.parts.state.unpark(WAY, &unreadable_name(key))?;
+                }
+                self.unreadable.retain(|key| !keys.contains(key));
+                let keys = keys.difference(&unreadable).cloned().collect();
+                self.unreadable.extend(unreadable);
+                return Ok((keys, events));
+            }
+            drop(tx);
+            if Instant::now() > until {
+                return Err(Error::Database("a commit that was told can't be seen".to_owned()));
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Appends what differs from what was last sent.
+    async fn send(
+        &mut self,
+        keys: BTreeSet<String>,
+        events: BTreeMap<String, Captured>,
+    ) -> Result<(), Error> {
+        // Nobody takes an event over between the look at what is taken and the append.
+        let _lock = lock(&self.parts.state).await?;
+        let taken = self.parts.state.taken()?;
+        // It may have been changed by who took an event over.
+        if self.parts.state.changed_by_others()? {
+            self.sent = self.parts.state.sent()?;
+        }
+        let mut wishes = Vec::new();
+        for key in keys {
+            let event = events.get(&key);
+            let before = self.sent.get(&key).cloned();
+            let taken = event.and_then(|event| taken.get(&event.subject));
+            let parts = plan(event, before.as_ref(), taken);
+            if !parts.is_empty() {
+                wishes.push((key, before.unwrap_or_default(), parts));
+            }
+        }
+        for piece in wishes.chunks(APPENDS_AT_ONCE) {
+            let appends =
+                piece.iter().map(|(key, before, wishes)| self.append(key, before.clone(), wishes));
+            let done = futures_util::future::join_all(appends).await;
+            let mut failed = None;
+            for ((key, ..), done) in piece.iter().zip(done) {
+                match done {
+                    Ok(sent) => {
+                        self.lag.appended += 1;
+                        self.sent.insert(key.clone(), sent);
+                    }
+                    Err(error) => failed = Some(error),
+                }
+            }
+            if let Some(error) = failed {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn append(&self, key: &str, sent: Sent, wishes: &[Planned]) -> Result<Sent, Error> {
+        if self.refused.contains(&sent.position) {
+            self.parts.engine.drop_parked(sent.position).await?;
+        }
+        append(&self.parts, &self.instance, key, sent, wishes).await
+    }
+
+    /// What is looked after now and then.
+    async fn look(&mut self) -> Result<(), Error> {
+        if Instant::now() < self.look_at {
+            return Ok(());
+        }
+        self.look_at = Instant::now() + LOOK;
+        self.refused =
+            self.parts.engine.parked().await?.iter().map(|parked| parked.position).collect();
+        check::clocks(&mut self.db, &self.parts).await?;
+        check::slot(&mut self.db, &self.parts).await?;
+        let state = &self.parts.state;
+        if state.fact("alarm:capture")?.is_some() && !self.pending.all {
+            state.set_fact("alarm:capture", None)?;
+        }
+        state.set_fact("capture", Some(&self.lag.to_json(&self.sent).to_string()))
+    }
+}
+
+/// Appends the wishes for one event, in order; what the engine refuses at once is parked.
+async fn append(
+    parts: &Parts,
+    instance: &str,
+    key: &str,
+    mut sent: Sent,
+    wishes: &[Planned],
+) -> Result<Sent, Error> {
+    let mut refused = None;
+    for planned in wishes {
+        let body = planned.wish.data.to_string();
+        let content = digest(&(&planned.wish.kind, &planned.wish.subject, &body));
+        let once = format!("capture-{}-{}-{content:x}", instance, sent.position);
+        match parts.engine.append(CATALOGUE, &planned.wish, &once).await {
+            Ok(position) => sent.position = position,
+            Err(Error::Answered { status, why })
+                if (400..500).contains(&status) && ![401, 403, 408, 429].contains(&status) =>
+            {
+                refused = Some(why);
+            }
+            Err(error) => return Err(error),
+        }
+        sent = Sent { position: sent.position, ..planned.after.clone() };
+        // Noted after each, so that a wish is sent once only, whenever we are killed.
+        parts.state.set_sent(key, Some(&sent))?;
+    }
+    match refused {
+        Some(why) => {
+            tracing::warn!(event = %sent.subject, %why, "the engine does not take it");
+            parts.state.park(WAY, key, &format!("{}: {why}", sent.subject), None)?;
+        }
+        None => parts.state.unpark(WAY, key)?,
+    }
+    Ok(sent)
+}
+
+/// Reads one event and appends what differs, for whoever has the [`lock`]; position of its last record.
+///
+/// # Errors
+/// The database or the engine fails.
+pub(crate) async fn send_one(parts: &Parts, db: &mut Database, key: &str) -> Result<u64, Error> {
+    let reader = Reader::new(&parts.dialect, db.kind())?;
+    let instance = instance(&parts.state)?;
+    let mut tx = db.begin(Mode::Read).await?;
+    let event = reader.event(&mut tx, key, Timestamp::now()).await?;
+    drop(tx);
+    let before = parts.state.sent()?.remove(key);
+    let taken =
+        event.as_ref().map(|event| Ok::<_, Error>(parts.state.taken()?.remove(&event.subject)));
+    let taken = taken.transpose()?.flatten();
+    let wishes = plan(event.as_ref(), before.as_ref(), taken.as_ref());
+    Ok(append(parts, &instance, key, before.unwrap_or_default(), &wishes).await?.position)
+}
+
+/// What makes keys of appends differ from those of a state that was lost.
+fn instance(state: &State) -> Result<String, Error> {
+    if let Some(instance) = state.fact("instance")? {
+        return Ok(instance);
+    }
+    let made = format!("{:x}", digest(&(Timestamp::now().as_nanosecond(), std::process::id())));
+    state.set_fact("instance", Some(&made))?;
+    Ok(made)
+}
+
+/// A wish, and what was sent after it.
+#[derive(Clone, Debug)]
+struct Planned {
+    wish: Wish,
+    after: Sent,
+}
+
+/// What is to be sent for an event, in order.
+fn plan(event: Option<&Captured>, before: Option<&Sent>, taken: Option<&Taken>) -> Vec<Planned> {
+    let mut planned: Vec<Planned> = Vec::new();
+    let mut now = before.cloned().unwrap_or_default();
+    let set_state = |planned: &mut Vec<Planned>, now: &mut Sent, state: &str| {
+        let wish = Wish {
+            kind: SET_STATE.to_owned(),
+            subject: now.subject.clone(),
+            data: json!({"state": state}),
+        };
+        now.state = Some(state.to_owned());
+        planned.push(Planned { wish, after: now.clone() });
+    };
+    let goes = event.is_none_or(|event| event.subject != now.subject);
+    if before.is_some() && goes && now.state.as_deref() != Some("closed") {
+        set_state(&mut planned, &mut now, "closed");
+    }
+    let Some(event) = event else { return planned };
+    if now.subject != event.subject {
+        now = Sent { subject: event.subject.clone(), position: now.position, ..Sent::default() };
+    }
+    let (definition, state) = event.wanted(taken);
+    // One that stops selling does so before it changes; one that begins, after.
+    let is_now = now.state.clone().unwrap_or_else(|| "paused".to_owned());
+    if is_now != state && state != "open" && now.definition.is_some() {
+        set_state(&mut planned, &mut now, state);
+    }
+    let text = definition.to_string();
+    if now.definition.as_deref() != Some(text.as_str()) {
+        now.definition = Some(text);
+        let wish =
+            Wish { kind: DEFINE.to_owned(), subject: event.subject.clone(), data: definition };
+        planned.push(Planned { wish, after: now.clone() });
+    }
+    if now.state.as_deref().unwrap_or("paused") != state {
+        set_state(&mut planned, &mut now, state);
+    }
+    planned
+}
+
+/// The keys of the events that are to be read again.
+async fn affected(
+    dialect: &Dialect,
+    reader: &Reader,
+    sent: &BTreeMap<String, Sent>,
+    pending: &Changes,
+    clock: Timestamp,
+    now: Timestamp,
+    tx: &mut Transaction<'_>,
+) -> Result<BTreeSet<String>, Error> {
+    let kind = match tx {
+        Transaction::Sqlite(_) => Kind::Sqlite,
+        Transaction::Postgres(_) => Kind::Postgres,
+    };
+    let mut keys = pending.events.clone();
+    let mut all = pending.all;
+    for (lookup, value) in &pending.lookups {
+        let statement: Statement = dialect.statement(kind, lookup)?;
+        let rows = tx.query(&statement, &[("key", value.as_str().into())]).await?;
+        // What it led to is gone.
+        all |= rows.is_empty();
+        for row in &rows {
+            keys.insert(row.text("key")?);
+        }
+    }
+    keys.extend(reader.time_changed(tx, clock, now).await?);
+    if all || !keys.is_empty() {
+        let there = reader.keys(tx, now).await?;
+        if all {
+            keys = there;
+            keys.extend(sent.keys().cloned());
+        } else {
+            keys.retain(|key| there.contains(key) || sent.contains_key(key));
+        }
+    }
+    Ok(keys)
+}
+
+/// What an event that can't be used is parked as.
+fn unreadable_name(key: &str) -> String {
+    format!("unreadable {key}")
+}
+
+fn unreadable(state: &State) -> Result<BTreeSet<String>, Error> {
+    let parked = state.parked()?;
+    let keys = parked.iter().filter(|parked| parked.way == WAY);
+    Ok(keys
+        .filter_map(|parked| parked.about.strip_prefix("unreadable ").map(str::to_owned))
+        .collect())
+}
+
+/// Keeps other processes with the same state from appending to `catalogue` until it is dropped.
+///
+/// # Errors
+/// The folder can't be used.
+pub async fn lock(state: &State) -> Result<File, Error> {
+    let path = state.folder().join("catalogue.lock");
+    let wrong = |error: std::io::Error| Error::State(format!("{}: {error}", path.display()));
+    let file = File::create(&path).map_err(wrong)?;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => sleep(Duration::from_millis(5)).await,
+            Err(TryLockError::Error(error)) => return Err(wrong(error)),
+        }
+    }
+}
+
+fn digest(value: &impl std::hash::Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! `sql/postgres/*.sql` are the statements, each in a file of its own, with parameters as `:name`. Which statements there are,
 //! with their parameters and columns, is in [`statements`]. Those that come with Onsale are in the program itself; others are read from a folder.
 
+pub mod draft;
 pub mod statements;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -15,6 +15,8 @@ pub mod http;
 pub mod reconcile;
 pub mod run;
 pub mod state;
+pub mod status;
+pub mod take;
 pub mod write_back;
 
 pub use error::Error;

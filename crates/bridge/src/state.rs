@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -36,6 +37,8 @@ CREATE TABLE taken (subject TEXT PRIMARY KEY, number INTEGER NOT NULL, quotas TE
 #[derive(Debug)]
 pub struct State {
     db: Mutex<Connection>,
+    /// Of the last look: it grows with changes of other connections.
+    version: AtomicI64,
     folder: PathBuf,
 }
 
@@ -125,7 +128,16 @@ impl State {
         }
         tx.pragma_update(None, "user_version", STEPS.len() as u32)?;
         tx.commit()?;
-        Ok(State { db: Mutex::new(db), folder: folder.to_owned() })
+        Ok(State { db: Mutex::new(db), version: AtomicI64::new(0), folder: folder.to_owned() })
+    }
+
+    /// Whether another process changed the file since this was last asked.
+    ///
+    /// # Errors
+    /// The file fails.
+    pub fn changed_by_others(&self) -> Result<bool, Error> {
+        let now: i64 = self.db().query_row("PRAGMA data_version", [], |row| row.get(0))?;
+        Ok(self.version.swap(now, Ordering::Relaxed) != now)
     }
 
     /// The folder.
@@ -146,6 +158,17 @@ impl State {
     pub fn fact(&self, name: &str) -> Result<Option<String>, Error> {
         let sql = "SELECT value FROM facts WHERE name = ?";
         Ok(self.db().query_row(sql, [name], |row| row.get(0)).optional()?)
+    }
+
+    /// All single facts.
+    ///
+    /// # Errors
+    /// The file fails.
+    pub fn facts(&self) -> Result<BTreeMap<String, String>, Error> {
+        let db = self.db();
+        let mut select = db.prepare_cached("SELECT name, value FROM facts")?;
+        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Sets a single fact; none: forgets it.

@@ -6,6 +6,7 @@
 
 mod audit;
 pub mod bench;
+pub mod bridge;
 mod check;
 mod journal;
 mod rush;
@@ -96,6 +97,8 @@ pub enum Command {
     Journal(JournalCommand),
     #[command(subcommand)]
     Stream(stream::StreamCommand),
+    #[command(subcommand)]
+    Bridge(bridge::BridgeCommand),
     #[command(subcommand)]
     Config(ConfigCommand),
     #[command(subcommand, after_help = EXIT_CODES)]
@@ -222,6 +225,7 @@ fn run(command: Command) -> u8 {
         Command::Journal(JournalCommand::Backup(args)) => journal::back_up(&args),
         Command::Journal(JournalCommand::Restore(args)) => journal::restore(&args),
         Command::Stream(command) => stream::run(&command),
+        Command::Bridge(command) => bridge::run(&command),
         Command::Config(ConfigCommand::Check(args)) => check::run(&args),
         Command::Keys(command) => match keys::command::run(command, wall_time()) {
             Ok(text) => {

@@ -1,0 +1,53 @@
+//! How far capture is behind, for people.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::feed::Changes;
+use crate::state::Sent;
+
+/// Lags that are remembered: those of the last batches.
+const LAGS_MAX: usize = 10_000;
+
+/// What was brought over, and how long it took from commit to append.
+#[derive(Debug, Default)]
+pub(super) struct Lag {
+    /// Rows that changed.
+    rows: u64,
+    /// Events that were appended.
+    pub appended: u64,
+    /// Of the last batches, each from its first commit on, in milliseconds.
+    lags: VecDeque<i64>,
+}
+
+impl Lag {
+    pub(super) fn note(&mut self, brought: &Changes) {
+        self.rows += brought.rows;
+        if brought.since_us > 0 {
+            let now = Timestamp::now().as_microsecond();
+            self.lags.push_back((now - brought.since_us).max(0) / 1000);
+        }
+        if self.lags.len() > LAGS_MAX {
+            self.lags.pop_front();
+        }
+    }
+
+    pub(super) fn to_json(&self, sent: &BTreeMap<String, Sent>) -> Value {
+        let mut lags: Vec<i64> = self.lags.iter().copied().collect();
+        lags.sort_unstable();
+        let at = |share: f64| {
+            lags.get(((lags.len() as f64 * share) as usize).min(lags.len().saturating_sub(1)))
+        };
+        json!({
+            "at": Timestamp::now().to_string(),
+            "events": sent.len(),
+            "rows_changed": self.rows,
+            "events_appended": self.appended,
+            "lag_ms_p50": at(0.5),
+            "lag_ms_p99": at(0.99),
+            "lag_ms_max": lags.last(),
+        })
+    }
+}

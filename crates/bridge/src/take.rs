@@ -1,0 +1,320 @@
+//! Taking an event over: all that is left of its stock becomes the engine's to sell.
+//!
+//! Three steps, each logged on `control` and safe to repeat: *intended*; *debited*, after the platform's own sale gave up
+//! what was left, in a transaction that notes the transfer's number; *credited*, after the engine's definition has that
+//! number as capacity. A crash between any two is finished by running it again: what the platform noted decides.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::Error;
+use crate::capture::event::Reader;
+use crate::capture::orders::{NOTE, NOTED, own};
+use crate::capture::{Parts, lock};
+use crate::database::{Database, Mode};
+use crate::dialect::{By, Dialect};
+use crate::engine::{CONTROL, Engine, Wish};
+use crate::state::{State, Taken};
+
+/// What types of transfers begin with.
+const PREFIX: &str = "onsale.control.transfer-";
+/// How long the engine may take to have the new capacity.
+const CREDIT_WAIT: Duration = Duration::from_secs(30);
+
+/// A transfer as `control` has it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Transfer {
+    /// Whether the last step is there.
+    pub is_credited: bool,
+    /// What was debited, by quota; none: not yet.
+    pub debited: Option<BTreeMap<String, i64>>,
+}
+
+/// A step after which a test wants to be killed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
+pub enum Step {
+    /// It is logged that it is intended.
+    Intended,
+    /// The platform gave up its stock, which is not logged yet.
+    Taken,
+    /// That is logged.
+    Debited,
+    /// The engine has the stock, which is not logged yet.
+    Defined,
+    /// That is logged.
+    Credited,
+}
+
+/// All transfers to the engine, by subject and number.
+///
+/// # Errors
+/// The engine can't be asked.
+pub async fn transfers(
+    engine: &Engine,
+) -> Result<BTreeMap<String, BTreeMap<u64, Transfer>>, Error> {
+    let mut found: BTreeMap<String, BTreeMap<u64, Transfer>> = BTreeMap::new();
+    let mut after = 0;
+    loop {
+        let (records, next) = engine.read(CONTROL, after).await?;
+        for record in &records {
+            let kind = record["type"].as_str().unwrap_or_default();
+            let (Some(step), Some(subject), Some(number)) = (
+                kind.strip_prefix(PREFIX),
+                record["subject"].as_str(),
+                record["data"]["number"].as_u64(),
+            ) else {
+                continue;
+            };
+            let transfer = found.entry(subject.to_owned()).or_default().entry(number).or_default();
+            match step {
+                "debited.v1" => transfer.debited = Some(amounts(&record["data"]["quotas"])),
+                "credited.v1" => transfer.is_credited = true,
+                _ => {}
+            }
+        }
+        if records.is_empty() || next <= after {
+            return Ok(found);
+        }
+        after = next;
+    }
+}
+
+fn amounts(quotas: &Value) -> BTreeMap<String, i64> {
+    let quotas = quotas.as_object().into_iter().flatten();
+    quotas.filter_map(|(quota, amount)| Some((quota.clone(), amount.as_i64()?))).collect()
+}
+
+/// What the engine may sell by these transfers.
+fn total(transfers: &BTreeMap<u64, Transfer>) -> Option<Taken> {
+    let mut taken: Option<Taken> = None;
+    for (number, transfer) in transfers {
+        let Some(debited) = &transfer.debited else { continue };
+        let taken = taken.get_or_insert_with(|| Taken { number: 0, quotas: BTreeMap::new() });
+        taken.number = *number;
+        for (quota, amount) in debited {
+            *taken.quotas.entry(quota.clone()).or_default() += amount;
+        }
+    }
+    taken
+}
+
+/// Learns from `control` what is taken over, where the state does not know it (it may be new).
+///
+/// # Errors
+/// The engine can't be asked, or the state fails.
+pub async fn restore(engine: &Engine, state: &State) -> Result<(), Error> {
+    let known = state.taken()?;
+    for (subject, transfers) in transfers(engine).await? {
+        if let Some(taken) = total(&transfers)
+            && known.get(&subject).is_none_or(|known| known.number < taken.number)
+        {
+            state.set_taken(&subject, Some(&taken))?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes an event over, or finishes what was begun; what the engine may sell now, by quota. `after` is for tests: it
+/// is called after each step, and an error of it ends the work there.
+///
+/// # Errors
+/// The event is not there, the platform can't give its stock up, the engine does not take it.
+pub async fn take(
+    parts: &Parts,
+    subject: &str,
+    mut after: impl FnMut(Step) -> Result<(), Error>,
+) -> Result<Taken, Error> {
+    if parts.dialect.settings.write_back.by != By::Sql {
+        return Err(Error::refused(
+            format!(
+                "the dialect {} does not say how stock is taken by SQL",
+                parts.dialect.settings.name
+            ),
+            "Block the stock in the platform yourself; events of such platforms are not taken over yet.",
+        ));
+    }
+    if let Some(alarm) = parts.state.fact("alarm:failover")? {
+        return Err(Error::refused(alarm, "No stock is moved until both sides were compared."));
+    }
+    let mut db = Database::open(&parts.url).await?;
+    let key = key_of(&parts.dialect, &mut db, subject).await?;
+    let known = transfers(&parts.engine).await?.remove(subject).unwrap_or_default();
+    let (number, begun) = match known.last_key_value() {
+        Some((number, transfer)) if !transfer.is_credited => (*number, Some(transfer.clone())),
+        Some((number, _)) if nothing_left(parts, &mut db, &key).await? => {
+            let taken = total(&known)
+                .ok_or_else(|| Error::State(format!("transfer {number} is of nothing")))?;
+            parts.state.set_taken(subject, Some(&taken))?;
+            return Ok(taken);
+        }
+        Some((number, _)) => (number + 1, None),
+        None => (1, None),
+    };
+    let log = |step: &str, quotas: Option<&BTreeMap<String, i64>>| {
+        let mut data = json!({"number": number, "from": "legacy", "to": "engine"});
+        data["quotas"] = quotas.map_or(json!("all"), |quotas| json!(quotas));
+        let wish = Wish { kind: format!("{PREFIX}{step}.v1"), subject: subject.to_owned(), data };
+        (wish, format!("transfer-{}-{number}-{step}", crate::engine::escaped(subject)))
+    };
+    if begun.is_none() {
+        let (wish, once) = log("intended", None);
+        parts.engine.append(CONTROL, &wish, &once).await?;
+    }
+    after(Step::Intended)?;
+    let debited = match begun.and_then(|transfer| transfer.debited) {
+        Some(debited) => debited,
+        None => {
+            let debited = debit(parts, &mut db, &key, &format!("take-{subject}-{number}")).await?;
+            after(Step::Taken)?;
+            let (wish, once) = log("debited", Some(&debited));
+            parts.engine.append(CONTROL, &wish, &once).await?;
+            debited
+        }
+    };
+    after(Step::Debited)?;
+    let mut all = known;
+    all.insert(number, Transfer { is_credited: false, debited: Some(debited.clone()) });
+    let taken = total(&all).ok_or_else(|| Error::State("a transfer of nothing".to_owned()))?;
+    credit(parts, &mut db, subject, &key, &taken).await?;
+    after(Step::Defined)?;
+    let (wish, once) = log("credited", Some(&debited));
+    parts.engine.append(CONTROL, &wish, &once).await?;
+    after(Step::Credited)?;
+    Ok(taken)
+}
+
+/// The key of an event, by subject.
+async fn key_of(dialect: &Dialect, db: &mut Database, subject: &str) -> Result<String, Error> {
+    let reader = Reader::new(dialect, db.kind())?;
+    let now = Timestamp::now();
+    let mut tx = db.begin(Mode::Read).await?;
+    for key in reader.keys(&mut tx, now).await? {
+        let event = reader.event(&mut tx, &key, now).await?;
+        if event.is_some_and(|event| event.subject == subject) {
+            return Ok(key);
+        }
+    }
+    Err(Error::refused(
+        format!("the platform has no event {subject} that may be known to the engine"),
+        "Say it as ORGANIZER/EVENT, as `onsale bridge status` lists them.",
+    ))
+}
+
+async fn nothing_left(parts: &Parts, db: &mut Database, key: &str) -> Result<bool, Error> {
+    let free = parts.dialect.statement(db.kind(), "free")?;
+    let now = Timestamp::now().to_string();
+    let mut tx = db.begin(Mode::Write).await?;
+    let rows = tx.query(&free, &[("event", key.into()), ("now", now.into())]).await?;
+    for row in &rows {
+        if row.integer("free")? > 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Takes all that is left from the platform's own sale and notes it there, in one transaction; done before, it says what was noted.
+async fn debit(
+    parts: &Parts,
+    db: &mut Database,
+    key: &str,
+    name: &str,
+) -> Result<BTreeMap<String, i64>, Error> {
+    let kind = db.kind();
+    let (free, take) =
+        (parts.dialect.statement(kind, "free")?, parts.dialect.statement(kind, "take")?);
+    let now = Timestamp::now().to_string();
+    let mut tx = db.begin(Mode::Write).await?;
+    let noted = tx.query(&own(kind, NOTED), &[("name", name.into())]).await?;
+    if !noted.is_empty() {
+        return noted.iter().map(|row| Ok((row.text("quota")?, row.integer("amount")?))).collect();
+    }
+    let mut debited = BTreeMap::new();
+    for row in tx.query(&free, &[("event", key.into()), ("now", now.into())]).await? {
+        let (quota, amount) = (row.text("quota")?, row.maybe_integer("free")?);
+        let amount = amount.ok_or_else(|| {
+            Error::refused(
+                format!("the quota {quota} is unlimited"),
+                "Only counted stock can be taken over.",
+            )
+        })?;
+        let amount = amount.max(0);
+        if amount > 0 {
+            let params = [
+                ("event", key.into()),
+                ("quota", quota.as_str().into()),
+                ("amount", amount.into()),
+            ];
+            if tx.execute(&take, &params).await? != 1 {
+                return Err(Error::Statement {
+                    statement: take.name.clone(),
+                    why: format!("it did not change one row for the quota {quota}"),
+                });
+            }
+        }
+        tx.execute(
+            &own(kind, NOTE),
+            &[("name", name.into()), ("quota", quota.as_str().into()), ("amount", amount.into())],
+        )
+        .await?;
+        debited.insert(quota, amount);
+    }
+    if debited.is_empty() {
+        return Err(Error::refused(
+            "the event has no stock",
+            "Make ticket types and stock in the platform first.",
+        ));
+    }
+    tx.commit().await?;
+    Ok(debited)
+}
+
+/// Has the engine's definition changed to what it may sell, and waits until it is.
+async fn credit(
+    parts: &Parts,
+    db: &mut Database,
+    subject: &str,
+    key: &str,
+    taken: &Taken,
+) -> Result<(), Error> {
+    let (organizer, event) = subject.split_once('/').unwrap_or((subject, ""));
+    let position = {
+        let _lock = lock(&parts.state).await?;
+        parts.state.set_taken(subject, Some(taken))?;
+        crate::capture::send_one(parts, db, key).await?
+    };
+    let until = Instant::now() + CREDIT_WAIT;
+    loop {
+        let known = parts.engine.event(organizer, event).await?;
+        let quotas =
+            known.as_ref().map(|known| known["quotas"].as_array().cloned().unwrap_or_default());
+        let has = |quota: &String, amount: i64| {
+            quotas
+                .iter()
+                .flatten()
+                .any(|known| known["id"] == json!(quota) && known["capacity"] == json!(amount))
+        };
+        if taken.quotas.iter().all(|(quota, amount)| has(quota, *amount)) {
+            return Ok(());
+        }
+        let parked = parts.engine.parked().await?;
+        let refused = parked.iter().find(|parked| parked.position == position);
+        if let Some(parked) = refused {
+            return Err(Error::refused(
+                format!("the engine does not take {subject}: {}", parked.reason),
+                "Put the cause right in the platform, and take the event again: the stock stays set aside meanwhile.",
+            ));
+        }
+        if Instant::now() > until {
+            return Err(Error::Unreachable {
+                server: "the engine".to_owned(),
+                why: format!("{subject} does not have its new stock after {CREDIT_WAIT:?}"),
+            });
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}

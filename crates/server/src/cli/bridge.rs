@@ -1,0 +1,278 @@
+//! `onsale bridge`: ties Onsale to a ticket platform that was there before.
+
+mod dialect;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use onsale_bridge::Error;
+use onsale_bridge::attach::{self, Plan};
+use onsale_bridge::capture::Parts;
+use onsale_bridge::database::Database;
+use onsale_bridge::dialect::Dialect;
+use onsale_bridge::engine::Engine;
+use onsale_bridge::state::State;
+
+use super::{FAILED, OK, USAGE, complain, say};
+
+const EXIT_CODES: &str = "Exit codes:\n  \
+    0  it went well\n  \
+    1  it was refused, with the way out, or found something to look after\n  \
+    2  the arguments make no sense; nothing was done";
+
+/// Ties Onsale to a ticket platform that was there before, without changing it.
+#[derive(Clone, Debug, Subcommand)]
+#[command(after_help = "Examples:\n  \
+    onsale bridge attach --dialect classic --db box-office.db --dry-run   says what it would add\n  \
+    onsale bridge run --dialect classic --db box-office.db --engine http://localhost:7070 --key KEY\n  \
+    onsale bridge take river/festival --dialect classic --db box-office.db --key KEY\n\n\
+    docs/bridge.md tells it all; docs/dialects.md how to teach it another platform.")]
+pub enum BridgeCommand {
+    /// Adds to the platform's database what the bridge needs; says what, first.
+    #[command(after_help = EXIT_CODES)]
+    Attach(AttachArgs),
+    /// Brings changes from the platform to the engine, and sales from the engine to the platform, until it is stopped.
+    #[command(after_help = EXIT_CODES)]
+    Run(RunArgs),
+    /// Makes all that is left of an event the engine's to sell; safe to repeat.
+    #[command(after_help = EXIT_CODES)]
+    Take(TakeArgs),
+    /// Says how the bridge is: lag, alarms, what was set aside.
+    #[command(after_help = EXIT_CODES)]
+    Status(StatusArgs),
+    /// Takes away all that attach added.
+    #[command(after_help = EXIT_CODES)]
+    Detach(DetachArgs),
+    /// Works on dialects, which teach the bridge one platform each.
+    #[command(subcommand)]
+    Dialect(dialect::DialectCommand),
+}
+
+/// The platform.
+#[derive(Clone, Debug, Args)]
+pub struct Platform {
+    /// One that comes with Onsale (classic, pretix), or a folder
+    #[arg(long, value_name = "NAME|FOLDER", env = "ONSALE_BRIDGE_DIALECT")]
+    pub dialect: String,
+    /// The platform's database: a file of SQLite, or postgres://USER:PASSWORD@HOST:PORT/NAME
+    #[arg(long, value_name = "URL", env = "ONSALE_BRIDGE_DB", hide_env_values = true)]
+    pub db: String,
+}
+
+/// The engine.
+#[derive(Clone, Debug, Args)]
+pub struct AtEngine {
+    /// The server of the engine
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "ONSALE_BRIDGE_ENGINE",
+        default_value = "http://127.0.0.1:7070"
+    )]
+    pub engine: String,
+    /// A key of it with the scope `manage`
+    #[arg(long, value_name = "KEY", env = "ONSALE_BRIDGE_KEY", hide_env_values = true)]
+    pub key: String,
+}
+
+/// The bridge's own folder.
+#[derive(Clone, Debug, Args)]
+pub struct InFolder {
+    /// The bridge's own folder; made where there is none
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        env = "ONSALE_BRIDGE_STATE",
+        default_value = "onsale-bridge"
+    )]
+    pub state: PathBuf,
+}
+
+/// `onsale bridge attach`
+#[derive(Clone, Debug, Args)]
+#[expect(missing_docs, reason = "a comment here would hide the help of the arguments' own types")]
+pub struct AttachArgs {
+    #[command(flatten)]
+    pub platform: Platform,
+    #[command(flatten)]
+    pub folder: InFolder,
+    /// Says what it would add, and does nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Takes another database server, or one that failed over, for the right one from now on
+    #[arg(long)]
+    pub again: bool,
+}
+
+/// `onsale bridge run`
+#[derive(Clone, Debug, Args)]
+#[expect(missing_docs, reason = "a comment here would hide the help of the arguments' own types")]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub platform: Platform,
+    #[command(flatten)]
+    pub engine: AtEngine,
+    #[command(flatten)]
+    pub folder: InFolder,
+}
+
+/// `onsale bridge take`
+#[derive(Clone, Debug, Args)]
+#[expect(missing_docs, reason = "a comment here would hide the help of the arguments' own types")]
+pub struct TakeArgs {
+    /// The event, as ORGANIZER/EVENT
+    #[arg(value_name = "EVENT")]
+    pub event: String,
+    #[command(flatten)]
+    pub with: RunArgs,
+}
+
+/// `onsale bridge status`
+#[derive(Clone, Debug, Args)]
+#[expect(missing_docs, reason = "a comment here would hide the help of the arguments' own types")]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub folder: InFolder,
+    /// The server of the engine, to show what it refused
+    #[arg(long, value_name = "URL", env = "ONSALE_BRIDGE_ENGINE", requires = "key")]
+    pub engine: Option<String>,
+    /// A key of it with the scope `manage`
+    #[arg(long, value_name = "KEY", env = "ONSALE_BRIDGE_KEY", hide_env_values = true)]
+    pub key: Option<String>,
+    /// Prints one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `onsale bridge detach`
+#[derive(Clone, Debug, Args)]
+#[expect(missing_docs, reason = "a comment here would hide the help of the arguments' own types")]
+pub struct DetachArgs {
+    #[command(flatten)]
+    pub platform: Platform,
+    /// Also where the engine has stock of the platform, which stays set aside there
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Runs one of them.
+#[must_use]
+pub fn run(command: &BridgeCommand) -> u8 {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(3).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&error.into(), FAILED),
+    };
+    let done = runtime.block_on(async {
+        match command {
+            BridgeCommand::Attach(args) => attach_command(args).await,
+            BridgeCommand::Run(args) => run_command(args).await,
+            BridgeCommand::Take(args) => take_command(args).await,
+            BridgeCommand::Status(args) => status_command(args).await,
+            BridgeCommand::Detach(args) => detach_command(args).await,
+            BridgeCommand::Dialect(command) => dialect::run(command).await,
+        }
+    });
+    match done {
+        Ok(code) => code,
+        Err(error @ Error::Dialect { .. }) => complain(&error.into(), USAGE),
+        Err(error) => complain(&error.into(), FAILED),
+    }
+}
+
+async fn attach_command(args: &AttachArgs) -> Result<u8, Error> {
+    let dialect = Dialect::load(&args.platform.dialect)?;
+    let mut db = Database::open(&args.platform.db).await?;
+    let plan = attach::plan(&dialect, &mut db).await?;
+    say(&told(&plan));
+    if let Some(hindrance) = plan.hindrances.first() {
+        return Err(hindrance.clone());
+    }
+    if args.dry_run {
+        say("Nothing was done (--dry-run).");
+        return Ok(OK);
+    }
+    attach::attach(&dialect, &mut db).await?;
+    if args.again {
+        let state = State::open(&args.folder.state)?;
+        for fact in ["database", "timeline", "alarm:failover"] {
+            state.set_fact(fact, None)?;
+        }
+    }
+    say(
+        "Attached. `onsale bridge run` brings changes over; `onsale bridge detach` takes all of this away.",
+    );
+    Ok(OK)
+}
+
+/// What attaching comes to, for people.
+fn told(plan: &Plan) -> String {
+    let mut lines = Vec::new();
+    for step in &plan.steps {
+        let word = if step.is_right { "there" } else { "adds " };
+        lines.push(format!("{word}  {}", step.what));
+        if !step.is_right {
+            lines.push(format!("       {}", step.sql));
+        }
+    }
+    lines.extend(plan.rights.iter().map(|right| format!("needs  {right}")));
+    lines.extend(plan.advice.iter().map(|advice| format!("think  {advice}")));
+    lines.extend(plan.hindrances.iter().skip(1).map(|hindrance| format!("stop   {hindrance}")));
+    lines.join("\n")
+}
+
+fn parts(platform: &Platform, engine: &AtEngine, folder: &InFolder) -> Result<Parts, Error> {
+    Ok(Parts {
+        dialect: Arc::new(Dialect::load(&platform.dialect)?),
+        url: platform.db.clone(),
+        engine: Engine::new(&engine.engine, &engine.key)?,
+        state: Arc::new(State::open(&folder.state)?),
+    })
+}
+
+async fn run_command(args: &RunArgs) -> Result<u8, Error> {
+    let parts = parts(&args.platform, &args.engine, &args.folder)?;
+    let stopped = async {
+        let mut asked = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            _ = asked.recv() => Ok(()),
+            stopped = tokio::signal::ctrl_c() => stopped,
+        }
+    };
+    tokio::select! {
+        done = onsale_bridge::run::run(parts) => done.map(|()| OK),
+        _ = stopped => Ok(OK),
+    }
+}
+
+async fn take_command(args: &TakeArgs) -> Result<u8, Error> {
+    let parts = parts(&args.with.platform, &args.with.engine, &args.with.folder)?;
+    let taken = onsale_bridge::take::take(&parts, &args.event, |_| Ok(())).await?;
+    for (quota, amount) in &taken.quotas {
+        say(&format!("{amount} of the quota {quota} are the engine's to sell"));
+    }
+    Ok(OK)
+}
+
+async fn status_command(args: &StatusArgs) -> Result<u8, Error> {
+    let state = State::open(&args.folder.state)?;
+    let engine = match (&args.engine, &args.key) {
+        (Some(url), Some(key)) => Some(Engine::new(url, key)?),
+        _ => None,
+    };
+    let status = onsale_bridge::status::status(&state, engine.as_ref()).await?;
+    say(&if args.json { status.json.to_string() } else { status.text().trim_end().to_owned() });
+    Ok(if status.is_fine() { OK } else { FAILED })
+}
+
+async fn detach_command(args: &DetachArgs) -> Result<u8, Error> {
+    let dialect = Dialect::load(&args.platform.dialect)?;
+    let mut db = Database::open(&args.platform.db).await?;
+    for step in attach::detach(&dialect, &mut db, args.force).await? {
+        say(&format!("took away {}", step.what));
+    }
+    say("Detached: nothing of the bridge is left in this database.");
+    Ok(OK)
+}

@@ -1,0 +1,2 @@
+UPDATE stocks SET blocked = blocked + :amount
+WHERE id = CAST(:quota AS bigint) AND event_id = CAST(:event AS bigint) AND sold + blocked + :amount <= capacity

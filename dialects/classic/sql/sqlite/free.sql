@@ -1,0 +1,4 @@
+SELECT CAST(s.id AS text) AS quota, s.capacity - s.sold - s.blocked AS free
+FROM stocks s
+WHERE s.event_id = :event AND EXISTS (SELECT 1 FROM ticket_types t WHERE t.stock_id = s.id)
+ORDER BY s.id

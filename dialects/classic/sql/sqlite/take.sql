@@ -1,0 +1,2 @@
+UPDATE stocks SET blocked = blocked + :amount
+WHERE id = :quota AND event_id = :event AND sold + blocked + :amount <= capacity
