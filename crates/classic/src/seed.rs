@@ -80,3 +80,48 @@ pub async fn festival(db: &Database) -> Result<i64, Error> {
     .await?;
     Ok(organizer)
 }
+
+/// The slug of the event that benchmarks sell.
+pub const BENCH: &str = "bench";
+
+/// Makes an event with one free ticket type of one large stock, unless it is there; the type's id.
+///
+/// # Errors
+/// The database failed.
+pub async fn bench(db: &Database) -> Result<i64, Error> {
+    let organizer = add_organizer(db, "bench", "Benchmarks").await?;
+    let fields = EventFields {
+        slug: BENCH.to_owned(),
+        name: "Benchmark".to_owned(),
+        description: String::new(),
+        venue: String::new(),
+        starts_at: time::plus_seconds(time::now(), 86_400),
+        sale_opens_at: None,
+        sale_closes_at: None,
+        currency: "EUR".to_owned(),
+        customer_limit: None,
+        payment_minutes: 15,
+    };
+    db.write(move |tx| {
+        let sql =
+            "SELECT t.id FROM ticket_types t JOIN events e ON e.id = t.event_id WHERE e.slug = $1";
+        if let Some(row) = tx.first(sql, &[BENCH.into()])? {
+            return row.int(0);
+        }
+        save_event(tx, organizer, None, &fields)?;
+        let stock = StockFields { name: "Hall".to_owned(), capacity: 10_000_000, blocked: 0 };
+        let stock_id = save_stock(tx, organizer, BENCH, None, &stock)?;
+        let kind = TypeFields {
+            stock_id,
+            name: "Ticket".to_owned(),
+            description: String::new(),
+            price_minor: 0,
+            active: true,
+            position: 1,
+        };
+        let kind = save_type(tx, organizer, BENCH, None, &kind)?;
+        set_status(tx, organizer, BENCH, Status::OnSale)?;
+        Ok(kind)
+    })
+    .await
+}

@@ -8,6 +8,7 @@ mod audit;
 pub mod bench;
 pub mod bridge;
 mod check;
+mod classic;
 mod journal;
 mod rush;
 pub mod stream;
@@ -32,6 +33,7 @@ use crate::{import, keys, serve};
 pub use audit::AuditArgs;
 pub use bench::BenchArgs;
 pub use check::CheckArgs;
+pub use classic::ClassicArgs;
 pub use journal::{BackupArgs, InspectArgs, RestoreArgs};
 pub use rush::RushArgs;
 
@@ -90,6 +92,7 @@ pub enum Command {
     Import(ImportArgs),
     Rush(Box<RushArgs>),
     Demo(DemoArgs),
+    Classic(ClassicArgs),
     Bench(BenchArgs),
     #[command(name = "bench-bare", hide = true)]
     BenchBare(BareArgs),
@@ -218,6 +221,7 @@ fn run(command: Command) -> u8 {
         }
         Command::Rush(args) => rush::run(&args),
         Command::Demo(args) => crate::demo::run(&args),
+        Command::Classic(args) => classic::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::BenchBare(args) => crate::bench::bare::run(&args),
         Command::Journal(JournalCommand::Audit(args)) => audit::run(&args),
