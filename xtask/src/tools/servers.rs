@@ -1,5 +1,5 @@
-//! Real servers for the tests, and what else they need beside cargo: Debian's Redis, PostgreSQL
-//! and Node, kinesis-local from npm and boto3 from PyPI. The latter two lie in folders of their
+//! Real servers for the tests, and what else they need beside cargo: Debian's Redis, PostgreSQL,
+//! Node and Chromium, kinesis-local from npm and boto3 from PyPI. The latter two lie in folders of their
 //! own below `target/tools`, where `onsale-services` looks for them.
 
 use std::path::Path;
@@ -41,7 +41,7 @@ fn provide_packages() -> Result<()> {
     if !answers("apt-get", &["--version"]) {
         bail!(
             "missing for the tests: {names} (Debian's names), and there is no apt-get. Install \
-             redis-server, PostgreSQL's initdb and postgres, node, npm and setpriv (util-linux)"
+             redis-server, PostgreSQL's initdb and postgres, node, npm, setpriv (util-linux) and chromium"
         );
     }
     let user = if is_root() { &[][..] } else { &["sudo"][..] };
@@ -66,6 +66,7 @@ fn missing(has_postgres: bool, is_there: impl Fn(&str) -> bool) -> Vec<&'static 
         ("node", "nodejs"),
         ("npm", "npm"),
         ("setpriv", "util-linux"),
+        ("chromium", "chromium"),
     ];
     let absent = programs.iter().filter(|(program, _)| !is_there(program));
     let mut names: Vec<&str> = absent.map(|(_, package)| *package).collect();
