@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(missing(false, |program| program != "node"), ["nodejs"]);
         assert_eq!(
             missing(false, |program| program == "setpriv"),
-            ["redis-server", "nodejs", "npm", "postgresql"]
+            ["redis-server", "nodejs", "npm", "chromium", "postgresql"]
         );
     }
 }
