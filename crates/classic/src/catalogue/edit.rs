@@ -31,7 +31,7 @@ impl EventFields {
     fn check(&self) -> Result<(), Error> {
         let window = match (self.sale_opens_at, self.sale_closes_at) {
             (Some(opens), Some(closes)) if closes <= opens => {
-                Some(("sale_closes_at", "must be after sale_opens_at".to_owned()))
+                Some(("sale_closes_at", "must be after the sale opens".to_owned()))
             }
             _ => None,
         };

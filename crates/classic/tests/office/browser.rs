@@ -79,7 +79,7 @@ fn an_organizer_logs_in_makes_an_event_sells_and_cancels_an_order() {
     browser.eval("document.querySelector('#sale_opens_at').value = '2029-06-12T20:00'");
     browser.eval("document.querySelector('#sale_closes_at').value = '2028-06-12T20:00'");
     browser.follow("form.card button.main");
-    assert!(browser.text().contains("must be after sale_opens_at"), "{}", browser.text());
+    assert!(browser.text().contains("must be after the sale opens"), "{}", browser.text());
     look(&mut browser, "event-form-wrong");
     browser.eval("document.querySelector('#sale_opens_at').value = ''");
     browser.eval("document.querySelector('#sale_closes_at').value = ''");
