@@ -150,8 +150,10 @@ impl KinesisBus {
     }
 
     pub(crate) async fn describe(&self, stream: &StreamName) -> Result<StreamInfo, Error> {
-        let generation = self.fresh_generation(stream).await?;
-        let listed = self.list_shards(stream).await?;
+        // Every worker asks this all the time, and Kinesis has few summaries to give.
+        let listed =
+            self.list_shards(stream).await.inspect_err(|_| self.forget_generation(stream))?;
+        let generation = self.generation(stream).await?;
         Ok(StreamInfo { name: stream.clone(), generation, shards: told(&listed)? })
     }
 

@@ -41,7 +41,8 @@ impl Failure {
 }
 
 impl KinesisBus {
-    /// Makes a call, again and again while it may yet go well and patience lasts.
+    /// Makes a call, again while it may yet go well, for two calls' time at most: whoever asks what there is
+    /// has leases to keep. Appends, which must not be given up early, have all the patience there is.
     pub(super) async fn call<T, E, F>(
         &self,
         name: &str,
@@ -66,7 +67,9 @@ impl KinesisBus {
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        self.try_call_for(name, stream, self.inner.settings.patience, make).await
+        let settings = &self.inner.settings;
+        let patience = settings.patience.min(settings.call_time * 2);
+        self.try_call_for(name, stream, patience, make).await
     }
 
     /// As [`KinesisBus::try_call`], with a patience of its own.

@@ -6,7 +6,10 @@ mod errors;
 mod faults;
 mod proxy;
 mod python;
+#[cfg(feature = "redis")]
+mod relay;
 mod reshard;
+mod shards;
 
 use std::sync::LazyLock;
 use std::time::Duration;

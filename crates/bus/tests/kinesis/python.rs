@@ -8,7 +8,7 @@ use std::process::Command;
 use onsale_bus::{Bus, Entry, StreamName};
 use serde_json::{Value, json};
 
-use crate::reshard::{merge_two, split_one};
+use crate::shards::{merge_two, split_one};
 use crate::{KINESIS, TURNS, kinesis, stream};
 
 const READER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/kinesis_reader.py");

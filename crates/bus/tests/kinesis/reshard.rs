@@ -1,15 +1,14 @@
 //! Shards split and merge while they are read and written: order per key holds across them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use aws_sdk_kinesis::types::Shard;
-use onsale_bus::kinesis::KinesisBus;
 use onsale_bus::{Bus, Entry, From, Limits, Record, ShardId, StreamName};
 use tokio::sync::mpsc;
 
+use crate::shards::{merge_two, split_one};
 use crate::{TURNS, kinesis, stream};
 
 const KEYS: usize = 64;
@@ -116,46 +115,4 @@ async fn read(
         }
         from = next;
     }
-}
-
-/// The open shards by the first hash they take, when the stream is at rest.
-async fn open_shards(kinesis: &KinesisBus, name: &StreamName) -> BTreeMap<u128, Shard> {
-    let begin = Instant::now();
-    loop {
-        assert!(begin.elapsed() < Duration::from_secs(30), "{name} does not come to rest");
-        let client = kinesis.client();
-        let summary = client.describe_stream_summary().stream_name(name.as_str()).send().await;
-        let summary = summary.unwrap().stream_description_summary.unwrap();
-        if summary.stream_status.as_str() == "ACTIVE" {
-            let listed = client.list_shards().stream_name(name.as_str()).send().await.unwrap();
-            let open = |shard: &Shard| {
-                let range = shard.sequence_number_range().unwrap();
-                range.ending_sequence_number().is_none()
-            };
-            let low = |shard: &Shard| {
-                shard.hash_key_range().unwrap().starting_hash_key().parse::<u128>().unwrap()
-            };
-            let shards = listed.shards.unwrap().into_iter().filter(open);
-            return shards.map(|shard| (low(&shard), shard)).collect();
-        }
-        tokio::task::yield_now().await;
-    }
-}
-
-pub async fn split_one(kinesis: &KinesisBus, name: &StreamName, round: usize) {
-    let shards = open_shards(kinesis, name).await;
-    let (low, shard) = shards.iter().nth(round).unwrap();
-    let high: u128 = shard.hash_key_range().unwrap().ending_hash_key().parse().unwrap();
-    let middle = low + (high - low) / 2;
-    let request = kinesis.client().split_shard().stream_name(name.as_str());
-    let request = request.shard_to_split(shard.shard_id());
-    request.new_starting_hash_key(middle.to_string()).send().await.unwrap();
-}
-
-pub async fn merge_two(kinesis: &KinesisBus, name: &StreamName, round: usize) {
-    let shards = open_shards(kinesis, name).await;
-    let ids: Vec<&str> = shards.values().map(|shard| shard.shard_id()).collect();
-    let request = kinesis.client().merge_shards().stream_name(name.as_str());
-    let request = request.shard_to_merge(ids[ids.len() - 2 - round]);
-    request.adjacent_shard_to_merge(ids[ids.len() - 1 - round]).send().await.unwrap();
 }

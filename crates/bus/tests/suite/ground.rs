@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use onsale_bus::{Bus, Cursors, Entry, ShardId, StreamName};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::child::{LEASE, Plan, group};
+use crate::child::{Plan, group, lease};
 use crate::database::Database;
 
 const WORKERS: usize = 16;
@@ -83,7 +83,7 @@ impl Ground {
         let mut slowest = Duration::ZERO;
         for round in 0..ROUNDS {
             appended = self.append(&sales, appended, RECORDS_PER_ROUND / 2).await;
-            slowest = slowest.max(self.disturb(&mut workers, &mut dice, round).await);
+            slowest = slowest.max(self.disturb(&mut workers, &mut dice).await);
             meanwhile(round).await;
             appended = self.append(&sales, appended, RECORDS_PER_ROUND / 2).await;
             self.until("all is stored", async || {
@@ -98,22 +98,9 @@ impl Ground {
 
     /// Kills a worker and freezes another, waits until their shards are others', starts a new one in the place of the
     /// first and continues the other. Says how long it took until the shards were taken.
-    async fn disturb(&self, workers: &mut [Process], dice: &mut Dice, round: usize) -> Duration {
-        let (killed, frozen) = (round % WORKERS, (round + 1 + dice.below(WORKERS - 1)) % WORKERS);
-        // Both are at work: they have something to lose.
-        let begun = Instant::now();
-        let mut look = tokio::time::interval(Duration::from_millis(20));
-        let prefixes = loop {
-            self.revive(workers);
-            let prefixes = [workers[killed].prefix(), workers[frozen].prefix()];
-            let owners = self.owners().await;
-            let has = |prefix: &String| owners.values().any(|owner| owner.starts_with(prefix));
-            if prefixes.iter().all(has) {
-                break prefixes;
-            }
-            assert!(begun.elapsed() < PATIENCE, "{prefixes:?} have no shards after {PATIENCE:?}");
-            look.tick().await;
-        };
+    async fn disturb(&self, workers: &mut [Process], dice: &mut Dice) -> Duration {
+        let (killed, frozen) = self.two_at_work(workers, dice).await;
+        let prefixes = [workers[killed].prefix(), workers[frozen].prefix()];
         workers[frozen].signal(Signal::STOP);
         workers[killed].0.kill().unwrap();
         let begun = Instant::now();
@@ -128,7 +115,7 @@ impl Ground {
         })
         .await;
         let took = begun.elapsed();
-        assert!(took <= 2 * LEASE, "round {round}: {took:?} until the shards were taken over");
+        assert!(took <= 2 * lease(&self.plan.bus), "{took:?} until the shards were taken over");
         workers[killed] = Process::start(&self.plan);
         workers[frozen].signal(Signal::CONT);
         took
@@ -141,6 +128,27 @@ impl Ground {
                 assert_eq!(status.code(), Some(3), "a worker ended by itself");
                 *worker = Process::start(&self.plan);
             }
+        }
+    }
+
+    /// Two workers that are at work: they have something to lose.
+    async fn two_at_work(&self, workers: &mut [Process], dice: &mut Dice) -> (usize, usize) {
+        let begun = Instant::now();
+        let mut look = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            self.revive(workers);
+            let owners = self.owners().await;
+            let has = |at: &usize| {
+                let prefix = workers[*at].prefix();
+                owners.values().any(|owner| owner.starts_with(&prefix))
+            };
+            let mut busy: Vec<usize> = (0..workers.len()).filter(has).collect();
+            if busy.len() >= 2 {
+                let one = busy.swap_remove(dice.below(busy.len()));
+                return (one, busy[dice.below(busy.len())]);
+            }
+            assert!(begun.elapsed() < PATIENCE, "no two have shards after {PATIENCE:?}");
+            look.tick().await;
         }
     }
 

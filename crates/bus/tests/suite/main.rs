@@ -7,6 +7,9 @@
 mod child;
 mod database;
 mod ground;
+#[cfg(feature = "kinesis")]
+#[path = "../kinesis/shards.rs"]
+mod shards;
 
 use ground::Ground;
 use onsale_bus::Cursors;
@@ -55,4 +58,31 @@ async fn redis() {
         shards: 64,
     };
     ground.run(async |_| {}).await;
+}
+
+#[cfg(feature = "kinesis")]
+#[tokio::test]
+async fn kinesis() {
+    let server = onsale_services::kinesis();
+    let folder = tempfile::tempdir().unwrap();
+    let cursors = folder.path().join("cursors");
+    let address = format!("kinesis://us-east-1?endpoint={}", server.url());
+    let kinesis = child::kinesis(&address).await;
+    let ground = Ground {
+        bus: onsale_bus::Bus::Kinesis(kinesis.clone()),
+        cursors: Cursors::file(&cursors).unwrap(),
+        plan: child::Plan {
+            bus: address,
+            cursors: format!("file:{}", cursors.display()),
+            database: format!("sqlite:{}", folder.path().join("effects.db").display()),
+        },
+        shards: 8,
+    };
+    let sales = onsale_bus::StreamName::new("sales").unwrap();
+    ground
+        .run(async |round| {
+            shards::split_one(&kinesis, &sales, round).await;
+            shards::merge_two(&kinesis, &sales, round).await;
+        })
+        .await;
 }
