@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use aws_config::retry::ErrorKind;
 use aws_sdk_kinesis::config::http::HttpResponse;
 use aws_sdk_kinesis::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use tokio::time::{Instant, sleep};
@@ -123,8 +124,11 @@ impl KinesisBus {
             SdkError::DispatchFailure(failure) if failure.is_timeout() => {
                 Failure::Passing(timed_out(what, self.inner.settings.call_time))
             }
-            // What is neither a connection nor a deadline is ours: no credentials, mostly.
-            SdkError::DispatchFailure(failure) if failure.is_io() => {
+            // A connection that does not come about, or is closed before the answer. What is neither that nor a deadline is
+            // ours: no credentials, mostly.
+            SdkError::DispatchFailure(failure)
+                if failure.is_io() || failure.as_other() == Some(ErrorKind::TransientError) =>
+            {
                 Failure::Passing(unavailable(what))
             }
             SdkError::ResponseError(_) => Failure::Passing(unavailable(what)),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use onsale_bus::kinesis::{KinesisBus, Settings};
 use onsale_bus::{Bus, Entry, Error, From, Limits, ShardId};
+use tokio::io::AsyncReadExt as _;
 
 use crate::proxy::{Faults, Proxy};
 use crate::{KINESIS, bus, entry, settings, stream};
@@ -60,12 +61,28 @@ async fn an_endpoint_that_is_down_is_told() {
 }
 
 #[tokio::test]
+async fn a_connection_that_closes_before_the_answer_may_go_well_later() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let closing = tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            // Something of the request came; there will be no answer.
+            let _ = socket.read(&mut [0; 16_384]).await;
+        }
+    });
+    let bus = Bus::Kinesis(KinesisBus::open(impatient(&url)).await.unwrap());
+    let error = bus.describe(&stream("closes")).await.unwrap_err();
+    assert!(error.is_passing(), "{error}");
+    closing.abort();
+}
+
+#[tokio::test]
 async fn no_answer_in_time_is_told() {
     let proxy =
         Proxy::start(KINESIS.port(), 2, Faults { hanging: 1_000, ..Faults::default() }).await;
     let bus = Bus::Kinesis(KinesisBus::open(impatient(&proxy.url)).await.unwrap());
     let error = bus.describe(&stream("hangs")).await.unwrap_err();
-    assert_eq!(error.to_string(), "DescribeStreamSummary of hangs: no answer within 300 ms");
+    assert_eq!(error.to_string(), "ListShards of hangs: no answer within 300 ms");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ pub struct Faults {
     pub expired: u64,
     /// The answer is a 5xx; half the time the call was heard.
     pub broken: u64,
-    /// There is no answer; half the time the call was heard.
+    /// There is no answer; half the time the call was heard. It is costly, so it comes at even distances.
     pub hanging: u64,
     /// Records before this number are past retention.
     pub horizon: Option<String>,
@@ -47,6 +48,7 @@ struct Shared {
     target: u16,
     faults: Mutex<Faults>,
     random: Mutex<Random>,
+    calls: AtomicU64,
     /// What went wrong how often.
     counts: Mutex<BTreeMap<&'static str, usize>>,
 }
@@ -60,7 +62,7 @@ impl Proxy {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let random = Mutex::new(Random(seed));
         let (faults, counts) = (Mutex::new(faults), Mutex::default());
-        let shared = Arc::new(Shared { target, faults, random, counts });
+        let shared = Arc::new(Shared { target, faults, random, calls: AtomicU64::new(0), counts });
         let serving = shared.clone();
         let task = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
@@ -136,7 +138,8 @@ impl Shared {
             let answer = Response::builder().status(StatusCode::SERVICE_UNAVAILABLE);
             return answer.body(Full::from("<html>no</html>")).unwrap();
         }
-        if next(faults.hanging) {
+        let number = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        if faults.hanging > 0 && number.is_multiple_of(1_000 / faults.hanging) {
             self.count("hanging");
             self.perhaps_hear(&head, body).await;
             // The client leaves before; this is so that nothing stays for ever.

@@ -9,7 +9,7 @@ use onsale_bus::{Bus, Cursors, Entry, From, Group, Limits, Relay, StreamName, Wo
 
 use crate::{TURNS, bus, stream};
 
-const RECORDS: usize = 4_000;
+const RECORDS: usize = 1_500;
 const KEYS: usize = 500;
 
 #[tokio::test]

@@ -12,7 +12,6 @@ use crate::database::Database;
 
 const WORKERS: usize = 16;
 const ROUNDS: usize = 4;
-const RECORDS_PER_ROUND: u64 = 5_000;
 const KEYS: u64 = 500;
 /// How long anything may take that is no promise.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,6 +21,8 @@ pub struct Ground {
     pub cursors: Cursors,
     pub plan: Plan,
     pub shards: u32,
+    /// At least as many as there are keys.
+    pub records_per_round: u64,
 }
 
 /// A worker process that ends with this.
@@ -82,10 +83,10 @@ impl Ground {
         let mut appended = 0;
         let mut slowest = Duration::ZERO;
         for round in 0..ROUNDS {
-            appended = self.append(&sales, appended, RECORDS_PER_ROUND / 2).await;
+            appended = self.append(&sales, appended, self.records_per_round / 2).await;
             slowest = slowest.max(self.disturb(&mut workers, &mut dice).await);
             meanwhile(round).await;
-            appended = self.append(&sales, appended, RECORDS_PER_ROUND / 2).await;
+            appended = self.append(&sales, appended, self.records_per_round / 2).await;
             self.until("all is stored", async || {
                 database.count().await >= i64::try_from(appended).unwrap()
             })

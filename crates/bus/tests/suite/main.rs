@@ -38,6 +38,7 @@ async fn files() {
             database: format!("sqlite:{}", folder.path().join("effects.db").display()),
         },
         shards: 64,
+        records_per_round: 5_000,
     };
     ground.run(async |_| {}).await;
     bus.close().await.unwrap();
@@ -56,6 +57,7 @@ async fn redis() {
             database: postgres.url().to_owned(),
         },
         shards: 64,
+        records_per_round: 5_000,
     };
     ground.run(async |_| {}).await;
 }
@@ -77,6 +79,8 @@ async fn kinesis() {
             database: format!("sqlite:{}", folder.path().join("effects.db").display()),
         },
         shards: 8,
+        // A kinesis-local takes some hundreds a second beside all who ask it.
+        records_per_round: 1_000,
     };
     let sales = onsale_bus::StreamName::new("sales").unwrap();
     ground
