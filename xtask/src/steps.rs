@@ -10,8 +10,7 @@ use clap::ValueEnum;
 use crate::{crates, tidy, tools};
 
 /// What is built only when it is asked for: the bus's back ends beside files.
-const BACK_ENDS: &str =
-    "--features onsale-bus/redis,onsale-bus/kinesis,onsale-bus/sqlite,onsale-bus/postgres";
+const BACK_ENDS: &str = "--features onsale/kinesis,onsale-bus/redis,onsale-bus/kinesis,onsale-bus/sqlite,onsale-bus/postgres";
 
 /// One thing that must hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]

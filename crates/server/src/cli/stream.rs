@@ -1,5 +1,7 @@
 //! `onsale stream`: looks into the bus of a data folder or into another one, moves cursors, copies streams.
 
+mod audit;
+mod books;
 mod cursors;
 mod place;
 mod relay;
@@ -48,6 +50,13 @@ pub enum StreamCommand {
     Reset(cursors::ResetArgs),
     /// Copies a stream to another place, from where it was left, in order per key.
     Relay(relay::RelayArgs),
+    /// Proves that a copy of the sales is whole: its books, from its records alone.
+    ///
+    /// No record may be missing, each event's must be in order, nothing oversold, every ticket once, the
+    /// money right. Its figures are those that `onsale journal audit` has for the same records; a record that is there twice,
+    /// as it may be on Kinesis, counts once.
+    #[command(after_help = EXIT_CODES)]
+    Audit(OfStream),
     /// Lists records that were set aside, with the reason.
     #[command(after_help = EXIT_CODES)]
     Parked(cursors::ParkedArgs),
@@ -118,6 +127,7 @@ async fn start(command: &StreamCommand) -> anyhow::Result<()> {
         StreamCommand::Cursors(args) => cursors::list(args).await,
         StreamCommand::Reset(args) => cursors::reset(args).await,
         StreamCommand::Relay(args) => relay::run(args).await,
+        StreamCommand::Audit(of) => audit::run(of).await,
         StreamCommand::Parked(args) => cursors::parked(args).await,
     }
 }

@@ -1,17 +1,22 @@
 //! The README's commands on the stream, as a new user types them; `onsale stream` on a served folder; a copy on
 //! a real Redis.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{KEY, Server, buyers, onsale, root, text};
+use crate::support::{KEY, Server, buyers, onsale, onsale_in, root, text};
 
 /// Output of `onsale stream`, which must end well.
 fn stream(arguments: &[&str]) -> String {
-    let output = onsale(&[&["stream"], arguments].concat());
+    stream_in(&[], arguments)
+}
+
+/// The same with some variables in its environment.
+fn stream_in(variables: &[(&str, &str)], arguments: &[&str]) -> String {
+    let output = onsale_in(variables, &[&["stream"], arguments].concat());
     assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
     text(&output.stdout)
 }
@@ -88,6 +93,52 @@ fn a_served_folder_is_read_and_copied_to_redis() {
     assert!(text(&alone.stderr).contains("start `onsale serve"), "{}", text(&alone.stderr));
 }
 
+/// What an audit says of a copy and what it says of the journal are the same figures.
+fn assert_agrees(copy: &Value, journal: &Value) {
+    assert_eq!((&copy["ok"], &copy["findings_count"]), (&json!(true), &json!(0)), "{copy}");
+    for of in ["records", "holds", "orders", "payments", "events"] {
+        assert_eq!(copy[of], journal[of], "{of}");
+    }
+}
+
+#[test]
+fn three_copies_of_the_sales_and_the_audit_of_each_agrees() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let at = data.to_str().unwrap();
+    let server = Server::start(&data);
+    server.open_event();
+    onsale_rush::run(buyers(&server.url, 150, 1_000.0), &mut |_| {}).unwrap();
+    let audit = |variables: &[(&str, &str)], place: &str| -> Value {
+        let said = stream_in(variables, &["audit", "--json", "--at", place]);
+        serde_json::from_str(&said).unwrap()
+    };
+    let mut audits = vec![audit(&[], at)];
+    let redis = onsale_services::redis();
+    stream(&["relay", "--from", at, "--to", redis.url(), "--until-end"]);
+    audits.push(audit(&[], redis.url()));
+    #[cfg(feature = "kinesis")]
+    {
+        let kinesis = onsale_services::kinesis();
+        let variables = [
+            ("AWS_ENDPOINT_URL", kinesis.url()),
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+        ];
+        let there = "kinesis://us-east-1";
+        let begun = std::time::Instant::now();
+        let relay = ["relay", "--from", redis.url(), "--to", there, "--shards", "2"];
+        let said = stream_in(&variables, &[&relay[..], &["--until-end"]].concat());
+        println!("to Kinesis: {} within {:?}", said.trim(), begun.elapsed());
+        audits.push(audit(&variables, there));
+    }
+    server.stop();
+    let journal = onsale(&["journal", "audit", "--json", "--data", at]);
+    let journal: Value = serde_json::from_slice(&journal.stdout).unwrap();
+    assert!(journal["orders"]["tickets"].as_u64() > Some(100), "{journal}");
+    audits.iter().for_each(|copy| assert_agrees(copy, &journal));
+}
+
 /// The README's blocks of commands under a heading.
 fn blocks(heading: &str) -> Vec<String> {
     let page = std::fs::read_to_string(root("README.md")).unwrap();
@@ -107,13 +158,26 @@ fn the_readme_works_as_written() {
     let event = selling[1].split("# A paid one").next().unwrap();
     let event =
         event.replace("KEY=onsale_…                    # as printed", &format!("KEY={KEY}"));
-    let script = format!("set -e\n{event}\n{}\n{}", reading[0], reading[1]);
+    let mut script = format!("set -e\n{event}\n{}\n{}", reading[0], reading[1]);
+    #[cfg(feature = "kinesis")]
+    let kinesis = onsale_services::kinesis();
+    if cfg!(feature = "kinesis") {
+        script += &reading[2];
+    }
+    #[cfg(feature = "kinesis")]
+    let script = script.replace("http://127.0.0.1:4568", kinesis.url());
     let address = server.url.strip_prefix("http://").unwrap();
     let script =
         script.replace("127.0.0.1:7070", address).replace("redis://127.0.0.1:6379", redis.url());
     assert!(script.contains(KEY) && script.contains(address) && script.contains(redis.url()));
     let program = Path::new(env!("CARGO_BIN_EXE_onsale")).parent().unwrap();
-    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let mut path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    if cfg!(feature = "kinesis") {
+        // Its `python3` is the one that has boto3.
+        let python = onsale_services::boto3_python();
+        path = format!("{}:{path}", python.parent().unwrap().display());
+    }
+    std::os::unix::fs::symlink(root("examples"), folder.path().join("examples")).unwrap();
     let ran = Command::new("bash")
         .args(["-c", &script])
         .current_dir(folder.path())
@@ -135,5 +199,17 @@ fn the_readme_works_as_written() {
         assert!(said.contains(expected), "no {expected} in {said}");
     }
     assert!(!said.contains("/problems/"), "{said}");
+    if cfg!(feature = "kinesis") {
+        // The program in Python prints each record of the sales.
+        let (_, printed) = said.rsplit_once("the books are right\n").unwrap();
+        let here = all(folder.path().join("data").to_str().unwrap(), "sales");
+        let ids = |records: &mut dyn Iterator<Item = &Value>| -> BTreeSet<String> {
+            records.map(|record| record["id"].to_string()).collect()
+        };
+        let printed = lines(printed);
+        let here: Vec<&Value> = here.values().flatten().map(|record| &record["payload"]).collect();
+        assert_eq!(printed.len(), here.len(), "every sale once");
+        assert_eq!(ids(&mut printed.iter()), ids(&mut here.into_iter()));
+    }
     server.stop();
 }

@@ -65,11 +65,16 @@ pub fn buyers(url: &str, buyers: u64, per_second: f64) -> Config {
 
 /// Runs the binary.
 pub fn onsale<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Output {
+    onsale_in(&[], arguments)
+}
+
+/// Runs the binary with some variables in its environment.
+pub fn onsale_in<S: AsRef<std::ffi::OsStr>>(variables: &[(&str, &str)], arguments: &[S]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_onsale"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ONSALE_")) {
         command.env_remove(name);
     }
-    command.args(arguments).output().unwrap()
+    command.envs(variables.iter().copied()).args(arguments).output().unwrap()
 }
 
 pub fn text(bytes: &[u8]) -> String {

@@ -16,7 +16,7 @@ const WAIT: Duration = Duration::from_secs(1);
 /// What to copy, and where to.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "The place is kept by a cursor in the data folder, so a relay that was stopped in any way goes on where \
+    after_help = "The place is kept by a cursor at the source, in the data folder or in Redis, so a relay that was stopped in any way goes on where \
     it was. Order is kept for each event. To Redis no record comes twice; elsewhere the last ones may, \
     and the id of each record says which it is.\n\n\
     Exit codes:\n  0  it was stopped, or has copied all with --until-end\n  1  it failed\n  2  the arguments make no sense"
@@ -25,8 +25,8 @@ pub struct RelayArgs {
     /// The stream.
     #[arg(default_value = "sales")]
     pub stream: StreamName,
-    /// The data folder to copy from, which a server must have open.
-    #[arg(long, value_name = "DIR", default_value = "onsale-data")]
+    /// Where to copy it from: a data folder, which a server must have open, or a Redis.
+    #[arg(long, value_name = "PLACE", default_value = "onsale-data")]
     pub from: Place,
     /// Where to copy it to.
     #[arg(long, value_name = "URL")]
@@ -47,8 +47,7 @@ pub struct RelayArgs {
 
 /// `onsale stream relay`
 pub async fn run(args: &RelayArgs) -> anyhow::Result<()> {
-    let data = args.from.data()?;
-    let cursors = Cursors::file(data.join(FOLDER).join("_server"))?;
+    let cursors = cursors(&args.from).await?;
     let source = args.from.open().await?;
     let target = args.to.open().await.with_context(|| args.to.to_string())?;
     let to = args.to_stream.clone().unwrap_or_else(|| args.stream.clone());
@@ -57,6 +56,16 @@ pub async fn run(args: &RelayArgs) -> anyhow::Result<()> {
     let group = Group { name: args.cursor.clone(), stream: args.stream.clone() };
     let relay = Relay::begin(source, cursors, group, target, to, WorkerOptions::default()).await?;
     copy(relay, args.until_end).await
+}
+
+/// Where the relay's place is kept: beside what it copies from.
+async fn cursors(from: &Place) -> anyhow::Result<Cursors> {
+    #[cfg(feature = "redis")]
+    if let Place::Redis(url) = from {
+        let options = onsale_bus::redis::RedisOptions::new(url);
+        return Ok(Cursors::Redis(onsale_bus::redis::RedisCursors::connect(&options).await?));
+    }
+    Ok(Cursors::file(from.data()?.join(FOLDER).join("_server"))?)
 }
 
 /// Makes the stream at the target where there is none.
