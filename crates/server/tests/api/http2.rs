@@ -192,7 +192,11 @@ fn a_server_that_stops_answers_what_is_under_way() {
     open(&site, "concert", &concert());
     run(async {
         let client = connect(&site).await;
+        // One that says nothing, and one that has not yet said which protocol it speaks.
         let silent = Socket::connect(site.address).unwrap();
+        let mut half_said = Socket::connect(site.address).unwrap();
+        half_said.write_all(b"PRI * HTTP/2.0\r\n\r\n").unwrap();
+        half_said.set_read_timeout(Some(PATIENCE / 4)).unwrap();
         let mut sender = client.sender.clone().ready().await.unwrap();
         let half = request(Method::POST, &path("concert", "/holds"), Some(KEY));
         let (response, mut stream) = sender.send_request(half, false).unwrap();
@@ -210,6 +214,8 @@ fn a_server_that_stops_answers_what_is_under_way() {
         stream.send_data(cart("c-1", "free", 1).to_string().into(), true).unwrap();
         assert_eq!(read(response.await.unwrap()).await.0, 201);
         client.ended.await.unwrap().unwrap();
+        // Nothing waits for who has asked for nothing, though the server has patience with others.
+        assert_eq!(half_said.read(&mut [0; 64]).unwrap(), 0);
         stopping.await.unwrap();
         drop(silent);
     });
