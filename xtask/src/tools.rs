@@ -50,20 +50,21 @@ fn provide_schemathesis(root: &Path) -> Result<()> {
         return Ok(());
     }
     let package = format!("{SCHEMATHESIS}=={SCHEMATHESIS_VERSION}");
-    provide_python_package(&folder.display().to_string(), &package)
+    provide_python_packages(&folder.display().to_string(), &[&package])
 }
 
-/// Makes an environment of its own for a Python package, in a folder.
-fn provide_python_package(at: &str, package: &str) -> Result<()> {
+/// Makes an environment of its own for Python packages, in a folder.
+fn provide_python_packages(at: &str, packages: &[&str]) -> Result<()> {
     let python = "python3";
     if !answers(python, &["-m", "venv", "--help"]) {
         bail!("python3 with venv is missing: on Debian, apt-get install python3-venv");
     }
-    println!("missing: {package}. This would install it, there alone:");
-    println!("  {python} -m venv {at} && {at}/bin/pip install {package}");
+    let names = packages.join(" ");
+    println!("missing: {names}. This would install it, there alone:");
+    println!("  {python} -m venv {at} && {at}/bin/pip install {names}");
     agreed_if_asked()?;
     run(python, &["-m", "venv", "--clear", at])?;
-    run(&format!("{at}/bin/pip"), &["install", "--quiet", package])
+    run(&format!("{at}/bin/pip"), &[&["install", "--quiet"], packages].concat())
 }
 
 /// Sees to it that the parts of a soak find their tools.

@@ -1,16 +1,18 @@
-//! Real servers for tests: a Redis, a PostgreSQL, and kinesis-local in the place of Kinesis.
+//! Real servers for tests: a Redis, a PostgreSQL, kinesis-local in the place of Kinesis, and a pretix.
 //!
 //! Each function starts one that belongs to its caller alone: on a spare port, in a temporary
 //! folder, with nothing of the caller's environment. When it returns, the server answers; when
 //! the [`Server`] is dropped, or the test's process dies in whatever way, the server is gone.
 //! `cargo xtask test` installs what they need; where something is missing they panic and say so.
 
+mod pretix;
 mod server;
 mod tools;
 
 use std::path::PathBuf;
 use std::process::Command;
 
+pub use pretix::{Pretix, pretix};
 use server::{Plan, Stop, exchange};
 pub use server::{Server, wait_until};
 
@@ -47,7 +49,8 @@ pub fn redis_with(options: &[&str]) -> Server {
 }
 
 /// A PostgreSQL with an empty database; its user may do everything and needs no password.
-/// It never waits for the disk: what it holds does not outlive the machine.
+/// It never waits for the disk: what it holds does not outlive the machine. What it writes can be
+/// followed by logical replication.
 pub fn postgres() -> Server {
     let programs = tools::postgres_programs();
     let initdb = programs.join("initdb");
@@ -73,7 +76,12 @@ pub fn postgres() -> Server {
         command: Box::new(move |folder, ports| {
             let mut command = Command::new(programs.join("postgres"));
             command.arg("-D").arg(folder.join("data")).args(["-p", &ports[0].to_string()]);
-            for option in ["fsync=off", "listen_addresses=127.0.0.1", "unix_socket_directories="] {
+            for option in [
+                "fsync=off",
+                "listen_addresses=127.0.0.1",
+                "unix_socket_directories=",
+                "wal_level=logical",
+            ] {
                 command.args(["-c", option]);
             }
             command

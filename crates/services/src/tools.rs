@@ -45,6 +45,28 @@ pub fn boto3_python() -> PathBuf {
     first("boto3", [Path::new(TOOLS).join("boto3/bin/python")])
 }
 
+/// Where `cargo xtask test` puts things, and where tests may keep what is costly to make.
+pub fn folder() -> &'static Path {
+    Path::new(TOOLS)
+}
+
+/// The interpreter of the environment that has pretix.
+pub fn pretix_python() -> PathBuf {
+    first("pretix", [Path::new(TOOLS).join("pretix/bin/python")])
+}
+
+/// The version of pretix that is installed: its folder of metadata is called by it.
+pub fn pretix_version() -> String {
+    let versions = std::fs::read_dir(Path::new(TOOLS).join("pretix/lib")).into_iter().flatten();
+    let packages = versions.flatten().map(|python| python.path().join("site-packages"));
+    let mut folders = packages.filter_map(|path| std::fs::read_dir(path).ok()).flatten().flatten();
+    let version = folders.find_map(|folder| {
+        let name = folder.file_name().into_string().ok()?;
+        Some(name.strip_prefix("pretix-")?.strip_suffix(".dist-info")?.to_owned())
+    });
+    version.expect("pretix is missing: `cargo xtask test` installs it")
+}
+
 fn first(name: &str, places: impl IntoIterator<Item = PathBuf>) -> PathBuf {
     let place = places.into_iter().find(|place| place.exists());
     place.unwrap_or_else(|| panic!("{name} is missing: `cargo xtask test` installs it"))

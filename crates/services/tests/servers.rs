@@ -9,7 +9,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use std::{fs, thread};
 
-use onsale_services::{Server, boto3_python, kinesis, postgres, redis, redis_with, wait_until};
+use onsale_services::{
+    Pretix, Server, boto3_python, kinesis, postgres, pretix, redis, redis_with, wait_until,
+};
 
 /// Which server the process of [`an_owner`] starts.
 const OWNED: &str = "ONSALE_TEST_OWNED";
@@ -134,4 +136,26 @@ fn boto3_talks_to_kinesis() {
     let output = Command::new(boto3_python()).args(["-c", program, server.url()]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "[]\n", "{said}");
+}
+
+#[test]
+fn pretix_sells_through_its_api_and_comes_back() {
+    let mut pretix = pretix();
+    let port = pretix.web.port();
+    let get = |path: &str| {
+        let token = Pretix::TOKEN;
+        let request = format!(
+            "GET /api/v1/organizers/river/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\
+             Authorization: Token {token}\r\nConnection: close\r\n\r\n"
+        );
+        ask(port, request.as_bytes(), usize::MAX)
+    };
+    let events = get("events/");
+    assert!(events.starts_with("HTTP/1.1 200"), "{events}");
+    assert!(events.contains("\"slug\":\"festival\"") && events.contains("\"slug\":\"concert\""));
+    // Its workers end with it: one that lives on would keep the port.
+    pretix.web.kill();
+    wait_until("nobody listens any more", || !connects(port));
+    pretix.web.restart();
+    assert!(get("events/festival/quotas/").contains("20000"));
 }

@@ -1,5 +1,5 @@
 //! Real servers for the tests, and what else they need beside cargo: Debian's Redis, PostgreSQL,
-//! Node and Chromium, kinesis-local from npm and boto3 from PyPI. The latter two lie in folders of their
+//! Node and Chromium, kinesis-local from npm, boto3 and pretix from PyPI. The latter three lie in folders of their
 //! own below `target/tools`, where `onsale-services` looks for them.
 
 use std::path::Path;
@@ -18,6 +18,11 @@ const BOTO3: &str = "boto3";
 /// The version that the tests were written with.
 const BOTO3_VERSION: &str = "1.44.8";
 
+/// A real ticket shop, and what serves its pages.
+const PRETIX: &str = "pretix";
+/// The versions that the tests were written with.
+const PRETIX_PACKAGES: [&str; 2] = ["pretix==2026.8.0", "gunicorn==23.0.0"];
+
 /// Where Debian puts PostgreSQL's programs: a folder for each version, not in the path.
 const POSTGRES: &str = "/usr/lib/postgresql";
 
@@ -28,7 +33,8 @@ const POSTGRES: &str = "/usr/lib/postgresql";
 pub fn provide(root: &Path) -> Result<()> {
     provide_packages()?;
     provide_kinesis_local(&root.join("target/tools").join(KINESIS_LOCAL))?;
-    provide_boto3(&root.join("target/tools").join(BOTO3))
+    provide_boto3(&root.join("target/tools").join(BOTO3))?;
+    provide_pretix(&root.join("target/tools").join(PRETIX))
 }
 
 /// Debian's packages that are missing.
@@ -111,7 +117,21 @@ fn provide_boto3(folder: &Path) -> Result<()> {
     if answers(&interpreter, &["-c", &is_right]) {
         return Ok(());
     }
-    super::provide_python_package(&at, &format!("{BOTO3}=={BOTO3_VERSION}"))
+    super::provide_python_packages(&at, &[&format!("{BOTO3}=={BOTO3_VERSION}")])
+}
+
+fn provide_pretix(folder: &Path) -> Result<()> {
+    let at = folder.display().to_string();
+    // To import pretix takes seconds: what is installed says its version by itself.
+    let is_right = PRETIX_PACKAGES.map(|package| {
+        let (name, version) = package.split_once("==").expect("each names its version");
+        format!("assert version('{name}') == '{version}'")
+    });
+    let is_right = format!("from importlib.metadata import version; {}", is_right.join("; "));
+    if answers(&format!("{at}/bin/python"), &["-c", &is_right]) {
+        return Ok(());
+    }
+    super::provide_python_packages(&at, &PRETIX_PACKAGES)
 }
 
 #[cfg(test)]
