@@ -71,6 +71,12 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Records that were read by other means than a worker, for the effects of [`crate::effects`].
+    #[must_use]
+    pub fn new(claim: Claim, to: Progress, is_retry: bool, records: Vec<Record>) -> Batch {
+        Batch { claim, to, is_retry, all: records.into(), parked: BTreeSet::new() }
+    }
+
     /// The records to deal with, in order: those that are not parked.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
         self.all.iter().filter(|record| !self.parked.contains(&record.position))

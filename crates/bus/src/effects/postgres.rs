@@ -105,6 +105,14 @@ pub async fn place(db: &Client, cursor: &CursorId) -> Result<Option<Progress>, E
     Ok(row(db, cursor, "").await?.map(|row| row.place))
 }
 
+/// The highest fence that moved a cursor; 0: none has. Who works without leases takes the next one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn fence(db: &Client, cursor: &CursorId) -> Result<u64, Error> {
+    Ok(row(db, cursor, "").await?.map_or(0, |row| row.fence))
+}
+
 /// Forgets where a cursor is, so that it begins anew: effects are then stored again.
 ///
 /// # Errors

@@ -60,7 +60,7 @@ pub fn apply(
 ///
 /// # Errors
 /// [`Error::LostLease`] or [`Error::Moved`]: the transaction must be given up.
-pub fn advance(tx: &Transaction<'_>, batch: &Batch) -> Result<bool, Error> {
+pub fn advance(tx: &Connection, batch: &Batch) -> Result<bool, Error> {
     let claim = &batch.claim;
     let CursorId { group, shard } = &claim.cursor;
     let key = (group.name.as_str(), group.stream.as_str(), shard.as_str());
@@ -100,6 +100,14 @@ pub fn advance(tx: &Transaction<'_>, batch: &Batch) -> Result<bool, Error> {
 /// When the database fails.
 pub fn place(db: &Connection, cursor: &CursorId) -> Result<Option<Progress>, Error> {
     Ok(row(db, cursor)?.map(|row| row.place))
+}
+
+/// The highest fence that moved a cursor; 0: none has. Who works without leases takes the next one.
+///
+/// # Errors
+/// When the database fails.
+pub fn fence(db: &Connection, cursor: &CursorId) -> Result<u64, Error> {
+    Ok(row(db, cursor)?.map_or(0, |row| row.fence))
 }
 
 /// Forgets where a cursor is, so that it begins anew: effects are then stored again.
