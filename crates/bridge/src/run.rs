@@ -1,12 +1,113 @@
-//! The bridge at work: capture and write-back beside each other.
+//! The bridge at work: capture, write-back and, from time to time, a comparison, beside each other.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::sleep;
 
 use crate::Error;
 use crate::capture::{self, Parts};
+use crate::dialect::By;
+use crate::reconcile::{Report, reconcile};
+use crate::write_back::api::Platform;
+use crate::write_back::{self, Context, Meter};
+
+/// How often it is noted how write-back goes.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// Where Prometheus' node exporter finds figures, in the bridge's own folder.
+pub const METRICS: &str = "metrics.prom";
+
+/// How write-back is done.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The platform's API, for dialects that write by one.
+    pub platform: Option<Platform>,
+    /// Orders a second that are written at most; none: as many as go.
+    pub rate: Option<u32>,
+    /// Goes on with another log of the engine than before.
+    pub other_log: bool,
+    /// How often both sides are compared; none: never.
+    pub reconcile_every: Option<Duration>,
+}
+
+/// What write-back and reconcile work with.
+#[must_use]
+pub fn context(parts: &Parts, options: &Options) -> Context {
+    Context {
+        db: parts.url.clone(),
+        dialect: Arc::clone(&parts.dialect),
+        engine: parts.engine.clone(),
+        state: Arc::clone(&parts.state),
+        platform: options.platform.clone(),
+        rate: options.rate,
+        other_log: options.other_log,
+        meter: Arc::new(Meter::default()),
+    }
+}
 
 /// Works until something does not pass.
 ///
 /// # Errors
 /// What does not pass, with the way out.
-pub async fn run(parts: Parts) -> Result<(), Error> {
-    capture::run(parts).await
+pub async fn run(parts: Parts, options: Options) -> Result<(), Error> {
+    let context = context(&parts, &options);
+    let by = context.dialect.settings.write_back.by;
+    if by == By::Nothing || (by == By::Api && options.platform.is_none()) {
+        tracing::warn!("sales are not written back: see --platform, and the dialect");
+        return capture::run(parts).await;
+    }
+    // Never sent to: the work ends by being dropped.
+    let (_stop, stop) = watch::channel(false);
+    tokio::select! {
+        done = capture::run(parts) => done,
+        done = write_back::run(context.clone(), stop) => done,
+        done = note(&context, options.reconcile_every) => done,
+    }
+}
+
+/// Notes how it goes, and compares.
+async fn note(context: &Context, reconcile_every: Option<Duration>) -> Result<(), Error> {
+    let mut report: Option<Report> = None;
+    let mut compare_at = reconcile_every.map(|every| tokio::time::Instant::now() + every);
+    loop {
+        sleep(NOTE_EVERY).await;
+        if let (Some(at), Some(every)) = (compare_at, reconcile_every)
+            && tokio::time::Instant::now() >= at
+        {
+            match reconcile(context, None).await {
+                Ok(compared) => {
+                    let now = jiff::Timestamp::now().to_string();
+                    let fact = json!({"differences": compared.differences(), "at": now});
+                    context.state.set_fact("reconcile", Some(&fact.to_string()))?;
+                    if !compared.is_clean() {
+                        tracing::warn!(differences = compared.differences(), "the sides differ");
+                    }
+                    report = Some(compared);
+                }
+                Err(error) => tracing::warn!(%error, "the sides can't be compared"),
+            }
+            compare_at = Some(tokio::time::Instant::now() + every);
+        }
+        let meter = &context.meter;
+        if let Ok(shards) = context.engine.sales_shards().await {
+            meter.ends(&shards);
+        }
+        let count = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
+        let fact = json!({
+            "orders": count(&meter.orders), "records": count(&meter.records),
+            "parked": count(&meter.parked), "errors": count(&meter.errors),
+            "behind_records": meter.behind(), "shards": meter.shards(), "error": meter.last_error(),
+        });
+        context.state.set_fact("write-back", Some(&fact.to_string()))?;
+        let text = meter.metrics() + &report.as_ref().map(Report::metrics).unwrap_or_default();
+        let new = context.state.folder().join(format!("{METRICS}.new"));
+        let written = std::fs::write(&new, text)
+            .and_then(|()| std::fs::rename(&new, context.state.folder().join(METRICS)));
+        if let Err(error) = written {
+            tracing::warn!(%error, "{METRICS} can't be written");
+        }
+    }
 }

@@ -81,6 +81,25 @@ impl Status {
                 capture["at"].as_str().unwrap_or("-"),
             );
         }
+        let writing = &self.json["facts"]["write-back"];
+        if writing.is_object() {
+            text += &format!(
+                "write-back  {} orders, {} records behind, {} set aside, {} errors{}\n",
+                writing["orders"],
+                writing["behind_records"],
+                writing["parked"],
+                writing["errors"],
+                writing["error"].as_str().map(|why| format!(", now: {why}")).unwrap_or_default(),
+            );
+        }
+        let compared = &self.json["facts"]["reconcile"];
+        if compared.is_object() {
+            text += &format!(
+                "reconcile  {} differences at {}\n",
+                compared["differences"],
+                compared["at"].as_str().unwrap_or("-"),
+            );
+        }
         for event in self.json["events"].as_array().into_iter().flatten() {
             let sells = match &event["engine_sells"] {
                 Value::Null => "the platform sells".to_owned(),

@@ -96,8 +96,7 @@ impl Sqlite {
         let values = statement.values(params)?;
         let wrong = |error| refused(statement, error);
         let mut prepared = self.connection.prepare_cached(&statement.sql).map_err(wrong)?;
-        let columns: Arc<[String]> =
-            prepared.column_names().into_iter().map(str::to_owned).collect();
+        let columns: Arc<[String]> = prepared.column_names().map(str::to_owned).collect();
         let name: Arc<str> = statement.name.as_str().into();
         let mut found = prepared.query(rusqlite::params_from_iter(values)).map_err(wrong)?;
         let mut rows = Vec::new();
@@ -113,7 +112,7 @@ impl Sqlite {
     pub(super) fn prepare(&self, statement: &Statement) -> Result<Vec<String>, Error> {
         let prepared = self.connection.prepare(&statement.sql);
         let prepared = prepared.map_err(|error| refused(statement, error))?;
-        Ok(prepared.column_names().into_iter().map(str::to_owned).collect())
+        Ok(prepared.column_names().map(str::to_owned).collect())
     }
 }
 
@@ -135,6 +134,11 @@ fn to_value(value: ValueRef<'_>) -> Value {
 }
 
 impl SqliteTransaction<'_> {
+    /// The connection, for what is particular to SQLite.
+    pub fn connection(&self) -> &Connection {
+        &self.db.connection
+    }
+
     pub(super) fn query(
         &mut self,
         statement: &Statement,

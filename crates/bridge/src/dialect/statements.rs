@@ -55,6 +55,13 @@ pub const STATEMENTS: &[Known] = &[
         about: "how much of which quota the order :order had, with the event's key" },
     Known { name: "hindrances", needed: Needed::Never, params: &[], columns: &["why", "way_out"], more: &[],
         about: "what stands in the way of attaching, a row each" },
+    Known { name: "write-check", needed: Needed::Never, params: &["orders"], columns: &["order", "reason"], more: &[],
+        about: "orders of :orders (a JSON array) that can't be written, and why" },
+    Known { name: "reconcile-orders", needed: Needed::Never, params: &["event"], columns: &["order", "status", "total", "tickets"], more: &[],
+        about: "the engine's orders that are there for the event :event; tickets: their codes, sorted, with commas" },
+    Known { name: "reconcile-quotas", needed: Needed::Never, params: &["event"], columns: &["quota", "engine", "others"],
+        more: &["capacity", "blocked", "counted"],
+        about: "of each quota of the event :event, tickets of the engine's orders and of others" },
     Known { name: "free", needed: Needed::WriteBackBySql, params: &["event", "now"], columns: &["quota", "free"], more: &[],
         about: "what is left of each quota of the event :event, locked against sales until the transaction ends" },
     Known { name: "take", needed: Needed::WriteBackBySql, params: &["event", "quota", "amount"], columns: &[], more: &[],
@@ -104,6 +111,17 @@ pub async fn check(
     for lookup in lookups.clone() {
         found.extend(dialect.statement(kind, lookup).err());
     }
+    let steps = match dialect.settings.write_back.by {
+        By::Sql => crate::write_back::steps(dialect),
+        _ => Ok(Vec::new()),
+    };
+    let steps = steps.unwrap_or_else(|error| {
+        found.push(error);
+        Vec::new()
+    });
+    for step in &steps {
+        found.extend(dialect.statement(kind, step).err());
+    }
     for (of, name) in dialect.sql.keys() {
         if *of != kind {
             continue;
@@ -114,6 +132,7 @@ pub async fn check(
         let params: &[&str] = match known {
             Some(known) => known.params,
             None if lookups.clone().any(|lookup| lookup == name) => &["key"],
+            None if steps.contains(name) => &["orders"],
             None => {
                 found.push(wrong("there is no statement of this name".to_owned()));
                 continue;

@@ -12,6 +12,7 @@ use onsale_bridge::capture::Parts;
 use onsale_bridge::database::Database;
 use onsale_bridge::dialect::Dialect;
 use onsale_bridge::engine::Engine;
+use onsale_bridge::run::{Options, context};
 use onsale_bridge::state::State;
 
 use super::{FAILED, OK, USAGE, complain, say};
@@ -19,6 +20,11 @@ use super::{FAILED, OK, USAGE, complain, say};
 const EXIT_CODES: &str = "Exit codes:\n  \
     0  it went well\n  \
     1  it was refused, with the way out, or found something to look after\n  \
+    2  the arguments make no sense; nothing was done";
+
+const RECONCILE_CODES: &str = "Exit codes:\n  \
+    0  nothing differs\n  \
+    1  something differs, or a side can't be read\n  \
     2  the arguments make no sense; nothing was done";
 
 /// Ties Onsale to a ticket platform that was there before, without changing it.
@@ -38,6 +44,12 @@ pub enum BridgeCommand {
     /// Makes all that is left of an event the engine's to sell; safe to repeat.
     #[command(after_help = EXIT_CODES)]
     Take(TakeArgs),
+    /// Compares both sides, per quota and per order, and says of each difference what likely caused it.
+    #[command(after_help = RECONCILE_CODES)]
+    Reconcile(ReconcileArgs),
+    /// Has orders tried again that the platform did not take.
+    #[command(after_help = EXIT_CODES)]
+    Retry(RetryArgs),
     /// Says how the bridge is: lag, alarms, what was set aside.
     #[command(after_help = EXIT_CODES)]
     Status(StatusArgs),
@@ -115,6 +127,77 @@ pub struct RunArgs {
     pub engine: AtEngine,
     #[command(flatten)]
     pub folder: InFolder,
+    #[command(flatten)]
+    pub api: AtPlatform,
+    /// Orders a second that are written into the platform at most; left out: as many as it takes
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: Option<u32>,
+    /// Goes on where the engine's log is another one than before; see what differs first
+    #[arg(long)]
+    pub other_log: bool,
+    /// How often both sides are compared, in seconds; 0: never
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub reconcile_seconds: u64,
+}
+
+/// The platform's API.
+#[derive(Clone, Debug, Default, Args)]
+pub struct AtPlatform {
+    /// Where the platform's API is, for a dialect that writes back by one
+    #[arg(long, value_name = "URL", env = "ONSALE_BRIDGE_PLATFORM")]
+    pub platform: Option<String>,
+    /// The key to it
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "ONSALE_BRIDGE_PLATFORM_SECRET",
+        hide_env_values = true,
+        default_value = ""
+    )]
+    pub platform_secret: String,
+}
+
+impl AtPlatform {
+    fn platform(&self) -> Option<onsale_bridge::write_back::api::Platform> {
+        let url = self.platform.clone()?;
+        let secret = self.platform_secret.clone();
+        Some(onsale_bridge::write_back::api::Platform { url, secret })
+    }
+}
+
+/// `onsale bridge reconcile`
+#[derive(Clone, Debug, Args)]
+#[expect(missing_docs, reason = "a comment here would hide the help of the arguments' own types")]
+pub struct ReconcileArgs {
+    /// The event, as ORGANIZER/EVENT; left out: all
+    #[arg(value_name = "EVENT")]
+    pub event: Option<String>,
+    #[command(flatten)]
+    pub at: Platform,
+    #[command(flatten)]
+    pub engine: AtEngine,
+    #[command(flatten)]
+    pub folder: InFolder,
+    /// Prints one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `onsale bridge retry`
+#[derive(Clone, Debug, Args)]
+#[expect(missing_docs, reason = "a comment here would hide the help of the arguments' own types")]
+pub struct RetryArgs {
+    /// The order's code; left out: all that are set aside
+    #[arg(value_name = "ORDER")]
+    pub order: Option<String>,
+    #[command(flatten)]
+    pub at: Platform,
+    #[command(flatten)]
+    pub engine: AtEngine,
+    #[command(flatten)]
+    pub folder: InFolder,
+    #[command(flatten)]
+    pub api: AtPlatform,
 }
 
 /// `onsale bridge take`
@@ -170,6 +253,8 @@ pub fn run(command: &BridgeCommand) -> u8 {
             BridgeCommand::Attach(args) => attach_command(args).await,
             BridgeCommand::Run(args) => run_command(args).await,
             BridgeCommand::Take(args) => take_command(args).await,
+            BridgeCommand::Reconcile(args) => reconcile_command(args).await,
+            BridgeCommand::Retry(args) => retry_command(args).await,
             BridgeCommand::Status(args) => status_command(args).await,
             BridgeCommand::Detach(args) => detach_command(args).await,
             BridgeCommand::Dialect(command) => dialect::run(command).await,
@@ -232,8 +317,45 @@ fn parts(platform: &Platform, engine: &AtEngine, folder: &InFolder) -> Result<Pa
     })
 }
 
+async fn reconcile_command(args: &ReconcileArgs) -> Result<u8, Error> {
+    let parts = parts(&args.at, &args.engine, &args.folder)?;
+    let context = context(&parts, &Options::default());
+    let report = onsale_bridge::reconcile::reconcile(&context, args.event.as_deref()).await?;
+    let json = || serde_json::to_string(&report).expect("a report can be written");
+    say(&if args.json { json() } else { report.text() });
+    Ok(if report.is_clean() { OK } else { FAILED })
+}
+
+async fn retry_command(args: &RetryArgs) -> Result<u8, Error> {
+    let parts = parts(&args.at, &args.engine, &args.folder)?;
+    let options = Options { platform: args.api.platform(), ..Options::default() };
+    let context = context(&parts, &options);
+    let (done, left) = onsale_bridge::write_back::retry(&context, args.order.as_deref()).await?;
+    for order in &done {
+        say(&format!("{order} is written back"));
+    }
+    for (order, why) in &left {
+        say(&format!("{order} stays aside: {why}"));
+    }
+    if let Some(order) = &args.order
+        && done.is_empty()
+        && left.is_empty()
+    {
+        let why = format!("{order} is not set aside");
+        return Err(Error::refused(why, "`onsale bridge status` lists those that are."));
+    }
+    Ok(if left.is_empty() { OK } else { FAILED })
+}
+
 async fn run_command(args: &RunArgs) -> Result<u8, Error> {
     let parts = parts(&args.platform, &args.engine, &args.folder)?;
+    let every = std::time::Duration::from_secs(args.reconcile_seconds);
+    let options = Options {
+        platform: args.api.platform(),
+        rate: args.rate,
+        other_log: args.other_log,
+        reconcile_every: (args.reconcile_seconds > 0).then_some(every),
+    };
     let stopped = async {
         let mut asked = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         tokio::select! {
@@ -242,7 +364,7 @@ async fn run_command(args: &RunArgs) -> Result<u8, Error> {
         }
     };
     tokio::select! {
-        done = onsale_bridge::run::run(parts) => done.map(|()| OK),
+        done = onsale_bridge::run::run(parts, options) => done.map(|()| OK),
         _ = stopped => Ok(OK),
     }
 }

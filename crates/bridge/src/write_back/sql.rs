@@ -1,0 +1,322 @@
+//! Write-back by statements in the platform's database: a batch of orders, and the place in `sales` that they end at, in
+//! one transaction.
+//!
+//! Each statement gets the whole batch as `:orders`, a JSON array of [`Order`]. `write-check` names those that can't be
+//! written, with the reason; the others listed in the dialect's `write_back.steps` write. When the database refuses the batch as
+//! a whole, its orders are written one by one in the same transaction, and those that it refuses are set aside.
+
+use std::sync::Arc;
+
+use onsale_bus::WorkerId;
+use onsale_bus::cursors::{Claim, Progress};
+use onsale_bus::effects;
+use onsale_bus::{
+    Batch, CursorId, Error as BusError, Generation, Group, Position, Record, ShardId,
+};
+
+use super::Parked;
+use super::sales::{Order, OrderRecord, fold};
+use crate::Error;
+use crate::database::{Database, Mode, Statement, Transaction};
+use crate::dialect::Dialect;
+use crate::state::State;
+
+/// The statement that names orders which can't be written: columns `order` and `reason`.
+pub const CHECK: &str = "write-check";
+
+/// Writes into one platform's database.
+pub struct Writer {
+    db: Database,
+    check: Option<Statement>,
+    steps: Vec<Statement>,
+    group: Group,
+    owner: WorkerId,
+    state: Arc<State>,
+}
+
+/// Where a shard's write-back is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// Of the log.
+    pub generation: Generation,
+    /// The last position whose effect is there.
+    pub position: u64,
+}
+
+/// What of a batch was written, and what not.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// Orders that are there now.
+    pub orders: u64,
+    /// Orders that are set aside.
+    pub parked: Vec<Parked>,
+}
+
+impl Writer {
+    /// Prepares the database: the table of places is made where it is missing.
+    ///
+    /// # Errors
+    /// The dialect lacks a statement, or the database fails.
+    pub async fn open(
+        mut db: Database,
+        dialect: &Dialect,
+        state: Arc<State>,
+    ) -> Result<Writer, Error> {
+        match &mut db {
+            Database::Sqlite(db) => effects::sqlite::prepare(&db.connection),
+            Database::Postgres(db) => effects::postgres::prepare(&db.client).await,
+        }
+        .map_err(failed)?;
+        let kind = db.kind();
+        let steps = super::steps(dialect)?;
+        let steps = steps.iter().map(|name| dialect.statement(kind, name));
+        Ok(Writer {
+            check: dialect.find(kind, CHECK),
+            steps: steps.collect::<Result<_, _>>()?,
+            group: group(&dialect.settings.name)?,
+            owner: WorkerId::fresh(),
+            db,
+            state,
+        })
+    }
+
+    /// Where a shard is; none: nothing was ever written. And the highest fence that moved it.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn place(&mut self, shard: u16) -> Result<(Option<Place>, u64), Error> {
+        let cursor = self.cursor(shard);
+        let (place, fence) = match &mut self.db {
+            Database::Sqlite(db) => {
+                let db = &db.connection;
+                (effects::sqlite::place(db, &cursor), effects::sqlite::fence(db, &cursor))
+            }
+            Database::Postgres(db) => {
+                let db = &db.client;
+                let place = effects::postgres::place(db, &cursor).await;
+                (place, effects::postgres::fence(db, &cursor).await)
+            }
+        };
+        let place = place.map_err(failed)?.map(|at| Place {
+            generation: at.generation,
+            position: at.position.as_u64().unwrap_or(u64::MAX),
+        });
+        Ok((place, fence.map_err(failed)?))
+    }
+
+    fn cursor(&self, shard: u16) -> CursorId {
+        self.group.cursor(&ShardId::numbered(shard.into()))
+    }
+
+    /// Writes what became of orders, and moves a shard's place, in one transaction. Orders that can't be written are
+    /// set aside in the bridge's own file first.
+    ///
+    /// # Errors
+    /// Nothing is written then. [`Error::Refused`]: another bridge writes back.
+    pub async fn write(
+        &mut self,
+        shard: u16,
+        fence: u64,
+        from: Option<Place>,
+        to: Place,
+        records: &[OrderRecord],
+    ) -> Result<Written, Error> {
+        let batch = self.batch(shard, fence, from, to, None);
+        self.carry_out(&batch, records).await
+    }
+
+    /// Writes what became of orders that were set aside, whatever the place.
+    ///
+    /// # Errors
+    /// Nothing is written then.
+    pub async fn retry(&mut self, records: &[OrderRecord]) -> Result<Written, Error> {
+        let shard = records.first().map_or(0, |record| record.shard);
+        let (place, fence) = self.place(shard).await?;
+        let to = place.unwrap_or(Place { generation: Generation(0), position: 0 });
+        let batch = self.batch(shard, fence, place, to, Some(records));
+        self.carry_out(&batch, records).await
+    }
+
+    fn batch(
+        &self,
+        shard: u16,
+        fence: u64,
+        from: Option<Place>,
+        to: Place,
+        again: Option<&[OrderRecord]>,
+    ) -> Batch {
+        let progress = |place: Place| Progress {
+            generation: place.generation,
+            position: Position::from(place.position),
+            ended: false,
+        };
+        let claim = Claim {
+            cursor: self.cursor(shard),
+            owner: self.owner.clone(),
+            fence,
+            progress: from.map(progress),
+        };
+        let record = |record: &OrderRecord| Record {
+            position: Position::from(record.position),
+            key: record.subject.clone().into(),
+            payload: bytes::Bytes::new(),
+            written_at_us: 0,
+        };
+        let records = again.unwrap_or_default().iter().map(record).collect();
+        Batch::new(claim, progress(to), again.is_some(), records)
+    }
+
+    async fn carry_out(
+        &mut self,
+        batch: &Batch,
+        records: &[OrderRecord],
+    ) -> Result<Written, Error> {
+        let (orders, odd) = fold(records);
+        let mut parked: Vec<Parked> = odd;
+        let orders: Vec<Order> =
+            orders.into_iter().filter(|o| parked.iter().all(|(code, _)| *code != o.code)).collect();
+        let echoes = orders.iter().filter_map(|o| Some((o.code.as_str(), o.status.as_deref()?)));
+        self.state.will_write(echoes)?;
+        let refused = match self.transact(batch, &orders, records, &parked, All).await {
+            Err(error) if is_poison(&error) => {
+                self.transact(batch, &orders, records, &parked, OneByOne).await?
+            }
+            done => done?,
+        };
+        parked.extend(refused);
+        let is_there = |o: &&Order| parked.iter().all(|(code, _)| *code != o.code);
+        self.state.wrote(orders.iter().filter(is_there).map(|o| o.code.as_str()))?;
+        let written = orders.iter().filter(is_there).count() as u64;
+        Ok(Written { orders: written, parked })
+    }
+}
+
+impl Writer {
+    /// One transaction. Orders that are not in it, these and those it gives, are set aside before it is made so.
+    async fn transact(
+        &mut self,
+        batch: &Batch,
+        orders: &[Order],
+        records: &[OrderRecord],
+        odd: &[Parked],
+        how: How,
+    ) -> Result<Vec<Parked>, Error> {
+        let Writer { db, check, steps, state, .. } = self;
+        let (tx, refused) = attempt(db, batch, check.as_ref(), steps, orders, how).await?;
+        super::park(state, &[odd, refused.as_slice()].concat(), records)?;
+        tx.commit().await?;
+        Ok(refused)
+    }
+}
+
+/// How the orders of a batch are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    All,
+    OneByOne,
+}
+use How::{All, OneByOne};
+
+/// Writes within a transaction that is still to be committed; says which orders are not in it, and why.
+async fn attempt<'a>(
+    db: &'a mut Database,
+    batch: &Batch,
+    check: Option<&Statement>,
+    steps: &[Statement],
+    orders: &[Order],
+    how: How,
+) -> Result<(Transaction<'a>, Vec<Parked>), Error> {
+    let mut tx = db.begin(Mode::Write).await?;
+    let goes_on = match &mut tx {
+        Transaction::Sqlite(tx) => effects::sqlite::advance(tx.connection(), batch),
+        Transaction::Postgres(tx) => effects::postgres::advance(&tx.tx, batch).await,
+    };
+    if !goes_on.map_err(failed)? || orders.is_empty() {
+        return Ok((tx, Vec::new()));
+    }
+    if how == All {
+        let refused = write(&mut tx, check, steps, orders).await?;
+        return Ok((tx, refused));
+    }
+    let mut refused = Vec::new();
+    for order in orders {
+        point(&mut tx, "SAVEPOINT onsale").await?;
+        match write(&mut tx, check, steps, std::slice::from_ref(order)).await {
+            Ok(named) => refused.extend(named),
+            Err(error) if is_poison(&error) => {
+                point(&mut tx, "ROLLBACK TO SAVEPOINT onsale").await?;
+                refused.push((order.code.clone(), error.to_string()));
+            }
+            Err(error) => return Err(error),
+        }
+        point(&mut tx, "RELEASE SAVEPOINT onsale").await?;
+    }
+    Ok((tx, refused))
+}
+
+async fn point(tx: &mut Transaction<'_>, sql: &str) -> Result<(), Error> {
+    match tx {
+        Transaction::Sqlite(tx) => {
+            tx.connection().execute_batch(sql).map_err(|error| Error::Database(error.to_string()))
+        }
+        Transaction::Postgres(tx) => {
+            tx.tx.batch_execute(sql).await.map_err(|error| Error::Database(error.to_string()))
+        }
+    }
+}
+
+/// The dialect's statements; gives the orders that its check names.
+async fn write(
+    tx: &mut Transaction<'_>,
+    check: Option<&Statement>,
+    steps: &[Statement],
+    orders: &[Order],
+) -> Result<Vec<Parked>, Error> {
+    let mut json = json_of(orders)?;
+    let mut refused: Vec<Parked> = Vec::new();
+    if let Some(check) = check {
+        for row in tx.query(check, &[("orders", json.as_str().into())]).await? {
+            refused.push((row.text("order")?, row.text("reason")?));
+        }
+        if !refused.is_empty() {
+            let left = orders.iter().filter(|o| refused.iter().all(|(code, _)| *code != o.code));
+            let left: Vec<&Order> = left.collect();
+            if left.is_empty() {
+                return Ok(refused);
+            }
+            json = json_of(&left)?;
+        }
+    }
+    for step in steps {
+        tx.execute(step, &[("orders", json.as_str().into())]).await?;
+    }
+    Ok(refused)
+}
+
+fn json_of(orders: &(impl serde::Serialize + ?Sized)) -> Result<String, Error> {
+    serde_json::to_string(orders).map_err(|error| Error::State(error.to_string()))
+}
+
+/// Whether an error is about what was to be written, and not about the statement: a table that is missing is no order's fault.
+fn is_poison(error: &Error) -> bool {
+    let Error::Statement { why, .. } = error else { return false };
+    // PostgreSQL's classes for what is wrong in a query, and what SQLite says for the same.
+    let about_query = ["(42", "(0A", "(25", "no such", "syntax error", "has no column"];
+    !about_query.iter().any(|sign| why.contains(sign))
+}
+
+/// Name of the cursor in the platform's database.
+pub(crate) fn group(dialect: &str) -> Result<Group, Error> {
+    let name = format!("bridge-{}", dialect.replace('_', "-"));
+    Group::new(&name, "sales").map_err(|error| Error::State(error.to_string()))
+}
+
+fn failed(error: BusError) -> Error {
+    match error {
+        BusError::LostLease { .. } => Error::refused(
+            "another bridge writes back into this database",
+            "Let one run; end the other one.",
+        ),
+        other => Error::Database(other.to_string()),
+    }
+}

@@ -1,0 +1,246 @@
+//! The built-in dialect of the box office, against its tables in both databases.
+
+use std::path::Path;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::sql::Written;
+use super::*;
+use crate::database::{Kind, Value};
+use crate::dialect::statements;
+
+/// A box office with one event: a stock of 10, all blocked for the engine, and two ticket types.
+struct Office {
+    db: Database,
+    url: String,
+    state: Arc<State>,
+    dialect: Dialect,
+    place: Option<Place>,
+    next: u64,
+    _folder: TempDir,
+    _server: Option<onsale_services::Server>,
+}
+
+const HOUSE: &str = "
+INSERT INTO organizers VALUES (1, 'river', 'River', '2027-01-01T00:00:00.000Z');
+INSERT INTO events (id, organizer_id, slug, name, starts_at, currency, status, created_at, updated_at)
+VALUES (1, 1, 'concert', 'Concert', '2027-06-01T00:00:00.000Z', 'EUR', 'on_sale', '2027-01-01T00:00:00.000Z', '2027-01-01T00:00:00.000Z');
+INSERT INTO stocks (id, event_id, name, capacity, sold, blocked) VALUES (5, 1, 'Hall', 12, 2, 10);
+INSERT INTO ticket_types (id, event_id, stock_id, name, price_minor) VALUES (7, 1, 5, 'Seat', 2500), (8, 1, 5, 'Reduced', 1000);
+INSERT INTO orders (id, event_id, code, customer, status, total_minor, created_at)
+VALUES (1000, 1, 'SHOP1', 'c', 'paid', 5000, '2027-01-01T00:00:00.000Z');
+INSERT INTO order_lines (order_id, ticket_type_id, quantity, unit_price_minor) VALUES (1000, 7, 2, 2500);
+";
+
+async fn office(kind: Kind) -> Office {
+    let folder = tempfile::tempdir().unwrap();
+    let server = (kind == Kind::Postgres).then(onsale_services::postgres);
+    let url = match &server {
+        Some(server) => server.url().to_owned(),
+        None => folder.path().join("office.db").display().to_string(),
+    };
+    if server.is_none() {
+        std::fs::write(&url, []).unwrap();
+    }
+    let mut db = Database::open(&url).await.unwrap();
+    let schema = format!("../classic/schema/{}.sql", kind.name());
+    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join(schema);
+    db.run(&std::fs::read_to_string(schema).unwrap()).await.unwrap();
+    db.run(HOUSE).await.unwrap();
+    Office {
+        db,
+        url,
+        state: Arc::new(State::open(&folder.path().join("state")).unwrap()),
+        dialect: Dialect::load("classic").unwrap(),
+        place: None,
+        next: 0,
+        _folder: folder,
+        _server: server,
+    }
+}
+
+impl Office {
+    async fn writer(&self) -> Writer {
+        let db = Database::open(&self.url).await.unwrap();
+        Writer::open(db, &self.dialect, Arc::clone(&self.state)).await.unwrap()
+    }
+
+    fn record(&mut self, order: &str, kind: &str, mut data: serde_json::Value) -> OrderRecord {
+        self.next += 1;
+        data["order"] = order.into();
+        OrderRecord {
+            position: self.next,
+            shard: 0,
+            order: order.into(),
+            subject: "river/concert".into(),
+            time: "2027-02-01T00:00:00.000Z".into(),
+            kind: format!("onsale.{kind}.v1"),
+            data,
+        }
+    }
+
+    fn placed(&mut self, order: &str, ticket_type: &str, quantity: i64) -> OrderRecord {
+        let data = json!({
+            "state": "awaiting_payment", "customer": "c-1", "payment_due": "2027-02-01T00:30:00Z",
+            "total": {"amount": 2500 * quantity, "currency": "EUR"},
+            "lines": [{"ticket_type": ticket_type, "quantity": quantity, "unit_price": 2500}],
+        });
+        self.record(order, "order.placed", data)
+    }
+
+    fn paid(&mut self, order: &str, tickets: &[&str], reinstated: bool) -> OrderRecord {
+        let tickets: Vec<_> =
+            tickets.iter().map(|code| json!({"code": code, "ticket_type": "7"})).collect();
+        let data = json!({
+            "provider": "external", "reference": format!("r-{order}"), "amount": 2500, "currency": "EUR",
+            "paid_at": "2027-02-01T00:01:00Z", "state": "applied", "reinstated": reinstated, "tickets": tickets,
+        });
+        self.record(order, "payment.recorded", data)
+    }
+
+    fn cancelled(&mut self, order: &str) -> OrderRecord {
+        self.record(order, "order.cancelled", json!({"reason": "customer"}))
+    }
+
+    /// Writes records, and moves the place.
+    async fn write(&mut self, records: &[OrderRecord]) -> Written {
+        let to = Place { generation: Generation(7), position: self.next };
+        let mut writer = self.writer().await;
+        let written = writer.write(0, 1, self.place, to, records).await.unwrap();
+        self.place = Some(to);
+        assert_eq!(writer.place(0).await.unwrap(), (Some(to), 1));
+        written
+    }
+
+    async fn row(&mut self, sql: &str) -> Vec<Value> {
+        let rows = self.db.ask(sql, &[]).await.unwrap();
+        rows.into_iter().flat_map(|row| row.values).collect()
+    }
+
+    /// Sold and blocked of the stock.
+    async fn stock(&mut self) -> (i64, i64) {
+        let rows = self.db.ask("SELECT sold, blocked FROM stocks", &[]).await.unwrap();
+        (rows[0].integer("sold").unwrap(), rows[0].integer("blocked").unwrap())
+    }
+}
+
+async fn on_both<F: Future<Output = ()>>(test: impl Fn(Kind) -> F) {
+    for kind in [Kind::Sqlite, Kind::Postgres] {
+        test(kind).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_dialect_is_whole() {
+    on_both(async |kind| {
+        let mut office = office(kind).await;
+        let _writer = office.writer().await;
+        let found = statements::check(&office.dialect, kind, Some(&mut office.db)).await.unwrap();
+        let found: Vec<_> =
+            found.iter().filter(|error| error.to_string().contains("/write-")).collect();
+        assert!(found.is_empty(), "{found:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orders_life_is_written_once() {
+    on_both(async |kind| {
+        let mut office = office(kind).await;
+        let (one, two) = (office.placed("E1", "7", 2), office.placed("E2", "7", 3));
+        let paid = office.paid("E1", &["T1", "T2"], false);
+        let records = [one, two, paid];
+        assert_eq!(office.write(&records).await.orders, 2);
+        assert_eq!(office.stock().await, (7, 5));
+        let status = "SELECT code, status FROM orders WHERE channel = 'onsale' ORDER BY code";
+        let texts =
+            |texts: &[&str]| texts.iter().map(|text| Value::from(*text)).collect::<Vec<_>>();
+        assert_eq!(office.row(status).await, texts(&["E1", "paid", "E2", "pending"]));
+        let tickets = "SELECT code FROM tickets ORDER BY code";
+        assert_eq!(office.row(tickets).await, texts(&["T1", "T2"]));
+        let payments = "SELECT reference FROM payments";
+        assert_eq!(office.row(payments).await, texts(&["concert/r-E1"]));
+
+        let gone = office.cancelled("E2");
+        office.write(&[gone]).await;
+        assert_eq!(office.stock().await, (4, 8));
+        let back = office.paid("E2", &["T3", "T4", "T5"], true);
+        office.write(&[back]).await;
+        assert_eq!(office.stock().await, (7, 5));
+        assert_eq!(office.row(status).await, texts(&["E1", "paid", "E2", "paid"]));
+
+        // From the start once more, as after a lost place: the codes are there, so nothing happens.
+        let mut again = office.writer().await;
+        let (place, fence) = again.place(0).await.unwrap();
+        let to = Place { position: 100, ..place.unwrap() };
+        again.write(0, fence + 1, place, to, &records).await.unwrap();
+        assert_eq!(office.stock().await, (7, 5));
+        assert_eq!(office.row(tickets).await.len(), 5);
+
+        // One that does not know of it gets nothing through: its fence is lower.
+        let late = office.placed("E3", "7", 1);
+        let refused = office.writer().await.write(0, fence, place, to, &[late]).await;
+        assert!(refused.unwrap_err().to_string().contains("another bridge"));
+        assert_eq!(office.stock().await, (7, 5));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_box_office_cancelled_stays_cancelled() {
+    on_both(async |kind| {
+        let mut office = office(kind).await;
+        let placed = office.placed("E1", "7", 2);
+        office.write(&[placed]).await;
+        office.db.run("UPDATE orders SET status = 'cancelled' WHERE code = 'E1'").await.unwrap();
+        office.db.run("UPDATE stocks SET sold = sold - 2").await.unwrap();
+        let paid = office.paid("E1", &["T1", "T2"], false);
+        office.write(&[paid]).await;
+        let status = office.row("SELECT status FROM orders WHERE code = 'E1'").await;
+        assert_eq!(status, [Value::from("cancelled")]);
+        let gone = office.cancelled("E1");
+        office.write(&[gone]).await;
+        assert_eq!(office.stock().await, (2, 8));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn poison_is_set_aside_and_tried_again() {
+    on_both(async |kind| {
+        let mut office = office(kind).await;
+        let unknown = office.placed("E1", "99", 1);
+        let (good, too_much) = (office.placed("E2", "7", 4), office.placed("E3", "7", 7));
+        let last = office.placed("E4", "8", 1);
+        let written = office.write(&[unknown, good, too_much, last]).await;
+        assert_eq!(written.orders, 2, "{written:?}");
+        let parked: BTreeMap<String, String> = written.parked.into_iter().collect();
+        assert!(parked.contains_key("E3"), "{kind:?} {parked:?}");
+        assert_eq!(parked["E1"], "there is no ticket type 99 in the event");
+        assert!(parked["E3"].to_lowercase().contains("constraint"), "{parked:?}");
+        assert_eq!(office.stock().await, (7, 5));
+
+        // What comes later of an order waits with it.
+        let paid = office.paid("E3", &["T1"], false);
+        let why = "waits for what was set aside of this order before".to_owned();
+        park(&office.state, &[("E3".to_owned(), why)], std::slice::from_ref(&paid)).unwrap();
+        office.db.run("UPDATE stocks SET capacity = 22, blocked = 15").await.unwrap();
+        let aside = parked_of(&office);
+        assert_eq!(aside["E3"].1.len(), 2);
+        assert!(aside["E3"].0.to_lowercase().contains("constraint"));
+        let written = office.writer().await.retry(&aside["E3"].1).await.unwrap();
+        assert!(written.parked.is_empty(), "{written:?}");
+        assert_eq!(office.stock().await, (14, 8));
+        // A retry whose end was not noted is no second effect.
+        office.writer().await.retry(&aside["E3"].1).await.unwrap();
+        assert_eq!(office.stock().await, (14, 8));
+        let status = office.row("SELECT status FROM orders WHERE code = 'E3'").await;
+        assert_eq!(status, [Value::from("paid")]);
+    })
+    .await;
+}
+
+fn parked_of(office: &Office) -> BTreeMap<String, (String, Vec<OrderRecord>)> {
+    parked(&office.state).unwrap()
+}

@@ -1,0 +1,21 @@
+-- What the engine sold moves from blocked to sold, and what it cancelled moves back. It comes before the orders are written,
+-- since it depends on what they were. What the box office cancelled itself is taken again when that is captured.
+WITH o AS (
+    SELECT * FROM jsonb_to_recordset(CAST(:orders AS jsonb)) AS o (
+        code text, is_new boolean, status text, reinstated boolean, lines jsonb)
+), moved AS (
+    SELECT t.stock_id, l.quantity AS tickets
+    FROM o, jsonb_to_recordset(o.lines) AS l (ticket_type text, quantity bigint)
+    JOIN ticket_types t ON t.id = CAST(l.ticket_type AS bigint)
+    WHERE o.is_new AND o.status <> 'cancelled' AND NOT EXISTS (SELECT 1 FROM orders x WHERE x.code = o.code)
+    UNION ALL
+    SELECT t.stock_id, CASE o.status WHEN 'cancelled' THEN -l.quantity ELSE l.quantity END
+    FROM o JOIN orders x ON x.code = o.code
+    JOIN order_lines l ON l.order_id = x.id JOIN ticket_types t ON t.id = l.ticket_type_id
+    WHERE (o.status = 'cancelled' AND x.status <> 'cancelled')
+       OR (o.status = 'paid' AND o.reinstated AND NOT o.is_new AND x.status = 'cancelled')
+), sums AS (
+    SELECT stock_id, CAST(SUM(tickets) AS bigint) AS tickets FROM moved GROUP BY stock_id
+)
+UPDATE stocks s SET sold = s.sold + sums.tickets, blocked = s.blocked - sums.tickets
+FROM sums WHERE s.id = sums.stock_id AND sums.tickets <> 0
