@@ -241,13 +241,8 @@ impl Inner {
         writes: bool,
         work: &impl Fn(&mut Tx<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut connection = self.connection()?;
-        let begin = match (&connection, writes) {
-            (Connection::Sqlite(_), true) => "BEGIN IMMEDIATE",
-            _ => "BEGIN",
-        };
+        let mut connection = self.begun(writes)?;
         let mut tx = Tx { connection: &mut connection };
-        tx.batch(begin)?;
         let result = work(&mut tx).and_then(|done| tx.batch("COMMIT").map(|()| done));
         if result.is_err() && tx.batch("ROLLBACK").is_err() {
             // One whose state is unknown is not used again.
@@ -260,21 +255,30 @@ impl Inner {
         result
     }
 
-    fn connection(&self) -> Result<Connection, Error> {
+    /// A connection with a transaction begun. One that lay idle may have died meanwhile, with its server: nothing was
+    /// done with it yet, so another takes its place.
+    fn begun(&self, writes: bool) -> Result<Connection, Error> {
+        let begin = |connection: &mut Connection| {
+            let immediate = writes && matches!(connection, Connection::Sqlite(_));
+            Tx { connection }.batch(if immediate { "BEGIN IMMEDIATE" } else { "BEGIN" })
+        };
         loop {
             let idle = self.idle.lock().expect("nobody panics with it").pop();
-            match idle {
-                Some(Connection::Postgres(connection)) if connection.is_closed() => {}
-                Some(connection) => return Ok(connection),
-                None => break,
+            let Some(mut connection) = idle else { break };
+            match begin(&mut connection) {
+                Ok(()) => return Ok(connection),
+                Err(Error::Database(_)) => {}
+                Err(error) => return Err(error),
             }
         }
-        Ok(match &self.place {
+        let mut connection = match &self.place {
             Place::Sqlite(path) => Connection::Sqlite(sqlite::Connection::open(path)?),
             Place::Postgres(url) => {
                 Connection::Postgres(Box::new(postgres::Connection::open(url)?))
             }
-        })
+        };
+        begin(&mut connection)?;
+        Ok(connection)
     }
 }
 

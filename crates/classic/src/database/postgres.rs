@@ -34,10 +34,6 @@ impl Connection {
         Ok(Self { client, statements: HashMap::new() })
     }
 
-    pub fn is_closed(&self) -> bool {
-        self.client.is_closed()
-    }
-
     pub fn execute(&mut self, sql: &'static str, values: &[Value]) -> Result<u64, Error> {
         let statement = self.prepared(sql)?;
         self.client.execute(&statement, &parameters(values)).map_err(from)

@@ -239,6 +239,21 @@ fn what_breaks_a_rule_is_told_by_field_and_rule() {
 }
 
 #[test]
+fn a_database_that_was_away_is_used_again() {
+    let mut server = onsale_services::postgres();
+    let runtime = crate::support::runtime();
+    let place: onsale_classic::database::Place = server.url().parse().unwrap();
+    let db = runtime.block_on(onsale_classic::Database::open(place)).unwrap();
+    let sale = runtime.block_on(concert(&db, 10, None));
+    server.kill();
+    let lost = runtime.block_on(buy(&db, wanted("c", sale.free, 1)));
+    assert!(matches!(lost, Err(Error::Database(_))), "{lost:?}");
+    server.restart();
+    runtime.block_on(buy(&db, wanted("c", sale.free, 1))).unwrap();
+    assert_eq!(runtime.block_on(stock(&db, sale.stock)), (10, 1, 0, 1));
+}
+
+#[test]
 fn the_tables_are_made_once_and_a_later_version_is_refused() {
     use onsale_classic::Database;
     use onsale_classic::database::Place;

@@ -250,7 +250,7 @@ fn unchunked(mut text: &str) -> String {
     while let Some((size, rest)) = text.split_once("\r\n") {
         let size = usize::from_str_radix(size, 16).unwrap();
         whole += &rest[..size];
-        text = &rest[size..].trim_start_matches("\r\n");
+        text = rest[size..].trim_start_matches("\r\n");
         if size == 0 {
             break;
         }
