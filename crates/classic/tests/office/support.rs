@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use onsale_classic::catalogue::{
@@ -12,6 +14,7 @@ use onsale_classic::database::Place;
 use onsale_classic::orders::{Order, Wanted, sell};
 use onsale_classic::serve::{Office, serve};
 use onsale_classic::{Database, Error, accounts, time};
+use onsale_services::Server;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -38,10 +41,22 @@ pub fn sqlite() -> Kept<tempfile::TempDir> {
     Kept { runtime, db, _keep: folder }
 }
 
-pub fn postgres() -> Kept<onsale_services::Server> {
-    let server = onsale_services::postgres();
+/// A database of its own in a server that tests which run at the same time share: starting one takes seconds.
+pub fn postgres() -> Kept<Arc<Server>> {
+    static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    let mut shared = SHARED.lock().unwrap();
+    let server = shared.upgrade().unwrap_or_else(|| Arc::new(onsale_services::postgres()));
+    *shared = Arc::downgrade(&server);
+    drop(shared);
+    let name = format!("office_{}", MADE.fetch_add(1, Ordering::Relaxed));
+    let mut client = postgres::Client::connect(server.url(), postgres::NoTls).unwrap();
+    client.batch_execute(&format!("CREATE DATABASE {name}")).unwrap();
+    drop(client);
     let runtime = runtime();
-    let db = runtime.block_on(Database::open(Place::Postgres(server.url().to_owned()))).unwrap();
+    let (host, _) = server.url().rsplit_once('/').unwrap();
+    let url = format!("{host}/{name}");
+    let db = runtime.block_on(Database::open(Place::Postgres(url))).unwrap();
     Kept { runtime, db, _keep: server }
 }
 
