@@ -1,14 +1,20 @@
-//! What a bus does in a second: for `onsale bench bus` and `cargo bench -p onsale-bus`.
+//! What a bus does in a second: for `onsale bench bus`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::{
-    Bus, Cursors, Entry, Error, From, Group, GroupName, Limits, Relay, StreamName, WorkerOptions,
+    Bus, Cursors, Entry, Error, From, Group, GroupName, Limits, Position, Relay, StreamName,
+    WorkerOptions,
 };
+
+/// A paced writer has no more appends under way.
+const APPENDS_AT_ONCE_MAX: usize = 64;
 
 /// Entries with keys of about ten bytes and payloads of so many.
 #[must_use]
@@ -107,34 +113,30 @@ pub async fn relay(
 /// Readers at the tail of each shard until they are dropped, and how many records they have read in all.
 pub struct Tail {
     readers: Vec<tokio::task::AbortHandle>,
-    read: Arc<AtomicU64>,
+    read: watch::Receiver<u64>,
 }
 
 impl Tail {
-    /// Starts so many readers, spread over the shards. `pace`: how long each rests after a page, as one that does
-    /// something with it would.
+    /// Starts so many readers, spread over the shards, on the runtime that it is called on. They read what is appended
+    /// from now on.
     ///
     /// # Errors
     /// [`Error::NoSuchStream`].
-    pub async fn start(
-        bus: &Bus,
-        stream: &StreamName,
-        readers: usize,
-        pace: Duration,
-    ) -> Result<Tail, Error> {
+    pub async fn start(bus: &Bus, stream: &StreamName, readers: usize) -> Result<Tail, Error> {
         let shards = bus.describe(stream).await?.shards;
-        let read = Arc::new(AtomicU64::new(0));
+        let (count, read) = watch::channel(0);
+        let count = Arc::new(count);
         let readers = (0..readers).map(|n| {
-            let shard = shards[n % shards.len()].id.clone();
-            let (bus, stream, read) = (bus.clone(), stream.clone(), read.clone());
+            let shard = &shards[n % shards.len()];
+            let mut from = From::After(shard.last.unwrap_or(Position::from(0)));
+            let (bus, stream, count) = (bus.clone(), stream.clone(), Arc::clone(&count));
+            let shard = shard.id.clone();
             let reader = tokio::spawn(async move {
                 let limits =
                     Limits { records: 10_000, bytes: 4 << 20, wait: Duration::from_secs(10) };
-                let mut from = From::End;
                 while let Ok(page) = bus.read(&stream, &shard, from, limits).await {
                     from = page.next;
-                    read.fetch_add(page.records.len() as u64, Ordering::Relaxed);
-                    tokio::time::sleep(pace).await;
+                    count.send_modify(|count| *count += page.records.len() as u64);
                 }
             });
             reader.abort_handle()
@@ -142,10 +144,20 @@ impl Tail {
         Ok(Tail { readers: readers.collect(), read })
     }
 
-    /// Records that were read so far.
-    #[must_use]
-    pub fn records(&self) -> u64 {
-        self.read.load(Ordering::Relaxed)
+    /// Waits until they have read so many records in all.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] when they have not by then.
+    pub async fn have_read(&self, records: u64, within: Duration) -> Result<(), Error> {
+        let mut read = self.read.clone();
+        let done = tokio::time::timeout(within, read.wait_for(|read| *read >= records)).await;
+        match done {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(Error::TimedOut {
+                what: "the readers at the tail".into(),
+                after_ms: u64::try_from(within.as_millis()).unwrap_or(u64::MAX),
+            }),
+        }
     }
 }
 
@@ -155,8 +167,42 @@ impl Drop for Tail {
     }
 }
 
-/// Appends so many records a second at a steady pace, each read back at the tail; gives the times from the call of the
-/// append to the record in the reader's hands, in microseconds, sorted.
+/// Appends a batch of entries so many times, one each `every`, whether the one before has its answer or not.
+/// `make` gets the time since the begin at which the batch is meant to go.
+///
+/// # Errors
+/// When an append fails.
+pub async fn append_paced(
+    bus: &Bus,
+    stream: &StreamName,
+    batches: u32,
+    every: Duration,
+    make: impl Fn(Duration) -> Vec<Entry>,
+) -> Result<(), Error> {
+    let broken = |error| Error::Unavailable { what: "a writer".into(), why: format!("{error}") };
+    let mut tick = tokio::time::interval(every);
+    let mut under_way = JoinSet::new();
+    for number in 0..batches {
+        tick.tick().await;
+        let (bus, stream, entries) = (bus.clone(), stream.clone(), make(every * number));
+        if under_way.len() == APPENDS_AT_ONCE_MAX
+            && let Some(ended) = under_way.join_next().await
+        {
+            ended.map_err(broken)??;
+        }
+        under_way.spawn(async move {
+            let placed = bus.append(&stream, &entries).await;
+            placed.map(|_| ()).map_err(|error| error.first())
+        });
+    }
+    while let Some(ended) = under_way.join_next().await {
+        ended.map_err(broken)??;
+    }
+    Ok(())
+}
+
+/// Appends so many records a second at a steady pace, each read back at the tail; gives the times from the moment when
+/// the append was meant to be called to the record in the reader's hands, in microseconds, sorted.
 ///
 /// # Errors
 /// When the bus fails.
@@ -164,37 +210,41 @@ pub async fn lags_us(
     bus: &Bus,
     stream: &StreamName,
     per_second: u32,
-    seconds: u32,
+    time: Duration,
 ) -> Result<Vec<u64>, Error> {
+    const EVERY: Duration = Duration::from_millis(10);
+    let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let entry = |payload: Vec<u8>| Entry::new("key", payload);
-    let begun = Instant::now();
     let placed = bus.append(stream, &[entry(vec![0; 8])]).await.map_err(|error| error.first())?;
     let (shard, mut from) = (placed[0].shard.clone(), From::After(placed[0].position));
-    let batch = (per_second / 100).max(1);
-    let total = u64::from(batch) * 100 * u64::from(seconds);
+    let batch = (per_second / 100).max(1) as usize;
+    let batches = u32::try_from(time.as_millis() / EVERY.as_millis()).unwrap_or(u32::MAX);
+    let begun = Instant::now();
     let writer = tokio::spawn({
         let (bus, stream) = (bus.clone(), stream.clone());
         async move {
-            let mut tick = tokio::time::interval(Duration::from_millis(10));
-            for _ in 0..100 * seconds {
-                tick.tick().await;
-                let now_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-                let payload = [&now_us.to_le_bytes()[..], &[b'x'; 92]].concat();
-                let entries = vec![entry(payload); batch as usize];
-                bus.append(&stream, &entries).await.map_err(|error| error.first())?;
-            }
-            Ok::<(), Error>(())
+            let batch = |at: Duration| {
+                let payload = [&us(at).to_le_bytes()[..], &[b'x'; 92]].concat();
+                vec![entry(payload); batch]
+            };
+            append_paced(&bus, &stream, batches, EVERY, batch).await
         }
     });
-    let mut lags = Vec::new();
-    while (lags.len() as u64) < total && !(writer.is_finished() && lags.is_empty()) {
-        let limits = Limits { wait: Duration::from_secs(1), ..Limits::default() };
+    let total = batch * batches as usize;
+    let mut lags = Vec::with_capacity(total);
+    let limits = Limits { records: 10_000, bytes: 4 << 20, wait: Duration::from_secs(1) };
+    while lags.len() < total {
         let page = bus.read(stream, &shard, from, limits).await?;
+        if page.records.is_empty() && writer.is_finished() {
+            break;
+        }
         from = page.next;
-        let now_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let now_us = us(begun.elapsed());
         let sent = page.records.iter().filter_map(|record| record.payload.first_chunk::<8>());
         lags.extend(sent.map(|sent| now_us.saturating_sub(u64::from_le_bytes(*sent))));
     }
+    let broken = |error| Error::Unavailable { what: "the writer".into(), why: format!("{error}") };
+    writer.await.map_err(broken)??;
     lags.sort_unstable();
     Ok(lags)
 }

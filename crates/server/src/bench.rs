@@ -6,7 +6,7 @@
 
 mod apart;
 pub mod bare;
-
+mod bus;
 mod drive;
 mod engine;
 mod growth;
@@ -72,7 +72,7 @@ impl Settings {
 /// Measures a row.
 pub type Measure = fn(&Settings) -> anyhow::Result<Row>;
 
-const ROWS: [(Which, &str, Measure); 7] = [
+const ROWS: [(Which, &str, Measure); 8] = [
     (Which::Holds, "holds", http::holds),
     (Which::Batch, "batch", http::batch),
     (Which::Engine, "engine", engine::row),
@@ -80,6 +80,7 @@ const ROWS: [(Which, &str, Measure); 7] = [
     (Which::Recovery, "recovery", recovery::row),
     (Which::Memory, "memory", memory::row),
     (Which::Growth, "growth", growth::row),
+    (Which::Bus, "bus", bus::row),
 ];
 
 /// The rows that are meant, each once, with their names.

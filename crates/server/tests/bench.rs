@@ -80,6 +80,30 @@ fn memory_is_made_up_of_its_parts() {
 }
 
 #[test]
+fn streams_and_the_relay_are_measured_beside_what_they_stand_on() {
+    let row = quick("bus");
+    let figures = row["figures"].as_array().unwrap();
+    let beside = figures.iter().filter(|figure| !figure["limit"].is_null()).count();
+    assert_eq!((figures.len(), beside), (6, 4), "{row}");
+    let units: Vec<&str> = figures.iter().map(|figure| figure["unit"].as_str().unwrap()).collect();
+    assert_eq!(units, ["/s", "/s", "ns", "ms", "ms", "/s"]);
+}
+
+/// Without a Redis the row says that it has none, and measures the rest.
+#[test]
+fn without_a_redis_the_relay_is_left_out() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onsale"));
+    command.args(["bench", "bus", "--quick", "--pairs", "1", "--json"]);
+    let output = command.env("TMPDIR", temporary.path()).env("PATH", "/nowhere").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let all: Value = serde_json::from_str(&text(&output.stdout)).unwrap();
+    let notes = all["rows"][0]["notes"].to_string();
+    assert!(notes.contains("no redis-server on the PATH"), "{all}");
+    assert_eq!(all["rows"][0]["figures"].as_array().unwrap().len(), 5, "{all}");
+}
+
+#[test]
 fn growth_is_told_in_a_file_and_drawn() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("figures.md");

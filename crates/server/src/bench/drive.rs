@@ -24,10 +24,17 @@ pub const SEEDS: Seeds = Seeds { log: 1, key: CodeKey(*b"sixteen bytes ok") };
 /// # Errors
 /// It can't be made.
 pub fn new_journal(folder: &Path) -> anyhow::Result<Writer> {
+    new_journal_of(folder, SEGMENT_BYTES)
+}
+
+/// The same with segments of this size.
+///
+/// # Errors
+/// It can't be made.
+pub fn new_journal_of(folder: &Path, segment_bytes: u64) -> anyhow::Result<Writer> {
     let storage = Arc::new(FileStorage::open(folder)?);
     let durability = Durability::Synced;
-    let options =
-        Options { segment_bytes: SEGMENT_BYTES, log: 1, shard: 0, generation: 1, durability };
+    let options = Options { segment_bytes, log: 1, shard: 0, generation: 1, durability };
     Ok(onsale_journal::open(storage, options, 0, &mut |_, _, _| Ok(()))?.writer)
 }
 

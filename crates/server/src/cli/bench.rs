@@ -24,6 +24,8 @@ pub const RECOVERY_ABOUT: &str = "coming back from the journal";
 pub const MEMORY_ABOUT: &str = "what live things cost in memory";
 /// What `growth` measures.
 pub const GROWTH_ABOUT: &str = "how costs go with events, sales, due holds and a day's length";
+/// What `bus` measures.
+pub const BUS_ABOUT: &str = "streams on files, their readers, and the relay to Redis";
 
 /// A row of the benchmarks, or all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -43,6 +45,8 @@ pub enum Which {
     Memory,
     #[value(help = GROWTH_ABOUT)]
     Growth,
+    #[value(help = BUS_ABOUT)]
+    Bus,
     /// Every row, one after the other
     All,
 }

@@ -1,0 +1,146 @@
+//! What readers at the tail cost the writer, and how soon a record is with its reader.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use onsale_bus::{Bus, bench};
+
+use super::{BATCH, PAYLOAD_BYTES, folder, runtime, stream};
+use crate::bench::Settings;
+use crate::bench::report::{Figure, Goal, Unit, number};
+use crate::bench::stats::{Side, interleaved};
+
+/// Readers at the tail.
+const READERS: usize = 100;
+/// The writer's pace: a batch each time. Readers keep up with it on a small machine.
+const EVERY: Duration = Duration::from_millis(10);
+/// Threads of the writer, by which their processor time is told from the readers'.
+const WRITER: &str = "bench-writer";
+/// Readers that are further behind when the writer ends were not at the tail.
+const BEHIND_MAX: Duration = Duration::from_secs(1);
+/// When the readers are given up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Processor time of a paced writer for each record, with readers at the tail and without.
+///
+/// # Errors
+/// The disk fails, or a reader did not get every record.
+pub fn cost(settings: &Settings, warnings: &mut Vec<String>) -> anyhow::Result<Figure> {
+    let batches = (settings.seconds(4.0).as_millis() / EVERY.as_millis()) as u32;
+    let (limits, products) = interleaved(settings.pairs, |side| {
+        let readers = if side == Side::Product { READERS } else { 0 };
+        settings.tell(&format!("bus: {readers} readers"));
+        let (cost, behind) = write_watched(readers, batches)?;
+        if behind > BEHIND_MAX {
+            warnings.push(format!(
+                "The readers were {behind:?} behind when the writer ended, not at the tail."
+            ));
+        }
+        Ok(cost)
+    })?;
+    let per_second = number(BATCH as f64 / EVERY.as_secs_f64());
+    let name = format!(
+        "the writer's processor time for a record, {READERS} readers at the tail, paced at {per_second}/s"
+    );
+    let limit = ("without readers", limits);
+    let figure = Figure::beside(name, Unit::Nanoseconds, products, limit);
+    // A tenth more: 1 / 1.1.
+    Ok(figure.goal(Goal::OfLimit(0.91)))
+}
+
+/// Nanoseconds of the writer for each record, and how long after it the readers had all.
+fn write_watched(readers: usize, batches: u32) -> anyhow::Result<(f64, Duration)> {
+    let (folder, name) = (folder()?, stream("tail"));
+    let path = folder.path().to_owned();
+    let records = u64::from(batches) * BATCH as u64;
+    let (to_readers, bus) = std::sync::mpsc::channel::<Bus>();
+    let (to_writer, ready) = tokio::sync::oneshot::channel();
+    let (done, is_done) = tokio::sync::oneshot::channel();
+    let watched = name.clone();
+    // Each side has a runtime of its own, and so threads of its own, those for the disk too.
+    let reading = std::thread::spawn(move || {
+        let bus = bus.recv()?;
+        runtime()?.block_on(async {
+            let tail = bench::Tail::start(&bus, &watched, readers).await?;
+            let _ = to_writer.send(());
+            is_done.await.context("the writer failed")?;
+            let ended = Instant::now();
+            tail.have_read(records * readers as u64, PATIENCE).await?;
+            anyhow::Ok(ended.elapsed())
+        })
+    });
+    let writing = std::thread::Builder::new().name(WRITER.to_owned()).spawn(move || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime =
+            builder.enable_all().thread_name(WRITER).thread_keep_alive(PATIENCE).build()?;
+        runtime.block_on(async {
+            let bus = Bus::file(&path).await?;
+            bus.create(&name, 1).await?;
+            to_readers.send(bus.clone())?;
+            ready.await.context("the readers failed")?;
+            let entries = bench::entries(BATCH, PAYLOAD_BYTES);
+            let before = processor_ns()?;
+            bench::append_paced(&bus, &name, batches, EVERY, |_| entries.clone()).await?;
+            let cost = (processor_ns()? - before) as f64 / records as f64;
+            let _ = done.send(());
+            anyhow::Ok((bus, cost))
+        })
+        // The runtime ends here: the bus is closed on another.
+    })?;
+    let written = writing.join().map_err(|_| anyhow::anyhow!("the writer panicked"))?;
+    let behind = reading.join().map_err(|_| anyhow::anyhow!("the readers panicked"))?;
+    let (bus, cost) = written?;
+    runtime()?.block_on(bus.close())?;
+    Ok((cost, behind?))
+}
+
+/// Processor time that the writer's threads have had, in nanoseconds.
+fn processor_ns() -> anyhow::Result<u64> {
+    let mut sum = 0;
+    for task in std::fs::read_dir("/proc/self/task")? {
+        let task = task?.path();
+        // A thread may end while it is looked at.
+        let Ok(name) = std::fs::read_to_string(task.join("comm")) else { continue };
+        if name.trim_end() == WRITER {
+            let times = std::fs::read_to_string(task.join("schedstat")).context("schedstat")?;
+            let time = times.split(' ').next().context("schedstat is empty")?;
+            sum += time.parse::<u64>().context("schedstat")?;
+        }
+    }
+    ensure!(sum > 0, "the system does not say what a thread had of the processor");
+    Ok(sum)
+}
+
+/// From the moment when a record was to be appended to the record in its reader's hands, at this rate.
+///
+/// # Errors
+/// The disk fails, or a record is missing.
+pub fn lag(settings: &Settings, per_second: f64) -> anyhow::Result<[Figure; 2]> {
+    let per_second = per_second as u32;
+    let time = settings.seconds(5.0);
+    let [mut middle, mut high] = [Vec::new(), Vec::new()];
+    for _ in 0..settings.pairs {
+        settings.tell("bus: lag");
+        let (folder, runtime, name) = (folder()?, runtime()?, stream("lag"));
+        let lags = runtime.block_on(async {
+            let bus = Bus::file(folder.path()).await?;
+            bus.create(&name, 1).await?;
+            let lags = bench::lags_us(&bus, &name, per_second, time).await;
+            bus.close().await?;
+            lags
+        })?;
+        let wanted = u64::from(per_second / 100) * (time.as_millis() / 10) as u64;
+        ensure!(lags.len() as u64 == wanted, "{} of {wanted} records were read", lags.len());
+        let at =
+            |share: f64| lags[((lags.len() as f64 * share) as usize).min(lags.len() - 1)] as f64;
+        middle.push(at(0.5) / 1_000.0);
+        high.push(at(0.99) / 1_000.0);
+    }
+    let rate = number(f64::from(per_second));
+    let name =
+        |which: &str| format!("lag {which}, from append to reader, at {rate}/s, half of the above");
+    Ok([
+        Figure::alone(name("p50"), Unit::Milliseconds, middle),
+        Figure::alone(name("p99"), Unit::Milliseconds, high).goal(Goal::AtMost(100.0)),
+    ])
+}
