@@ -4,7 +4,17 @@
 //! The database has a table `onsale_cursor (cursor, stream, shard, generation, position, fence)`. A transaction that stores
 //! a batch's effects moves the row from the place where the batch begins to where it ends, and
 //! is refused when the row is elsewhere or has a higher fence: so of two workers that both believe to have a shard
-//! one alone gets through. Parked records that were tried again are remembered in `onsale_retried`.
+//! one alone gets through.
+//!
+//! A worker that is frozen in the middle of a transaction holds the row's lock, and whoever took over its shard waits for it.
+//! So give every wait an end below the lease (30 s by default). PostgreSQL: `SET lock_timeout = '5s'` and
+//! `idle_in_transaction_session_timeout = '15s'`, with which the server itself ends the frozen one's transaction and
+//! frees the row, and `tcp_user_timeout` for one whose machine is gone; `statement_timeout` for slow effects. SQLite: a busy
+//! timeout (`Connection::busy_timeout`, 5 s), with `journal_mode = WAL`; nobody ends a frozen process' transaction there, so
+//! keep it to one machine whose processes can be killed. A wait that ran out is an [`Error`] like any other: nothing is
+//! stored, and the batch comes again.
+//!
+//! Parked records that were tried again are remembered in `onsale_retried`.
 
 #[cfg(feature = "postgres")]
 pub mod postgres;

@@ -55,7 +55,7 @@ const POSITION_MAX: u64 = 1 << 53;
 /// Where Redis is.
 #[derive(Clone, Debug)]
 pub struct RedisOptions {
-    /// `redis://[user][:password@]host[:port][/database]`.
+    /// `redis://[user][:password@]host[:port][/database]`: one server by itself, without TLS.
     pub url: String,
     /// For every call, and for making a connection.
     pub timeout: Duration,
@@ -93,7 +93,8 @@ impl RedisBus {
     /// A bus on a server, which must answer.
     ///
     /// # Errors
-    /// [`Error::Unavailable`], [`Error::TimedOut`]; [`Error::Refused`] for a wrong password or a replica;
+    /// [`Error::Unavailable`], [`Error::TimedOut`]; [`Error::Refused`] for a wrong password, a replica or a node of a
+    /// cluster;
     /// [`Error::Invalid`] for a URL that is none.
     pub async fn connect(options: &RedisOptions) -> Result<RedisBus, Error> {
         let bus = RedisBus {

@@ -59,12 +59,19 @@ impl fmt::Debug for Link {
 
 impl Link {
     pub(super) fn new(options: &RedisOptions) -> Result<Link, Error> {
-        let wrong = || Error::Invalid {
-            field: "url",
-            // It may have a password in it, wherever that stands.
-            value: options.url.split(':').next().unwrap_or_default().chars().take(16).collect(),
-            rule: "redis://[user][:password@]host[:port][/database]",
+        // It may have a password in it, wherever that stands.
+        let scheme: String =
+            options.url.split(':').next().unwrap_or_default().chars().take(16).collect();
+        let rule = match scheme.as_str() {
+            "rediss" | "valkeys" => {
+                "redis://…, since TLS is not spoken here: lead it through a tunnel such as stunnel, or a private network"
+            }
+            _ => "redis://[user][:password@]host[:port][/database]",
         };
+        let wrong = || Error::Invalid { field: "url", value: scheme.clone(), rule };
+        if rule.starts_with("redis://…") {
+            return Err(wrong());
+        }
         let client = Client::open(options.url.as_str()).map_err(|_| wrong())?;
         let place = format!("Redis at {}", client.get_connection_info().addr());
         Ok(Link(Arc::new(Inner {
@@ -228,6 +235,12 @@ impl Link {
         }
         if field(&told, "role") != "master" {
             let why = "it is a read-only replica: give the address of its primary".to_owned();
+            return Err(Error::Refused { what: self.0.place.clone(), why });
+        }
+        if field(&told, "redis_mode") == "cluster" {
+            let why = "it is a node of a cluster, over which the keys of a bus would be spread: give the address of \
+                       a Redis by itself"
+                .to_owned();
             return Err(Error::Refused { what: self.0.place.clone(), why });
         }
         if field(&told, "maxmemory") != "0" && field(&told, "maxmemory_policy").starts_with("all") {

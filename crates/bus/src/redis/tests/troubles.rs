@@ -143,7 +143,13 @@ async fn whoever_can_t_get_in_is_told_why() {
     assert!(nobody.starts_with("Redis at 127.0.0.1:1 is not available: "), "{nobody}");
     let odd = ask("http://:secret@x").await;
     assert!(odd.starts_with("url: \"http\" is not redis://"), "{odd}");
+    let tls = ask("rediss://:secret@x").await;
+    assert!(tls.starts_with("url: \"rediss\" is not redis://") && tls.contains("TLS"), "{tls}");
+    assert!(!tls.contains("secret"), "{tls}");
     drop(server);
+    let node = redis_with(&["--cluster-enabled", "yes"]);
+    let why = ask(node.url()).await;
+    assert!(why.contains("it is a node of a cluster"), "{why}");
 
     let primary = redis();
     let of = primary.port().to_string();
