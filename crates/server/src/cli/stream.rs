@@ -5,6 +5,7 @@ mod books;
 mod cursors;
 mod place;
 mod relay;
+mod remote;
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -16,12 +17,14 @@ use serde_json::{Value, json};
 
 use super::{FAILED, OK, complain, say};
 use place::Place;
+use remote::{KeyArg, Remote};
 
 const EXIT_CODES: &str = "Exit codes:\n  \
     0  it went well\n  \
     1  what was asked for failed, or is not there\n  \
     2  the arguments make no sense; nothing was done\n\n\
-    A place is a data folder, which a server must have open, redis://HOST:PORT, or kinesis://REGION (with the \
+    A place is a data folder, which a server must have open, http://HOST:PORT of a server, seen with a key \
+    (--key-file), redis://HOST:PORT, or kinesis://REGION (with the \
     feature kinesis; AWS_ENDPOINT_URL and AWS' other variables count). The streams \
     of a data folder are `sales`, `catalogue` and `control`; what a program outside needs to know \
     of their records is in docs/events.md.";
@@ -68,9 +71,21 @@ pub struct AtPlace {
     /// A data folder or a URL.
     #[arg(long = "at", value_name = "PLACE", default_value = "onsale-data")]
     pub place: Place,
+    #[command(flatten)]
+    #[expect(
+        missing_docs,
+        reason = "a comment here would hide the help of the arguments' own type"
+    )]
+    pub key: KeyArg,
     /// Prints one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+impl AtPlace {
+    fn remote(&self) -> anyhow::Result<Option<Remote>> {
+        self.place.remote(&self.key)
+    }
 }
 
 /// A stream at a place.
@@ -133,50 +148,68 @@ async fn start(command: &StreamCommand) -> anyhow::Result<()> {
 }
 
 async fn list(at: &AtPlace) -> anyhow::Result<()> {
-    let bus = at.place.open().await?;
-    let mut rows = Vec::new();
-    for stream in bus.streams().await? {
-        let info = bus.describe(&stream).await?;
-        rows.push((stream, info.shards.len(), info.generation.0));
-    }
+    type Row = (String, usize, String);
+    let rows: Vec<Row> = match at.remote()? {
+        Some(remote) => remote.list()?,
+        None => {
+            let bus = at.place.open().await?;
+            let mut rows = Vec::new();
+            for stream in bus.streams().await? {
+                let info = bus.describe(&stream).await?;
+                rows.push((stream.to_string(), info.shards.len(), info.generation.0.to_string()));
+            }
+            rows
+        }
+    };
     if at.json {
-        let row = |(stream, shards, generation): &(StreamName, usize, u64)| json!({"stream": stream.as_str(), "shards": shards, "generation": generation.to_string()});
+        let row = |(stream, shards, generation): &Row| json!({"stream": stream, "shards": shards, "generation": generation});
         say(&json!({"streams": rows.iter().map(row).collect::<Vec<_>>()}).to_string());
         return Ok(());
     }
     for (stream, shards, generation) in rows {
-        say(&format!("{:<24} {shards:>4} shards   generation {generation}", stream.as_str()));
+        say(&format!("{:<24} {shards:>4} shards   generation {generation}", stream));
     }
     Ok(())
 }
 
 async fn shards(of: &OfStream) -> anyhow::Result<()> {
-    let info = of.at.place.open().await?.describe(&of.stream).await?;
+    let told = match of.at.remote()? {
+        Some(remote) => remote.shards(&of.stream)?,
+        None => {
+            let info = of.at.place.open().await?.describe(&of.stream).await?;
+            let shards: Vec<Value> = info.shards.iter().map(shard).collect();
+            let generation = info.generation.0.to_string();
+            json!({"stream": of.stream.as_str(), "generation": generation, "shards": shards})
+        }
+    };
     if of.at.json {
-        let shard = |shard: &onsale_bus::ShardInfo| {
-            json!({
-                "shard": shard.id.as_str(),
-                "parents": shard.parents.iter().map(ShardId::as_str).collect::<Vec<_>>(),
-                "first": shard.first.to_string(),
-                "last": shard.last.map(|last| last.to_string()),
-                "ended": shard.ended,
-            })
-        };
-        let shards: Vec<Value> = info.shards.iter().map(shard).collect();
-        let generation = info.generation.0.to_string();
-        say(&json!({"stream": of.stream.as_str(), "generation": generation, "shards": shards})
-            .to_string());
+        say(&told.to_string());
         return Ok(());
     }
-    for shard in &info.shards {
-        let last = shard.last.map_or("?".to_owned(), |last| last.to_string());
-        let ended = if shard.ended { "   ended" } else { "" };
-        say(&format!("{:<24} {} to {last}{ended}", shard.id.as_str(), shard.first));
+    for shard in told["shards"].as_array().into_iter().flatten() {
+        let text = |name: &str| shard[name].as_str().unwrap_or("?");
+        let ended = if shard["ended"] == true { "   ended" } else { "" };
+        say(&format!("{:<24} {} to {}{ended}", text("shard"), text("first"), text("last")));
     }
     Ok(())
 }
 
+/// A shard as JSON.
+fn shard(shard: &onsale_bus::ShardInfo) -> Value {
+    json!({
+        "shard": shard.id.as_str(),
+        "parents": shard.parents.iter().map(ShardId::as_str).collect::<Vec<_>>(),
+        "first": shard.first.to_string(),
+        "last": shard.last.map(|last| last.to_string()),
+        "ended": shard.ended,
+    })
+}
+
 async fn read(args: &ReadArgs) -> anyhow::Result<()> {
+    if let Some(remote) = args.of.at.remote()? {
+        let json = args.of.at.json;
+        return remote.read(&args.of.stream, &args.shard, args.after, args.limit, json);
+    }
     let bus = args.of.at.place.open().await?;
     let mut from = args.after.map_or(From::Start, From::After);
     let mut left = usize::try_from(args.limit).unwrap_or(usize::MAX);
@@ -194,6 +227,18 @@ async fn read(args: &ReadArgs) -> anyhow::Result<()> {
 }
 
 async fn tail(of: &OfStream) -> anyhow::Result<()> {
+    if let Some(remote) = of.at.remote()? {
+        let failures = remote.tail(&of.stream, of.at.json)?;
+        let failed = tokio::task::spawn_blocking(move || failures.recv());
+        return tokio::select! {
+            failed = failed => Err(failed??),
+            stopped = tokio::signal::ctrl_c() => {
+                stopped.context("no signals")?;
+                // Threads that wait for a server end with the process.
+                std::process::exit(OK.into());
+            }
+        };
+    }
     let bus = of.at.place.open().await?;
     let info = bus.describe(&of.stream).await?;
     let mut tasks = tokio::task::JoinSet::new();
@@ -250,4 +295,11 @@ fn print(shard: &ShardId, records: &[Record], json: bool) -> anyhow::Result<()> 
     }
     out.flush()?;
     Ok(())
+}
+
+/// Prints one line, at once.
+fn write_line(line: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
 }

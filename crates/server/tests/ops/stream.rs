@@ -213,3 +213,106 @@ fn the_readme_works_as_written() {
     }
     server.stop();
 }
+
+/// The same over HTTP, as an operator elsewhere looks at it.
+#[test]
+fn a_server_is_looked_at_from_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let key_file = folder.path().join("key");
+    std::fs::write(&key_file, format!("{KEY}\n")).unwrap();
+    let (at, key) = (data.to_str().unwrap(), key_file.to_str().unwrap());
+    let server = Server::start(&data);
+    let remote = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_onsale"));
+        command.arg("stream").args(arguments).args(["--at", &server.url, "--key-file", key]);
+        let output = command.env_remove("ONSALE_KEY").output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    server.open_event();
+    onsale_rush::run(buyers(&server.url, 150, 1_000.0), &mut |_| {}).unwrap();
+    let place = r#"{"positions":{"0":1}}"#;
+    let put = server.send("PUT", "/v1/streams/sales/cursors/mailer", ("accept", "*/*"), place);
+    assert_eq!(put.status, 200, "{}", put.problem());
+    let refused =
+        r#"{"type":"onsale.event.set-state.v1","subject":"o/none","data":{"state":"open"}}"#;
+    let records = "/v1/streams/catalogue/records";
+    assert_eq!(server.send("POST", records, ("accept", "*/*"), refused).status, 201);
+
+    assert!(remote(&["list"]).starts_with("sales "), "{}", remote(&["list"]));
+    let shards = |place: &str| -> Value { serde_json::from_str(place).unwrap() };
+    let here = shards(&stream(&["shards", "--json", "--at", at]));
+    let there = shards(&remote(&["shards", "--json"]));
+    assert_eq!(here["shards"], there["shards"]);
+    for shard in ["0", "1"] {
+        let read = ["read", "--shard", shard, "--limit", "1000000", "--json"];
+        let is_shown = |record: &Value| record["payload"]["type"] != "onsale.shard.noted.v1";
+        let places = |text: &str| -> Vec<(Value, Value, Value)> {
+            let lines = lines(text).into_iter().filter(is_shown);
+            let place = |line: Value| {
+                (line["position"].clone(), line["key"].clone(), line["payload"]["id"].clone())
+            };
+            lines.map(place).collect()
+        };
+        let here = places(&stream(&[&read[..], &["--at", at]].concat()));
+        assert_eq!(places(&remote(&read)), here, "shard {shard}");
+    }
+    let few = remote(&["read", "--shard", "0", "--after", "1", "--limit", "3"]);
+    assert!(lines(&few).len() <= 3);
+    assert!(remote(&["read", "catalogue", "--shard", "0"]).contains("set-state"));
+    assert!(remote(&["cursors"]).contains("mailer@sales"));
+    let begin = std::time::Instant::now();
+    let parked = ["parked", "engine", "--stream", "catalogue"];
+    while !remote(&parked).contains("1 times") {
+        assert!(begin.elapsed().as_secs() < 60, "{}", remote(&parked));
+    }
+    // What comes from now on, until it is killed.
+    let mut tail = Command::new(env!("CARGO_BIN_EXE_onsale"))
+        .args(["stream", "tail", "control", "--at", &server.url, "--key-file", key])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let note = r#"{"type":"onsale.control.noted.v1","data":{"n":1}}"#;
+    assert_eq!(
+        server.send("POST", "/v1/streams/control/records", ("accept", "*/*"), note).status,
+        201
+    );
+    let mut line = String::new();
+    let mut out = std::io::BufReader::new(tail.stdout.take().unwrap());
+    // It may have begun after the first one, so there is another until one comes.
+    let (came, comes) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+        came.send(line).unwrap();
+    });
+    let line = loop {
+        if let Ok(line) = comes.recv_timeout(std::time::Duration::from_millis(200)) {
+            break line;
+        }
+        assert!(begin.elapsed().as_secs() < 60, "nothing comes at the tail");
+        server.send("POST", "/v1/streams/control/records", ("accept", "*/*"), note);
+    };
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+    assert!(line.contains("onsale.control.noted.v1"), "{line}");
+
+    // What is wrong is said.
+    let wrong = folder.path().join("wrong");
+    std::fs::write(&wrong, "not-a-key").unwrap();
+    let wrong = wrong.to_str().unwrap();
+    for (arguments, says) in [
+        (&["list", "--at", &server.url, "--key-file", wrong][..], "does not know the key in"),
+        (&["list", "--at", &server.url, "--key-file", "/nowhere"], "the key file /nowhere"),
+        (&["list", "--at", "http://127.0.0.1:9", "--key-file", key], "127.0.0.1:9"),
+        (&["shards", "nothing", "--at", &server.url, "--key-file", key], "nothing"),
+        (&["parked", "mailer", "--at", &server.url, "--key-file", key], "seen on its machine"),
+        (&["reset", "mailer", "--to", "end", "--at", &server.url], "only looked at"),
+    ] {
+        let output = onsale(&[&["stream"], arguments].concat());
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains(says), "{arguments:?}: {said}");
+    }
+    server.stop();
+}

@@ -9,6 +9,7 @@ use onsale_bus::{Bus, Cursors, Group, GroupName, Position, ShardId, StreamName};
 use serde_json::{Value, json};
 
 use super::place::Place;
+use super::remote::KeyArg;
 use crate::cli::say;
 use crate::cursors::FOLDER;
 
@@ -18,9 +19,11 @@ const PARKED_MAX: usize = 1_000;
 /// Whose cursors.
 #[derive(Clone, Debug, Args)]
 pub struct CursorsArgs {
-    /// The data folder, which a server must have open.
-    #[arg(long = "at", value_name = "DIR", default_value = "onsale-data")]
+    /// The data folder, which a server must have open, or that server's URL.
+    #[arg(long = "at", value_name = "PLACE", default_value = "onsale-data")]
     pub place: Place,
+    #[command(flatten)]
+    pub key: KeyArg,
     /// Prints one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -60,9 +63,11 @@ pub struct ResetArgs {
 pub struct ParkedArgs {
     #[command(flatten)]
     pub cursor: OneCursor,
-    /// The data folder.
-    #[arg(long = "at", value_name = "DIR", default_value = "onsale-data")]
+    /// The data folder, or a server's URL.
+    #[arg(long = "at", value_name = "PLACE", default_value = "onsale-data")]
     pub place: Place,
+    #[command(flatten)]
+    pub key: KeyArg,
     /// Prints one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -116,14 +121,10 @@ fn store(data: &Path, name: &str) -> anyhow::Result<Cursors> {
 
 /// `onsale stream cursors`
 pub async fn list(args: &CursorsArgs) -> anyhow::Result<()> {
-    let bus = args.place.open().await?;
-    let mut rows = Vec::new();
-    for (name, path) in stores(args.place.data()?)? {
-        let store = Cursors::file(path)?;
-        for group in store.groups().await? {
-            rows.extend(row(&bus, &store, &name, &group).await?);
-        }
-    }
+    let rows = match args.place.remote(&args.key)? {
+        Some(remote) => remote.cursors()?,
+        None => rows(&args.place).await?,
+    };
     if args.json {
         say(&json!({"cursors": rows}).to_string());
         return Ok(());
@@ -135,6 +136,19 @@ pub async fn list(args: &CursorsArgs) -> anyhow::Result<()> {
         say(&format!("{:<20} {place:<40} {lag:>12} behind", text("store")));
     }
     Ok(())
+}
+
+/// All cursors of a data folder.
+async fn rows(place: &Place) -> anyhow::Result<Vec<Value>> {
+    let bus = place.open().await?;
+    let mut rows = Vec::new();
+    for (name, path) in stores(place.data()?)? {
+        let store = Cursors::file(path)?;
+        for group in store.groups().await? {
+            rows.extend(row(&bus, &store, &name, &group).await?);
+        }
+    }
+    Ok(rows)
 }
 
 /// A cursor that was ever committed, as JSON.
@@ -195,6 +209,9 @@ pub async fn reset(args: &ResetArgs) -> anyhow::Result<()> {
 
 /// `onsale stream parked`
 pub async fn parked(args: &ParkedArgs) -> anyhow::Result<()> {
+    if let Some(remote) = args.place.remote(&args.key)? {
+        return tell_remote(&remote.parked(&args.cursor)?, args.json);
+    }
     let store = store(args.place.data()?, &args.cursor.store)?;
     let group = Group { name: args.cursor.name.clone(), stream: args.cursor.stream.clone() };
     let parked = store.parked(&group, None, PARKED_MAX).await?;
@@ -217,6 +234,20 @@ pub async fn parked(args: &ParkedArgs) -> anyhow::Result<()> {
             "{}/{}  {} times  {}",
             record.shard, record.position, record.tries, record.reason
         ));
+    }
+    Ok(())
+}
+
+/// Prints what a server says that is parked.
+fn tell_remote(parked: &[Value], json: bool) -> anyhow::Result<()> {
+    if json {
+        say(&json!({"parked": parked}).to_string());
+        return Ok(());
+    }
+    for record in parked {
+        let reason = record["reason"].as_str().unwrap_or_default();
+        let (shard, position) = (&record["shard"], &record["position"]);
+        say(&format!("{shard}/{position}  {} times  {reason}", record["times"]));
     }
     Ok(())
 }

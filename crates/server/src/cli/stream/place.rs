@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use onsale_bus::Bus;
 use onsale_bus::file::{FileBus, FileOptions};
 
+use super::remote::{KeyArg, Remote};
 use crate::bus;
 
 /// Where streams are.
@@ -16,6 +17,8 @@ pub enum Place {
     Data(PathBuf),
     /// A Redis.
     Redis(String),
+    /// A server's API.
+    Http(String),
     /// Kinesis in a region, or what `AWS_ENDPOINT_URL` names.
     Kinesis(String),
 }
@@ -26,11 +29,23 @@ impl FromStr for Place {
     fn from_str(text: &str) -> Result<Place, String> {
         match text.split_once("://") {
             None if !text.is_empty() => Ok(Place::Data(text.into())),
+            Some(("rediss", _)) => Err(
+                "TLS to Redis is not spoken here: redis://HOST:PORT of a tunnel such as stunnel"
+                    .to_owned(),
+            ),
+            Some(("https", _)) => {
+                Err("https is not spoken here: http://HOST:PORT of the server or a proxy nearby"
+                    .to_owned())
+            }
+            Some(("http", _)) => Ok(Place::Http(text.to_owned())),
             Some(("redis", _)) => Ok(Place::Redis(text.to_owned())),
             Some(("kinesis", region)) if !region.is_empty() => {
                 Ok(Place::Kinesis(region.to_owned()))
             }
-            _ => Err("must be a data folder, redis://HOST:PORT or kinesis://REGION".to_owned()),
+            _ => Err(
+                "must be a data folder, http://HOST:PORT, redis://HOST:PORT or kinesis://REGION"
+                    .to_owned(),
+            ),
         }
     }
 }
@@ -39,6 +54,7 @@ impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Place::Data(folder) => folder.display().fmt(f),
+            Place::Http(url) => url.fmt(f),
             Place::Kinesis(region) => write!(f, "kinesis://{region}"),
             // A password may be before the @.
             Place::Redis(url) => {
@@ -56,6 +72,9 @@ impl Place {
     pub async fn open(&self) -> anyhow::Result<Bus> {
         match self {
             Place::Data(folder) => open_folder(folder).await,
+            Place::Http(_) => anyhow::bail!(
+                "{self}: over http streams are only looked at; this wants a data folder, Redis or Kinesis"
+            ),
             #[cfg(feature = "redis")]
             Place::Redis(url) => {
                 let options = onsale_bus::redis::RedisOptions::new(url);
@@ -88,7 +107,20 @@ impl Place {
         match self {
             Place::Data(folder) if folder.join("onsale.log").exists() => Ok(folder),
             Place::Data(folder) => anyhow::bail!("{} is no data folder", folder.display()),
-            Place::Redis(_) | Place::Kinesis(_) => anyhow::bail!("{self} is no data folder"),
+            Place::Http(_) | Place::Redis(_) | Place::Kinesis(_) => {
+                anyhow::bail!("{self} is no data folder")
+            }
+        }
+    }
+
+    /// The server there, where it is one.
+    ///
+    /// # Errors
+    /// There is no key to it, or the URL can't be used.
+    pub fn remote(&self, key: &KeyArg) -> anyhow::Result<Option<Remote>> {
+        match self {
+            Place::Http(url) => Remote::new(url, key).map(Some),
+            _ => Ok(None),
         }
     }
 }
@@ -120,7 +152,9 @@ mod tests {
         assert_eq!("data".parse(), Ok(Place::Data("data".into())));
         let redis: Place = "redis://user:secret@host:6379".parse().unwrap();
         assert_eq!(redis.to_string(), "redis://host:6379");
-        for wrong in ["", "http://x"] {
+        let server: Place = "http://host:7070".parse().unwrap();
+        assert_eq!(server, Place::Http("http://host:7070".into()));
+        for wrong in ["", "https://x", "kinesis://"] {
             assert!(wrong.parse::<Place>().is_err(), "{wrong}");
         }
     }
