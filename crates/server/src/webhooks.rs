@@ -10,6 +10,7 @@ mod client;
 mod deliver;
 mod file;
 pub mod sign;
+mod since;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,9 +20,10 @@ use std::time::Duration;
 use onsale_core::{Id, Time};
 use tokio::sync::watch;
 
+use crate::catalogue::time_to_text;
 pub use address::{Networks, Policy, Target};
 pub use deliver::{cursor_of, run};
-pub use file::Entry;
+pub use file::{Entry, FILE};
 
 /// What an organizer's webhooks may be and do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -190,6 +192,7 @@ impl Webhooks {
         all.push(webhook.clone());
         all.sort_by(|a, b| a.key().cmp(&b.key()));
         self.keep(all)?;
+        since::forget(&self.data, &webhook.entry.organizer, &webhook.entry.name);
         Ok(webhook)
     }
 
@@ -205,8 +208,31 @@ impl Webhooks {
         let removed = all.len() < before;
         if removed {
             self.keep(all)?;
+            since::forget(&self.data, organizer.as_str(), name);
         }
         Ok(removed)
+    }
+
+    /// Notes that a webhook's receiver is gone for good; its followers end. Nothing happens to one that was changed or
+    /// taken away meanwhile.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn gone(&self, webhook: &Webhook, at: Time) -> Result<(), Error> {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<Arc<Webhook>> = self.all().to_vec();
+        let Some(place) = all.iter().position(|other| std::ptr::eq(Arc::as_ptr(other), webhook))
+        else {
+            return Ok(());
+        };
+        let entry = Entry { gone_at: Some(time_to_text(at)), ..webhook.entry.clone() };
+        let counts = Counts { failing: BTreeMap::new(), ..webhook.figures.now() };
+        let figures = Figures { counts: Mutex::new(counts) };
+        let (organizer, target) = (webhook.organizer, webhook.target.clone());
+        all[place] = Arc::new(Webhook { organizer, entry, target, figures });
+        self.keep(all)?;
+        since::forget(&self.data, &webhook.entry.organizer, &webhook.entry.name);
+        Ok(())
     }
 
     fn keep(&self, all: Vec<Arc<Webhook>>) -> Result<(), Error> {

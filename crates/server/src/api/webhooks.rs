@@ -78,6 +78,11 @@ struct WebhookShown {
     /// Why it can't go on, where it can't.
     #[serde(skip_serializing_if = "Option::is_none")]
     stuck: Option<String>,
+    /// When its receiver answered 410, that it is gone for good: nothing is sent since, until the webhook is put there
+    /// again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    gone_at: Option<String>,
 }
 
 /// The webhooks of an organizer.
@@ -218,6 +223,7 @@ async fn put_webhook(State(api): State<Arc<Api>>, path: Path, call: Call) -> Res
         types,
         secret: secret.clone().unwrap_or(kept),
         created_at,
+        gone_at: None,
     };
     let webhook = Webhook { organizer, entry, target, figures: Figures::default() };
     let put = put(&api, webhook).await?;
@@ -506,7 +512,7 @@ async fn shown(api: &Api, webhook: &Webhook, secret: Option<String>) -> Result<W
     let places: Places = cursors::places(&store, &group).await.map_err(failed)?;
     let lag = (0..api.shards.count()).map(|shard| cursors::lag(&api.shards, shard, &places)).sum();
     let counts = webhook.figures.now();
-    let Entry { name, url, types, created_at, .. } = webhook.entry.clone();
+    let Entry { name, url, types, created_at, gone_at, .. } = webhook.entry.clone();
     Ok(WebhookShown {
         name,
         url,
@@ -518,6 +524,7 @@ async fn shown(api: &Api, webhook: &Webhook, secret: Option<String>) -> Result<W
         failed: counts.failed,
         failing: counts.failing.len(),
         stuck: counts.stuck.into_values().next(),
+        gone_at,
     })
 }
 

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::client::{Connection, Delivery, Said};
+use super::since::Place;
 use super::{Failing, WAIT_MAX, Webhook};
 use crate::api::Api;
 use crate::api::streams::read::{self, Scan};
@@ -34,6 +35,8 @@ const LEASE: Duration = Duration::from_secs(60);
 const TROUBLE: Duration = Duration::from_secs(5);
 /// After so many records that nobody wants the cursor is moved all the same.
 const UNWANTED_MAX: u64 = 1_000;
+/// What a receiver says that wants nothing any more (RFC 9110, 15.5.11).
+const GONE: u16 = 410;
 /// Tries of a record that the receiver refuses as such.
 const REFUSED_TRIES_MAX: u32 = 5;
 
@@ -47,7 +50,7 @@ pub async fn run(api: Arc<Api>) {
         let now = all.borrow_and_update().clone();
         // One that was changed is another one: its followers begin anew, from the same cursor.
         following.retain(|_, (webhook, _)| now.iter().any(|other| Arc::ptr_eq(other, webhook)));
-        for webhook in now.iter() {
+        for webhook in now.iter().filter(|webhook| webhook.entry.gone_at.is_none()) {
             let key = (webhook.entry.organizer.clone(), webhook.entry.name.clone());
             following.entry(key).or_insert_with(|| {
                 let mut tasks = JoinSet::new();
@@ -96,6 +99,10 @@ struct Follower<'a> {
     group: Group,
     claim: Claim,
     connection: Connection,
+    /// Where it is noted what fails, and what did when the server ended.
+    failures: Place,
+    failed_before: Option<(u64, Time)>,
+    is_noted: bool,
     /// The last position that is dealt with, and that the cursor is at.
     at: u64,
     committed: u64,
@@ -106,6 +113,8 @@ enum Outcome {
     Delivered,
     /// Given up, for this reason.
     Parked(String),
+    /// The receiver says that it is gone for good.
+    Gone,
 }
 
 /// Nothing ever comes of it.
@@ -132,6 +141,9 @@ impl<'a> Follower<'a> {
         }
         webhook.figures.lock().stuck.remove(&shard);
         let connection = Connection::default();
+        let entry = &webhook.entry;
+        let failures = Place::of(api.shards.data(), &entry.organizer, &entry.name, shard);
+        let failed_before = failures.read();
         Ok(Follower {
             api,
             webhook,
@@ -141,6 +153,9 @@ impl<'a> Follower<'a> {
             group,
             claim,
             connection,
+            failures,
+            is_noted: failed_before.is_some(),
+            failed_before,
             at,
             committed: at,
         })
@@ -178,10 +193,17 @@ impl<'a> Follower<'a> {
             if !self.webhook.wants(record.kind) {
                 continue;
             }
-            if let Outcome::Parked(reason) = self.deliver(&record).await {
-                let parked = Position::from(record.position);
-                let park = self.store.park(&self.claim, parked, &reason).await;
-                park.map_err(|error| error.to_string())?;
+            match self.deliver(&record).await {
+                Outcome::Delivered => {}
+                Outcome::Parked(reason) => {
+                    let parked = Position::from(record.position);
+                    let park = self.store.park(&self.claim, parked, &reason).await;
+                    park.map_err(|error| error.to_string())?;
+                }
+                Outcome::Gone => return self.end().await,
+            }
+            if std::mem::take(&mut self.is_noted) {
+                self.failures.clear();
             }
             self.at = record.position;
             self.commit().await?;
@@ -191,6 +213,19 @@ impl<'a> Follower<'a> {
             self.commit().await?;
         }
         Ok(())
+    }
+
+    /// Ends all followers of the webhook, this one among them. The record stays where the cursor has not come to.
+    async fn end(&self) -> Result<(), String> {
+        let Webhook { entry, .. } = self.webhook;
+        let (organizer, webhook) = (&entry.organizer, &entry.name);
+        tracing::warn!(
+            organizer,
+            webhook,
+            "the receiver says that it is gone: nothing is sent any more"
+        );
+        self.api.webhooks.gone(self.webhook, wall_time()).map_err(|error| error.to_string())?;
+        std::future::pending().await
     }
 
     async fn commit(&mut self) -> Result<(), String> {
@@ -230,6 +265,7 @@ impl<'a> Follower<'a> {
                     Outcome::Parked(reason) => {
                         self.store.park(&self.claim, record.position, &reason).await
                     }
+                    Outcome::Gone => return self.end().await,
                 };
                 kept.map_err(|error| error.to_string())?;
             }
@@ -244,6 +280,7 @@ impl<'a> Follower<'a> {
                 self.webhook.figures.lock().delivered += 1;
                 Outcome::Delivered
             }
+            Ok(said) if said.status == GONE => Outcome::Gone,
             Ok(said) => Outcome::Parked(reason(&said)),
             Err(error) => Outcome::Parked(error),
         }
@@ -251,8 +288,11 @@ impl<'a> Follower<'a> {
 
     /// Sends a record until it is taken, or has been tried for as long as it may.
     async fn deliver(&mut self, record: &CloudEvent) -> Outcome {
-        let (body, began, since) = (body(record), Instant::now(), wall_time());
+        let body = body(record);
         let limits = self.api.webhook_limits;
+        // A restart does not give it its whole time anew.
+        let before = self.failed_before.take().filter(|(position, _)| *position == record.position);
+        let since = before.map_or_else(wall_time, |(_, since)| since);
         let mut tries = 0;
         loop {
             let said = self.send(record, &body).await;
@@ -264,6 +304,7 @@ impl<'a> Follower<'a> {
                     counts.failing.remove(&self.info.shard);
                     return Outcome::Delivered;
                 }
+                Ok(said) if said.status == GONE => return Outcome::Gone,
                 // The receiver is well, and does not want this one.
                 Ok(said) => {
                     (reason(&said), [400, 413, 415, 422].contains(&said.status), said.retry_after_s)
@@ -271,8 +312,15 @@ impl<'a> Follower<'a> {
                 Err(error) => (error, false, None),
             };
             let wait = backoff(limits.backoff, tries, after_s);
-            let over =
-                began.elapsed() + wait > limits.retry || (refused && tries >= REFUSED_TRIES_MAX);
+            let tried = u64::try_from(wall_time().0 - since.0).unwrap_or(0);
+            let over = Duration::from_micros(tried) + wait > limits.retry
+                || (refused && tries >= REFUSED_TRIES_MAX);
+            if tries == 1 && !over {
+                self.is_noted = true;
+                if let Err(error) = self.failures.write(record.position, since) {
+                    tracing::warn!(%error, "it can't be noted since when a webhook fails");
+                }
+            }
             {
                 let mut counts = self.webhook.figures.lock();
                 counts.failed += 1;

@@ -27,6 +27,9 @@ pub struct Entry {
     pub secret: String,
     /// When it was made, RFC 3339.
     pub created_at: String,
+    /// When its receiver said that it is gone for good, RFC 3339: nothing is sent since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_at: Option<String>,
 }
 
 #[derive(Default, Serialize, Deserialize)]

@@ -317,3 +317,50 @@ fn webhooks_have_rules() {
     let mode = std::fs::metadata(site.folder.path().join("webhooks.json")).unwrap().permissions();
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600);
 }
+
+/// Three days are three days, however often the server starts in between.
+#[test]
+fn a_restart_does_not_give_a_record_its_time_anew() {
+    let mut site = site(|_| {});
+    let receiver = Receiver::start(&[Does::Answers(500); 10_000]);
+    hook(&site, &receiver, &[]);
+    hold(&site, "c-1");
+    let since = |site: &Site| failures(site)["failing"][0]["since"].clone();
+    site.until("it fails", || !since(&site).is_null());
+    let before = since(&site);
+    site.restart();
+    site.until("it fails again", || !since(&site).is_null());
+    assert_eq!(since(&site), before);
+    // A webhook that is put there again has it anew, since it may lead elsewhere.
+    let body = json!({"url": receiver.url});
+    site.client().put(&format!("{HOOKS}/shop"), &body).expect(200);
+    site.until("it fails from now on", || !since(&site).is_null() && since(&site) != before);
+}
+
+#[test]
+fn a_receiver_that_is_gone_is_left_alone_until_the_webhook_is_put_there_again() {
+    let mut site = site(|_| {});
+    let receiver = Receiver::start(&[Does::Answers(410)]);
+    hook(&site, &receiver, &["onsale.hold.placed.v1"]);
+    let hook_now = |site: &Site| site.client().get(&format!("{HOOKS}/shop")).expect(200).json();
+    assert!(hook_now(&site).get("gone_at").is_none());
+    hold(&site, "c-1");
+    site.until("it is noted", || hook_now(&site).get("gone_at").is_some());
+    hold(&site, "c-2");
+    site.restart();
+    assert!(hook_now(&site)["gone_at"].is_string());
+    assert!(
+        site.client()
+            .get("/metrics")
+            .text
+            .contains("onsale_webhook_gone{organizer=\"river\",webhook=\"shop\"} 1")
+    );
+    assert_eq!(receiver.came().len(), 1, "nothing is sent any more");
+    let body = json!({"url": receiver.url, "types": ["onsale.hold.placed.v1"]});
+    let put = site.client().put(&format!("{HOOKS}/shop"), &body).expect(200).json();
+    assert!(put.get("gone_at").is_none(), "{put}");
+    site.until("both come", || receiver.came().len() == 3);
+    let customers: Vec<Value> =
+        receiver.came().iter().map(|came| came.json()["data"]["customer"].clone()).collect();
+    assert_eq!(customers, ["c-1", "c-1", "c-2"]);
+}

@@ -11,3 +11,4 @@ mod process;
 mod service;
 mod stream;
 mod support;
+mod tls;
