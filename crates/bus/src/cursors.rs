@@ -10,7 +10,7 @@ mod rules;
 
 use std::time::Duration;
 
-pub use file::FileCursors;
+pub use file::{FileCursors, copy_store};
 pub use memory::MemoryCursors;
 
 use crate::{CursorId, Error, Generation, Group, Position, ShardId, WorkerId};

@@ -23,7 +23,7 @@ use tokio::task::AbortHandle;
 
 pub(crate) use log::replace;
 use owner::Owner;
-pub use owner::SHARDS_MAX;
+pub use owner::{SHARDS_MAX, begin_new_histories};
 use socket::Client;
 pub(crate) use source::blocking;
 pub use source::{Cut, Source};

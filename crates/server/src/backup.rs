@@ -4,6 +4,7 @@
 //! generations of the log were ever given out: a restored log gets one above all of them, so no code of an
 //! order or a ticket is ever issued again.
 
+mod beside;
 pub mod restore;
 
 use std::collections::BTreeMap;
@@ -22,9 +23,11 @@ use serde::{Deserialize, Serialize};
 use crate::catalogue::time_to_text;
 use crate::keys::KEYS_FILE;
 use crate::shards::wall_time;
+use crate::webhooks::FILE as WEBHOOKS_FILE;
+use beside::SavedStreams;
 
 /// Files of the data folder itself that belong to a backup.
-const OWN_FILES: [&str; 2] = ["onsale.log", KEYS_FILE];
+const OWN_FILES: [&str; 3] = ["onsale.log", KEYS_FILE, WEBHOOKS_FILE];
 /// The form of `backup.json`.
 const FORM: u32 = 1;
 /// How often a shard is tried: its writer may take a segment away while it is copied.
@@ -43,6 +46,9 @@ pub struct Manifest {
     pub generation_issued: u32,
     /// The shards, in order.
     pub shards: Vec<SavedShard>,
+    /// The streams that others write to, by `STREAM/SHARD`.
+    #[serde(default)]
+    pub streams: SavedStreams,
 }
 
 /// A shard in a backup.
@@ -112,12 +118,15 @@ pub fn back_up(
         made_at: time_to_text(wall_time()),
         generation_issued: before.as_ref().map_or(0, |manifest| manifest.generation_issued),
         shards: Vec::new(),
+        streams: SavedStreams::new(),
     };
     if before.is_none() {
         // It is there before the first segment is, so that nothing that is half a backup passes for a data folder.
         write_manifest(target, &manifest)?;
     }
     let mut copied_bytes = 0;
+    // They come first: what they have read is there before they are.
+    beside::copy_cursors(data, target)?;
     for shard in 0..identity.shards {
         let known = before.as_ref().and_then(|manifest| manifest.shards.get(usize::from(shard)));
         let mut count = |bytes| {
@@ -129,6 +138,12 @@ pub fn back_up(
         manifest.generation_issued = manifest.generation_issued.max(log.generation);
         manifest.shards.push(describe(shard, &saved, &log)?);
     }
+    let known = before.as_ref().map(|before| before.streams.clone()).unwrap_or_default();
+    let mut count = |bytes| {
+        copied_bytes += bytes;
+        progress(bytes);
+    };
+    manifest.streams = beside::copy_streams(data, target, &known, &mut count)?;
     for name in OWN_FILES {
         copy_file(&data.join(name), &target.join(name))?;
     }
@@ -196,16 +211,10 @@ fn describe(shard: u16, saved: &[Saved], log: &ReadOnly) -> anyhow::Result<Saved
     let last = log.reader.record(log.last_position)?;
     let last = onsale_codec::decode(&last)
         .with_context(|| format!("shard {shard}, position {}", log.last_position))?;
-    let segment = |saved: &Saved| SavedSegment {
-        sequence: saved.info.sequence,
-        bytes: saved.info.bytes,
-        sealed: saved.sealed,
-        records: saved.info.first.zip(saved.info.last),
-    };
     Ok(SavedShard {
         last_position: log.last_position,
         last_at: time_to_text(last.at),
-        segments: saved.iter().map(segment).collect(),
+        segments: saved.iter().map(beside::segment).collect(),
     })
 }
 

@@ -5,19 +5,22 @@
 //! read through its socket there.
 
 pub mod follow;
+pub mod retain;
 mod sales;
 pub mod wanted;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, PoisonError};
 
 use onsale_bus::file::{FileBus, FileOptions};
-use onsale_bus::{Bus, Error, StreamName};
+use onsale_bus::{Bus, Error, Retention, StreamName};
 use tokio::sync::{Mutex, watch};
 
 pub use sales::SalesSource;
 
 use crate::shards::Shards;
+use retain::{AllRetained, Retained};
 
 /// Folder of the bus in the data folder.
 const FOLDER: &str = "bus";
@@ -45,18 +48,26 @@ pub struct ServerBus {
     pub appended: Mutex<wanted::Appended>,
     /// Counts appends to `catalogue`, for the follower that waits for the stream to be made.
     pub made: watch::Sender<u64>,
+    /// The engine can't follow `catalogue`: its cursor is of another history.
+    pub stuck: AtomicBool,
+    /// What of `catalogue` and `control` is kept.
+    pub retention: Retention,
+    retained: std::sync::Mutex<AllRetained>,
 }
 
 impl ServerBus {
     /// Opens the bus of a data folder and shows the shards as the stream `sales`. A bus that can't be
     /// opened does not keep the sale from going on: what needs it is told why. It must be called on the runtime
     /// that the bus shall live on.
-    pub async fn open(shards: &Shards) -> ServerBus {
+    pub async fn open(shards: &Shards, retention: Retention) -> ServerBus {
         let bus = open(shards).await.map_err(|error| {
             tracing::error!(%error, "the bus can't be opened; sales go on without it");
             error.to_string()
         });
-        ServerBus { bus, appended: Mutex::default(), made: watch::Sender::new(0) }
+        let (appended, made) = (Mutex::default(), watch::Sender::new(0));
+        let retained = [CATALOGUE, CONTROL].map(|stream| (stream, Retained::default()));
+        let retained = std::sync::Mutex::new(retained.into());
+        ServerBus { bus, appended, made, stuck: AtomicBool::new(false), retention, retained }
     }
 
     /// The bus.
@@ -65,6 +76,17 @@ impl ServerBus {
     /// Why there is none.
     pub fn get(&self) -> Result<&Bus, &str> {
         self.bus.as_ref().map_err(String::as_str)
+    }
+
+    /// What retention did since the start.
+    #[must_use]
+    pub fn retained(&self) -> AllRetained {
+        self.retained.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note_retained(&self, stream: &'static str, note: impl FnOnce(&mut Retained)) {
+        let mut all = self.retained.lock().unwrap_or_else(PoisonError::into_inner);
+        note(all.entry(stream).or_default());
     }
 }
 

@@ -12,9 +12,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use onsale_bus::Retention;
 use onsale_core::limits::SHARDS_MAX;
 use onsale_engine::Durability;
 
+use crate::bus::retain::retention;
 use crate::rates::RATE_MAX;
 use crate::webhooks::{Networks, Policy, WebhookLimits};
 
@@ -38,6 +40,8 @@ pub struct Config {
     pub limits: Limits,
     /// What webhooks may be and do.
     pub webhooks: WebhookLimits,
+    /// What of the streams `catalogue` and `control` is kept.
+    pub streams: Retention,
 }
 
 /// How much of anything a client may have.
@@ -166,6 +170,10 @@ impl Config {
             shards: check.number("shards", 1, SHARDS_MAX.into(), "") as u16,
             journal: check.journal(),
             webhooks: check.webhooks(),
+            streams: retention(
+                check.number("streams.retention_days", 0, 36_500, "days; 0: for ever"),
+                check.number("streams.records_max", 0, 1_000_000_000_000, "0: all"),
+            ),
             limits: Limits {
                 body_bytes: check.kib("limits.body_kib", 16_384),
                 batch_body_bytes: check.kib("limits.batch_body_kib", 65_536),

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use onsale_bus::cursors::Progress;
-use onsale_bus::{Cursors, Error, Generation, Group, Position, ShardId, WorkerId};
+use onsale_bus::cursors::{CursorState, Progress};
+use onsale_bus::{Cursors, Error, Generation, Group, Position, ShardId, StreamName, WorkerId};
 use onsale_core::Id;
 
 use crate::shards::Shards;
@@ -98,6 +98,21 @@ impl CursorStores {
             }
         }
         all
+    }
+
+    /// All cursors of a stream, the server's own and those of relays included.
+    ///
+    /// # Errors
+    /// A store fails.
+    pub async fn of_stream(&self, stream: &StreamName) -> Result<Vec<CursorState>, Error> {
+        let mut all = Vec::new();
+        for name in self.names() {
+            let store = self.open(name)?;
+            for group in store.groups().await?.into_iter().filter(|group| group.stream == *stream) {
+                all.extend(store.list(&group).await?);
+            }
+        }
+        Ok(all)
     }
 
     /// The stores that are there.

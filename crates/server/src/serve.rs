@@ -72,7 +72,7 @@ impl Server {
         let (keys, first_key) = KeyStore::load_or_create(&config.data, key, wall_time())?;
         let webhooks = Webhooks::load(&config.data)?;
         let over = watch::Sender::new(false);
-        let (mut beside, bus) = beside::start(&shards, over.subscribe())?;
+        let (mut beside, bus) = beside::start(&shards, config.streams, over.subscribe())?;
         let webhook_limits = config.webhooks;
         let (api, router) =
             Api::new(shards, keys, config.limits, Beside { bus, webhooks, webhook_limits });

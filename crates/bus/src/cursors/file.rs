@@ -383,6 +383,57 @@ impl FileCursors {
     }
 }
 
+/// Copies a store while others use it: of each cursor a version that counted when it was read, and what is parked. Of a
+/// folder that is there already nothing stays.
+///
+/// # Errors
+/// [`Error::Unavailable`] when a file can't be read or written.
+pub fn copy_store(from: &Path, to: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(to) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        removed => removed.map_err(broken(to))?,
+    }
+    fs::create_dir_all(to).map_err(broken(to))?;
+    for group in names(from)? {
+        let (from, to) = (from.join(&group), to.join(&group));
+        for shard in names(&from.join("cursors"))? {
+            let place = Path::new("cursors").join(shard);
+            copy_newest(&from.join(&place), &to.join(&place))?;
+        }
+        for name in names(&from.join("parked"))? {
+            let place = Path::new("parked").join(name);
+            // It may have been tried again or dropped meanwhile.
+            copy(&from.join(&place), &to.join(&place))?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies the version of a cursor that counts.
+fn copy_newest(from: &Path, to: &Path) -> Result<(), Error> {
+    for _ in 0..TRIES_MAX {
+        let Some(newest) = versions(from)?.into_iter().max() else { return Ok(()) };
+        let name = version_name(newest);
+        if copy(&from.join(&name), &to.join(&name))? {
+            return Ok(());
+        }
+    }
+    let why = "it changes faster than it can be read".into();
+    Err(Error::Unavailable { what: from.display().to_string(), why })
+}
+
+/// Copies a small file for good; says whether it was there.
+fn copy(from: &Path, to: &Path) -> Result<bool, Error> {
+    let content = match fs::read(from) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        content => content.map_err(broken(from))?,
+    };
+    let parent = to.parent().expect("a file is in a folder");
+    fs::create_dir_all(parent).map_err(broken(parent))?;
+    replace(to, &content).map_err(broken(to))?;
+    Ok(true)
+}
+
 fn parked_name(shard: &ShardId, position: Position) -> String {
     format!("{shard}@{}", position.fixed())
 }

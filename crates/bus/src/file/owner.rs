@@ -3,7 +3,8 @@
 //! ```text
 //! BUS/LOCK                          held by the owner
 //! BUS/bus.sock                      where other processes reach it
-//! BUS/streams/NAME/stream           log id and number of shards, written last when a stream is made
+//! BUS/streams/NAME/stream           log id and number of shards, written last when a stream is made; the number of
+//!                                   its history, where the stream came out of a backup
 //! BUS/streams/NAME/shard-00/        the journal of shard 0
 //! BUS/streams/NAME/shard-00.trimmed the position up to which it was let go, if any was
 //! ```
@@ -247,23 +248,23 @@ impl Place {
             let path = entry.map_err(|error| broken(&folder, &error))?.path();
             let name = path.file_name().and_then(|name| StreamName::new(name.to_str()?).ok());
             // A stream without its own file was never made to the end: nothing was appended to it.
-            let (Some(name), Some((log, shards))) = (name, identity(&path)?) else { continue };
-            let stream = self.open_stream(&name, log, shards)?;
+            let (Some(name), Some(identity)) = (name, Identity::read(&path)?) else { continue };
+            let stream = self.open_stream(&name, identity)?;
             streams.insert(name, Arc::new(stream));
         }
         Ok(streams)
     }
 
-    fn open_stream(&self, name: &StreamName, log: u128, shards: u32) -> Result<Stream, Error> {
+    fn open_stream(&self, name: &StreamName, identity: Identity) -> Result<Stream, Error> {
         let path = self.stream(name);
         let open = |shard: u32| {
             let number = u16::try_from(shard).expect("few shards");
             let folder = path.join(format!("shard-{shard:02}"));
             let (what, lock) = (format!("{name}/{shard}"), Arc::clone(&self.lock));
-            Log::open(what, &folder, log, number, self.options.segment_bytes, lock)
+            Log::open(what, &folder, identity.log, number, self.options.segment_bytes, lock)
         };
-        let logs = (0..shards).map(open).collect::<Result<_, Error>>()?;
-        let generation = Generation(key_hash(&log.to_be_bytes()) >> 1);
+        let logs = (0..identity.shards).map(open).collect::<Result<_, Error>>()?;
+        let generation = identity.generation();
         let own = Arc::new(Logs { generation, logs });
         let readable = Readable::new(name.clone(), Arc::clone(&own) as Arc<dyn Source>);
         Ok(Stream { readable, own: Some(own) })
@@ -271,16 +272,14 @@ impl Place {
 
     fn make(&self, name: &StreamName, shards: u32) -> Result<Stream, Error> {
         let path = self.stream(name);
-        let random = |()| getrandom::u64().expect("the system gives random bits");
-        let [high, low] = [(); 2].map(random);
+        let [high, low] = [(); 2].map(|()| random());
         let log = u128::from(high) << 64 | u128::from(low);
+        let identity = Identity { log, shards, history: None };
         if path.exists() {
             fs::remove_dir_all(&path).map_err(|error| broken(&path, &error))?;
         }
-        let stream = self.open_stream(name, log, shards)?;
-        let text = format!("{FIRST_LINE}\nlog {log:032x}\nshards {shards}\n");
-        let file = path.join("stream");
-        replace(&file, text.as_bytes()).map_err(|error| broken(&file, &error))?;
+        let stream = self.open_stream(name, identity)?;
+        identity.write(&path)?;
         Ok(stream)
     }
 
@@ -289,22 +288,76 @@ impl Place {
     }
 }
 
-/// Log id and number of shards; none where the stream was never made to the end.
-fn identity(path: &Path) -> Result<Option<(u128, u32)>, Error> {
-    let file = path.join("stream");
-    let text = match fs::read_to_string(&file) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        text => text.map_err(|error| broken(&file, &error))?,
+/// What a stream's own file says.
+#[derive(Clone, Copy)]
+struct Identity {
+    /// Id of its journals.
+    log: u128,
+    shards: u32,
+    /// Which of the histories under this id it is; none: the first.
+    history: Option<u64>,
+}
+
+impl Identity {
+    /// Of the stream in this folder; none where it was never made to the end.
+    fn read(path: &Path) -> Result<Option<Identity>, Error> {
+        let file = path.join("stream");
+        let text = match fs::read_to_string(&file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            text => text.map_err(|error| broken(&file, &error))?,
+        };
+        let parse = || {
+            let mut lines = text.lines().filter(|line| *line != FIRST_LINE);
+            let log = u128::from_str_radix(lines.next()?.strip_prefix("log ")?, 16).ok()?;
+            let shards: u32 = lines.next()?.strip_prefix("shards ")?.parse().ok()?;
+            let history = match lines.next() {
+                Some(line) => Some(u64::from_str_radix(line.strip_prefix("history ")?, 16).ok()?),
+                None => None,
+            };
+            (1..=SHARDS_MAX).contains(&shards).then_some(Identity { log, shards, history })
+        };
+        let why = || format!("it does not say: {FIRST_LINE:?}, log, shards");
+        let damaged = || Error::Damaged { what: file.display().to_string(), why: why() };
+        parse().map(Some).ok_or_else(damaged)
+    }
+
+    fn write(self, path: &Path) -> Result<(), Error> {
+        let Identity { log, shards, history } = self;
+        let mut text = format!("{FIRST_LINE}\nlog {log:032x}\nshards {shards}\n");
+        if let Some(history) = history {
+            text += &format!("history {history:016x}\n");
+        }
+        let file = path.join("stream");
+        replace(&file, text.as_bytes()).map_err(|error| broken(&file, &error))
+    }
+
+    fn generation(self) -> Generation {
+        Generation(self.history.unwrap_or_else(|| key_hash(&self.log.to_be_bytes())) >> 1)
+    }
+}
+
+/// Gives every stream of a folder, which nobody may have open, another generation: for one that came out of a
+/// backup, whose end may lie before what readers have seen, and go on with other records.
+///
+/// # Errors
+/// [`Error::Unavailable`], [`Error::Damaged`].
+pub fn begin_new_histories(folder: &Path) -> Result<(), Error> {
+    let streams = folder.join("streams");
+    let entries = match fs::read_dir(&streams) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|error| broken(&streams, &error))?,
     };
-    let parse = || {
-        let mut lines = text.lines().filter(|line| *line != FIRST_LINE);
-        let log = u128::from_str_radix(lines.next()?.strip_prefix("log ")?, 16).ok()?;
-        let shards: u32 = lines.next()?.strip_prefix("shards ")?.parse().ok()?;
-        (1..=SHARDS_MAX).contains(&shards).then_some((log, shards))
-    };
-    let why = || format!("it does not say: {FIRST_LINE:?}, log, shards");
-    let damaged = || Error::Damaged { what: file.display().to_string(), why: why() };
-    parse().map(Some).ok_or_else(damaged)
+    for entry in entries {
+        let path = entry.map_err(|error| broken(&streams, &error))?.path();
+        if let Some(identity) = Identity::read(&path)? {
+            Identity { history: Some(random()), ..identity }.write(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn random() -> u64 {
+    getrandom::u64().expect("the system gives random bits")
 }
 
 fn broken(path: &Path, error: &std::io::Error) -> Error {

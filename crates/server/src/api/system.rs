@@ -133,6 +133,8 @@ async fn bus_figures(api: &Api) -> BusFigures {
         cursors: api.cursors.behind(&api.shards, SHOWN_MAX).await,
         webhooks: api.webhooks.all().iter().take(SHOWN_MAX).cloned().collect(),
         parked,
+        stuck: api.bus.stuck.load(std::sync::atomic::Ordering::Relaxed),
+        retained: api.bus.retained(),
     }
 }
 

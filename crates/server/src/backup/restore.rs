@@ -15,7 +15,10 @@ use onsale_journal::{
     Durability, FileStorage, Options, ReadOnly, Reader, lock_folder, open, open_read_only,
 };
 
-use super::{Manifest, copy_file, ensure_empty, identity, read_manifest, source, write_manifest};
+use super::{
+    Manifest, WEBHOOKS_FILE, beside, copy_file, ensure_empty, identity, read_manifest, source,
+    write_manifest,
+};
 use crate::catalogue::time_to_text;
 use crate::keys::KEYS_FILE;
 
@@ -97,7 +100,10 @@ pub fn restore(
         };
         shards.push(RestoredShard { kept, of, cut });
     }
-    copy_file(&backup.join(KEYS_FILE), &data.join(KEYS_FILE))?;
+    beside::restore(backup, data, &manifest.streams)?;
+    for name in [KEYS_FILE, WEBHOOKS_FILE] {
+        copy_file(&backup.join(name), &data.join(name))?;
+    }
     Folder::make(data, identity)?;
     drop(lock);
     Ok(Restored { generation, shards })

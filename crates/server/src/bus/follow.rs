@@ -2,6 +2,7 @@
 //! that it is carried out once however often it is read. What is refused is parked with the reason.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use onsale_bus::cursors::{Claim, Progress};
@@ -26,6 +27,8 @@ const LEASE: Duration = Duration::from_secs(60);
 const WAIT: Duration = Duration::from_millis(500);
 /// How long to wait where the engine can't decide now, or after something that should not happen.
 const TROUBLE: Duration = Duration::from_secs(1);
+/// How long until it is looked whether somebody has reset the cursor.
+const DIVERGED: Duration = Duration::from_secs(5);
 /// Parked records looked at in one go.
 const PARKED_PIECE: usize = 100;
 
@@ -61,9 +64,19 @@ async fn follow(api: &Api) {
             }
             Ok(info) => match Follower::begin(api, bus, &stream, info.generation).await {
                 Ok(mut follower) => {
+                    api.bus.stuck.store(false, Ordering::Relaxed);
                     let error = follower.run().await;
                     tracing::warn!(%error, "the catalogue can't be followed; it is tried again");
                     sleep(TROUBLE).await;
+                }
+                Err(error @ Error::Diverged { .. }) => {
+                    api.bus.stuck.store(true, Ordering::Relaxed);
+                    tracing::error!(
+                        %error,
+                        "the catalogue is not followed until its cursor is reset: onsale stream reset \
+                         engine --store _server --stream catalogue --to end"
+                    );
+                    sleep(DIVERGED).await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the catalogue can't be followed; it is tried again");
@@ -104,6 +117,8 @@ impl<'a> Follower<'a> {
             None => From::Start,
             Some(place) if place.generation == generation => From::After(place.position),
             Some(place) => {
+                // So that somebody can reset it.
+                store.release(&claim).await?;
                 return Err(Error::Diverged { cursor: place.generation, stream: generation });
             }
         };
@@ -123,7 +138,11 @@ impl<'a> Follower<'a> {
         self.retry_parked().await?;
         self.store.renew(&self.claim, LEASE).await?;
         let limits = Limits { wait: WAIT, ..Limits::default() };
-        let page = self.bus.read(self.stream, &ShardId::numbered(0), self.from, limits).await?;
+        let page = self.bus.read(self.stream, &ShardId::numbered(0), self.from, limits).await;
+        let page = match page {
+            Err(Error::Gone { begins_at, .. }) => return self.skip(begins_at).await,
+            page => page?,
+        };
         for record in &page.records {
             if let Err(reason) = self.carry_out(record).await {
                 self.store.park(&self.claim, record.position, &reason).await?;
@@ -137,6 +156,17 @@ impl<'a> Follower<'a> {
         Ok(())
     }
 
+    /// Goes on behind what retention took before it was read. The log says so: it is lost.
+    async fn skip(&mut self, begins_at: Position) -> Result<(), Error> {
+        let before = begins_at.as_u64().unwrap_or(1).saturating_sub(1);
+        tracing::error!(%begins_at, "wishes of the catalogue are gone unread: see streams.records_max");
+        let position = Position::from(before);
+        let to = Progress { generation: self.generation, position, ended: false };
+        self.store.commit(&self.claim, to).await?;
+        self.from = From::After(position);
+        Ok(())
+    }
+
     async fn retry_parked(&self) -> Result<(), Error> {
         let mut after: Option<(ShardId, Position)> = None;
         loop {
@@ -147,10 +177,14 @@ impl<'a> Follower<'a> {
             for parked in parked.into_iter().filter(|parked| parked.retry) {
                 let from = From::Record(parked.position);
                 let limits = Limits { records: 1, ..Limits::default() };
-                let page = self.bus.read(self.stream, &parked.shard, from, limits).await?;
-                let done = match page.records.first() {
-                    Some(record) => self.carry_out(record).await,
-                    None => Err("the record is not there any more".to_owned()),
+                let gone = || Err("the record is not there any more".to_owned());
+                let done = match self.bus.read(self.stream, &parked.shard, from, limits).await {
+                    Ok(page) => match page.records.first() {
+                        Some(record) => self.carry_out(record).await,
+                        None => gone(),
+                    },
+                    Err(Error::Gone { .. }) => gone(),
+                    Err(error) => return Err(error),
                 };
                 match done {
                     Ok(()) => self.store.drop_parked(&self.claim.cursor, parked.position).await?,

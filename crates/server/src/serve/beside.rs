@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use anyhow::Context as _;
+use onsale_bus::Retention;
 use tokio::sync::{oneshot, watch};
 
 use crate::api::Api;
-use crate::bus::{ServerBus, follow};
+use crate::bus::{ServerBus, follow, retain};
 use crate::shards::Shards;
 use crate::webhooks;
 
@@ -34,6 +35,7 @@ impl BesideThread {
 /// The thread can't be made.
 pub fn start(
     shards: &Shards,
+    retention: Retention,
     over: watch::Receiver<bool>,
 ) -> anyhow::Result<(BesideThread, ServerBus)> {
     let (begin, begun) = oneshot::channel();
@@ -44,7 +46,7 @@ pub fn start(
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
             Ok(runtime) => runtime.block_on(async {
-                let bus = ServerBus::open(&shards).await;
+                let bus = ServerBus::open(&shards, retention).await;
                 if opened.send(Ok(bus)).is_ok() {
                     work(begun, over).await;
                 }
@@ -60,6 +62,7 @@ async fn work(begun: oneshot::Receiver<Arc<Api>>, mut over: watch::Receiver<bool
     if let Ok(api) = begun.await {
         tokio::spawn(webhooks::run(api.clone()));
         tokio::spawn(follow::run(api.clone()));
+        tokio::spawn(retain::run(api.clone()));
         // An error means that the server is gone, which is what is waited for.
         let _ = over.wait_for(|over| *over).await;
         if let Ok(bus) = api.bus.get()

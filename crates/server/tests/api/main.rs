@@ -14,6 +14,7 @@ mod http2;
 mod keys;
 mod limits;
 mod live;
+mod retention;
 mod streams;
 mod streams_live;
 mod support;

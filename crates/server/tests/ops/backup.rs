@@ -9,7 +9,7 @@ use onsale_core::code::OrderCode;
 use onsale_core::{Event, Fact, Sale};
 use onsale_engine::Folder;
 use onsale_journal::{FileStorage, ReadOnly, open_read_only};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{EVENT, Server, buyers, copy_folder, onsale, text};
 
@@ -203,6 +203,99 @@ fn a_time_a_replaced_folder_and_a_generation_are_kept_to() {
     let first: Value = serde_json::from_str(records.lines().next().unwrap()).unwrap();
     assert_eq!(first["type"], "onsale.shard.started.v1");
     assert!(!records.contains("key"), "the secret is shown: {records}");
+}
+
+fn until(what: &str, condition: impl Fn() -> bool) {
+    let begin = std::time::Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < std::time::Duration::from_secs(60), "waited in vain: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// What is beside the sales comes back, and whoever had read from it is told that it is another history.
+#[test]
+fn cursors_webhooks_and_streams_come_back() {
+    const ANY: (&str, &str) = ("accept", "*/*");
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (data, backup) = (path(folder, "data"), path(folder, "backup"));
+    let server = Server::start(Path::new(&data));
+    server.open_event();
+    let send = |server: &Server, method: &str, path: &str, body: Value, status: u16| {
+        let answer = server.send(method, path, ANY, &body.to_string());
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.problem());
+        answer.json()
+    };
+    let none = || Value::Null;
+    let note = |server: &Server, n: u64| {
+        let record = json!({"type": "onsale.control.noted.v1", "data": {"n": n}});
+        send(server, "POST", "/v1/streams/control/records", record, 201)
+    };
+    let wish = |server: &Server, event: &str| {
+        let wanted = json!({
+            "name": "E", "currency": "EUR", "hold_seconds": 60, "quotas": [{"id": "q", "capacity": 5}],
+            "ticket_types": [{"id": "t", "name": "T", "price": 0, "quotas": ["q"]}],
+        });
+        let subject = format!("o/{event}");
+        let record = json!({"type": "onsale.event.define.v1", "subject": subject, "data": wanted});
+        send(server, "POST", "/v1/streams/catalogue/records", record, 201);
+    };
+    let is_there = |server: &Server, event: &str| {
+        let path = format!("/v1/organizers/o/events/{event}");
+        server.send("GET", &path, ANY, "").status == 200
+    };
+    let generation = |data: &str| {
+        let told = run(&["stream", "shards", "control", "--at", data, "--json"]);
+        serde_json::from_str::<Value>(&told).unwrap()["generation"].clone()
+    };
+    let (cursor, hook) = ("/v1/streams/sales/cursors/mailer", "/v1/organizers/o/webhooks/w");
+    send(&server, "PUT", cursor, json!({"positions": {"0": 1}}), 200);
+    send(&server, "PUT", hook, json!({"url": "http://127.0.0.1:9/"}), 201);
+    wish(&server, "second");
+    until("the wish is carried out", || is_there(&server, "second"));
+    note(&server, 1);
+    run(&["journal", "backup", &data, &backup]);
+    note(&server, 2);
+    run(&["journal", "backup", &data, &backup]);
+    note(&server, 3);
+    let before = generation(&data);
+    server.stop();
+
+    let restored = path(folder, "restored");
+    run(&["journal", "restore", &backup, &restored, "--segment-mib", "1"]);
+    let server = Server::start(Path::new(&restored));
+    let notes = send(&server, "GET", "/v1/streams/control/records", none(), 200);
+    let numbers: Vec<&Value> =
+        notes["records"].as_array().unwrap().iter().map(|record| &record["data"]["n"]).collect();
+    assert_eq!(numbers, [1, 2], "what the last backup had");
+    assert_ne!(generation(&restored), before);
+    assert_eq!(note(&server, 4)["position"], 3);
+    assert_eq!(send(&server, "GET", hook, none(), 200)["url"], "http://127.0.0.1:9/");
+    let read = "/v1/streams/sales/records?shard=0&cursor=mailer";
+    let told = send(&server, "GET", read, none(), 409);
+    assert_eq!(told["type"], "/problems/log-diverged");
+    let is_stuck = |value: u8| {
+        let page = text(&server.send("GET", "/metrics", ANY, "").body);
+        page.contains(&format!("\nonsale_catalogue_stuck {value}\n"))
+    };
+    until("the engine says that it does not follow", || is_stuck(1));
+    run(&[
+        "stream",
+        "reset",
+        "engine",
+        "--store",
+        "_server",
+        "--stream",
+        "catalogue",
+        "--to",
+        "end",
+        "--at",
+        &restored,
+    ]);
+    wish(&server, "third");
+    until("it follows again", || is_there(&server, "third") && is_stuck(0));
+    server.stop();
 }
 
 #[test]

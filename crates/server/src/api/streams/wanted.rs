@@ -312,7 +312,11 @@ async fn is_own(api: &Api, call: &Call, position: u64) -> Result<bool> {
     let limits = Limits { records: 1, ..Limits::default() };
     let from = From::Record(Position::from(position));
     let page = bus(api)?.read(&stream, &ShardId::numbered(0), from, limits).await;
-    let page = page.map_err(|error| failed(&error))?;
+    let page = match page {
+        // It is past retention, and so is whose it was.
+        Err(Error::Gone { .. }) => return Ok(false),
+        page => page.map_err(|error| failed(&error))?,
+    };
     Ok(page.records.first().is_some_and(|record| covers(call, &record.key)))
 }
 
@@ -413,6 +417,18 @@ fn bus(api: &Api) -> Result<&Bus> {
 }
 
 fn failed(error: &Error) -> Box<Problem> {
+    match error {
+        Error::Gone { begins_at, .. } => {
+            return super::read::gone("after", begins_at.as_u64().unwrap_or(1));
+        }
+        Error::Beyond { last, .. } => {
+            let detail = format!("the stream ends at {last}");
+            let mut problem = Problem::field(&kind::BEYOND_THE_END, "after", detail);
+            problem.max = last.as_u64().and_then(|last| i64::try_from(last).ok());
+            return problem;
+        }
+        _ => {}
+    }
     tracing::error!(%error, "a stream can't be read or written");
     Problem::new(&kind::STORE_FAILED, "the stream can't be read or written; the log says more")
 }
