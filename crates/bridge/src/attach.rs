@@ -175,6 +175,3 @@ pub async fn check_attached(dialect: &Dialect, db: &mut Database) -> Result<(), 
         )),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::Error;
@@ -295,8 +295,14 @@ impl Capture {
             }
         }
         for piece in wishes.chunks(APPENDS_AT_ONCE) {
-            let appends =
-                piece.iter().map(|(key, before, wishes)| self.append(key, before.clone(), wishes));
+            let (parts, instance, refused) = (&self.parts, &self.instance, &self.refused);
+            let appends = piece.iter().map(async |(key, before, wishes)| {
+                // What the engine refused of this event before is of no matter any more.
+                if refused.contains(&before.position) {
+                    parts.engine.drop_parked(before.position).await?;
+                }
+                append(parts, instance, key, before.clone(), wishes).await
+            });
             let done = futures_util::future::join_all(appends).await;
             let mut failed = None;
             for ((key, ..), done) in piece.iter().zip(done) {
@@ -313,13 +319,6 @@ impl Capture {
             }
         }
         Ok(())
-    }
-
-    async fn append(&self, key: &str, sent: Sent, wishes: &[Planned]) -> Result<Sent, Error> {
-        if self.refused.contains(&sent.position) {
-            self.parts.engine.drop_parked(sent.position).await?;
-        }
-        append(&self.parts, &self.instance, key, sent, wishes).await
     }
 
     /// What is looked after now and then.
@@ -392,6 +391,60 @@ pub(crate) async fn send_one(parts: &Parts, db: &mut Database, key: &str) -> Res
     let taken = taken.transpose()?.flatten();
     let wishes = plan(event.as_ref(), before.as_ref(), taken.as_ref());
     Ok(append(parts, &instance, key, before.unwrap_or_default(), &wishes).await?.position)
+}
+
+/// Every event whose definition or state in the engine is not what the platform has, with what differs.
+///
+/// # Errors
+/// The database or the engine fails.
+pub async fn compare(parts: &Parts) -> Result<Vec<String>, Error> {
+    let mut db = Database::open(&parts.url).await?;
+    let reader = Reader::new(&parts.dialect, db.kind())?;
+    let taken = parts.state.taken()?;
+    let now = Timestamp::now();
+    let mut tx = db.begin(Mode::Read).await?;
+    let mut events = Vec::new();
+    for key in reader.keys(&mut tx, now).await? {
+        events.extend(reader.event(&mut tx, &key, now).await?);
+    }
+    drop(tx);
+    let mut differ = Vec::new();
+    for event in events {
+        let (organizer, name) = event.subject.split_once('/').unwrap_or((&event.subject, ""));
+        let (definition, state) = event.wanted(taken.get(&event.subject));
+        let Some(known) = parts.engine.event(organizer, name).await? else {
+            differ.push(format!("{}: the engine does not know it", event.subject));
+            continue;
+        };
+        let mut wanted = definition;
+        wanted["state"] = json!(state);
+        // The engine says more than it was told: defaults, versions, what is sold.
+        for (field, value) in wanted.as_object().into_iter().flatten() {
+            if !has(&known[field], value) {
+                differ.push(format!(
+                    "{}: {field} is {} and should be {value}",
+                    event.subject, known[field]
+                ));
+            }
+        }
+    }
+    Ok(differ)
+}
+
+/// Whether a value has all of another one.
+fn has(known: &Value, wanted: &Value) -> bool {
+    match (known, wanted) {
+        (Value::Object(known), Value::Object(wanted)) => wanted
+            .iter()
+            .all(|(name, value)| known.get(name).is_some_and(|known| has(known, value))),
+        (Value::Array(known), Value::Array(wanted)) => {
+            known.len() == wanted.len()
+                && known.iter().zip(wanted).all(|(known, wanted)| has(known, wanted))
+        }
+        // Lists that are empty may be left out.
+        (Value::Null, Value::Array(wanted)) => wanted.is_empty(),
+        _ => known == wanted,
+    }
 }
 
 /// What makes keys of appends differ from those of a state that was lost.
@@ -524,6 +577,3 @@ fn digest(value: &impl std::hash::Hash) -> u64 {
     value.hash(&mut hasher);
     hasher.finish()
 }
-
-#[cfg(test)]
-mod tests;

@@ -193,7 +193,7 @@ impl Engine {
     /// They can't be had.
     pub async fn read(&self, stream: &str, after: u64) -> Result<(Vec<Value>, u64), Error> {
         let mut answer =
-            self.get(&format!("/v1/streams/{stream}/records?after={after}&limit=1000")).await?;
+            self.get(&format!("/v1/streams/{stream}/records?after={after}&limit=100")).await?;
         let next = answer["next"].as_u64().ok_or_else(|| self.odd("no next"))?;
         match answer["records"].take() {
             Value::Array(records) => Ok((records, next)),

@@ -28,17 +28,18 @@ impl Statement {
                 rest = &rest[plain..];
                 continue;
             }
-            let word = rest[1..].find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-            let end = word.map_or(rest.len(), |at| at + 1);
-            if first != ':' || end == 1 || rest.as_bytes()[1].is_ascii_digit() {
+            let name = rest.strip_prefix(':').unwrap_or_default();
+            let word = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            let name = &name[..word.unwrap_or(name.len())];
+            if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
                 made.sql.push(first);
                 rest = &rest[first.len_utf8()..];
                 continue;
             }
-            let number = made.number(&rest[1..end]);
+            let number = made.number(name);
             let sign = if kind == Kind::Postgres { '$' } else { '?' };
             made.sql.push_str(&format!("{sign}{number}"));
-            rest = &rest[end..];
+            rest = &rest[1 + name.len()..];
         }
         made
     }

@@ -1,0 +1,236 @@
+//! Changes arrive, once, whatever happens in between.
+
+use std::time::Duration;
+
+use onsale_bridge::database::{Database, Kind, Mode, Statement};
+use serde_json::json;
+
+use crate::platform::Site;
+
+async fn changes_arrive(kind: Kind) {
+    let mut site = Site::attached(kind).await;
+    site.event(1, "before").await;
+    let running = site.run();
+    site.until_event("river/before", |definition, state| {
+        definition["quotas"] == json!([{"id": "1", "capacity": 100}]) && state == "paused"
+    })
+    .await;
+    site.event(2, "after").await;
+    site.until_event("river/after", |definition, _| definition["ticket_types"][0]["price"] == 2500)
+        .await;
+    // Types, prices, windows, stock.
+    site.sql("UPDATE ticket_types SET price_minor = 2600 WHERE id = 2").await;
+    site.until_event("river/after", |definition, _| definition["ticket_types"][0]["price"] == 2600)
+        .await;
+    site.sql("UPDATE stocks SET capacity = 120 WHERE id = 2").await;
+    site.until_event("river/after", |definition, _| definition["quotas"][0]["capacity"] == 120)
+        .await;
+    site.sql("UPDATE events SET sale_closes_at = '2027-01-01T00:00:00.000Z' WHERE id = 2").await;
+    site.until_event("river/after", |definition, _| {
+        definition["sale"]["closes_at"] == "2027-01-01T00:00:00Z"
+    })
+    .await;
+    site.sql("INSERT INTO ticket_types (id, event_id, stock_id, name, price_minor) VALUES (3, 2, 2, 'Child', 0)").await;
+    site.until_event("river/after", |definition, _| {
+        definition["ticket_types"].as_array().unwrap().len() == 2
+    })
+    .await;
+    site.sql("DELETE FROM ticket_types WHERE id = 3").await;
+    site.until_event("river/after", |definition, _| {
+        definition["ticket_types"].as_array().unwrap().len() == 1
+    })
+    .await;
+    // What changes nothing is not sent.
+    let count = site.fake.count("catalogue");
+    site.sql("UPDATE events SET description = 'longer' WHERE id = 2; UPDATE stocks SET sold = 5 WHERE id = 2").await;
+    site.sql("UPDATE events SET name = 'Last' WHERE id = 2").await;
+    site.until_event("river/after", |definition, _| definition["name"] == "Last").await;
+    assert_eq!(site.fake.count("catalogue"), count + 1);
+    // Removed ones are closed.
+    site.sql("DELETE FROM ticket_types WHERE id = 1; DELETE FROM stocks WHERE id = 1; DELETE FROM events WHERE id = 1").await;
+    site.until_event("river/before", |_, state| state == "closed").await;
+    // After a restart nothing is sent again, and what changed meanwhile is.
+    running.kill().await;
+    let count = site.fake.count("catalogue");
+    site.sql("UPDATE ticket_types SET price_minor = 2700 WHERE id = 2").await;
+    let _running = site.run();
+    site.until_event("river/after", |definition, _| definition["ticket_types"][0]["price"] == 2700)
+        .await;
+    assert_eq!(site.fake.count("catalogue"), count + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_arrive_from_sqlite() {
+    changes_arrive(Kind::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_arrive_from_postgres() {
+    changes_arrive(Kind::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_engine_refuses_is_parked_and_stops_nothing() {
+    let mut site = Site::attached(Kind::Sqlite).await;
+    // The box office would not take such a price.
+    site.sql("PRAGMA ignore_check_constraints = ON").await;
+    site.event(1, "odd").await;
+    site.sql("UPDATE ticket_types SET price_minor = -1").await;
+    site.fake.known.lock().unwrap().refuses.push("river/full".to_owned());
+    site.event(2, "full").await;
+    site.event(3, "good").await;
+    let _running = site.run();
+    site.until_event("river/good", |_, _| true).await;
+    let state = site.state();
+    site.until("it is parked", || !state.parked().unwrap().is_empty()).await;
+    let parked = state.parked().unwrap();
+    assert_eq!((parked.len(), parked[0].about.as_str()), (1, "1"));
+    assert!(parked[0].reason.contains("must not be below zero"), "{parked:?}");
+    let status = onsale_bridge::status::status(&state, Some(&site.fake.client())).await.unwrap();
+    assert!(!status.is_fine() && status.text().contains("below-sold"), "{}", status.text());
+    // Put right, it goes through and nothing is left.
+    site.fake.known.lock().unwrap().refuses.clear();
+    site.sql("UPDATE ticket_types SET price_minor = 1; UPDATE stocks SET capacity = 101").await;
+    site.until_event("river/odd", |_, _| true).await;
+    site.until_event("river/full", |definition, _| definition["quotas"][0]["capacity"] == 101)
+        .await;
+    site.until("nothing is parked", || state.parked().unwrap().is_empty()).await;
+}
+
+/// Many writers, whose transactions are open for a while and commit in another order than they began: nothing is skipped.
+async fn nothing_is_skipped(kind: Kind) {
+    const WRITERS: i64 = 6;
+    const ROUNDS: i64 = 15;
+    let mut site = Site::attached(kind).await;
+    for id in 1..=WRITERS {
+        site.event(id, &format!("e-{id}")).await;
+    }
+    let _running = site.run();
+    // One is open all the time and changes an event at its very beginning.
+    let mut held = Database::open(&site.url).await.unwrap();
+    let mut held = match kind {
+        // There is one writer at a time in SQLite.
+        Kind::Sqlite => None,
+        Kind::Postgres => Some(held.begin(Mode::Write).await.unwrap()),
+    };
+    let statement = |sql: &str| Statement::new(kind, "test", sql);
+    if let Some(tx) = &mut held {
+        tx.execute(&statement("UPDATE events SET venue = 'held', name = 'held' WHERE id = 1"), &[])
+            .await
+            .unwrap();
+    }
+    let mut writers = Vec::new();
+    for id in 2..=WRITERS {
+        let url = site.url.clone();
+        let update = statement(
+            "UPDATE ticket_types SET price_minor = :price WHERE id = CAST(:id AS bigint)",
+        );
+        writers.push(tokio::spawn(async move {
+            let mut db = Database::open(&url).await.unwrap();
+            for round in 1..=ROUNDS {
+                let mut tx = db.begin(Mode::Write).await.unwrap();
+                tx.execute(&update, &[("price", (1_000 * id + round).into()), ("id", id.into())])
+                    .await
+                    .unwrap();
+                let pause = Duration::from_millis(((id * 7 + round * 13) % 20).unsigned_abs());
+                tokio::time::sleep(pause).await;
+                tx.commit().await.unwrap();
+            }
+        }));
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    for id in 2..=WRITERS {
+        let price = 1_000 * id + ROUNDS;
+        site.until_event(&format!("river/e-{id}"), |definition, _| {
+            definition["ticket_types"][0]["price"] == price
+        })
+        .await;
+    }
+    if let Some(tx) = held {
+        assert_eq!(site.fake.event("river/e-1").unwrap().0["name"], "Concert 1");
+        tx.commit().await.unwrap();
+        site.until_event("river/e-1", |definition, _| definition["name"] == "held").await;
+    }
+}
+
+// A writer that waits for a file's lock keeps its thread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 12)]
+async fn nothing_is_skipped_in_sqlite() {
+    nothing_is_skipped(Kind::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_skipped_in_postgres() {
+    nothing_is_skipped(Kind::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_and_an_engine_that_go_and_come_are_waited_for() {
+    let mut site = Site::attached(Kind::Postgres).await;
+    site.event(1, "fest").await;
+    let running = site.run();
+    site.until_event("river/fest", |_, _| true).await;
+    site.fake.known.lock().unwrap().is_down = true;
+    site.sql("UPDATE events SET name = 'While the engine was down'").await;
+    let state = site.state();
+    site.until("an alarm", || state.fact("alarm:capture").unwrap().is_some()).await;
+    site.fake.known.lock().unwrap().is_down = false;
+    site.until_event("river/fest", |definition, _| {
+        definition["name"] == "While the engine was down"
+    })
+    .await;
+    site.server.as_mut().unwrap().restart();
+    site.db = Database::open(&site.url).await.unwrap();
+    site.sql("UPDATE events SET name = 'After the restart'").await;
+    site.until_event("river/fest", |definition, _| definition["name"] == "After the restart").await;
+    site.until("no alarm", || state.fact("alarm:capture").unwrap().is_none()).await;
+    // A column that is gone, and comes back.
+    site.sql("ALTER TABLE events RENAME COLUMN name TO title").await;
+    site.sql("UPDATE events SET title = 'Renamed'").await;
+    site.until("an alarm", || {
+        state.fact("alarm:capture").unwrap().is_some_and(|text| text.contains("dialect check"))
+    })
+    .await;
+    site.sql("ALTER TABLE events RENAME COLUMN title TO name").await;
+    site.until_event("river/fest", |definition, _| definition["name"] == "Renamed").await;
+    // A clock that is two hours off.
+    site.fake.known.lock().unwrap().ahead = 7_200;
+    site.until("an alarm", || state.fact("alarm:clock").unwrap().is_some()).await;
+    assert!(!running.task.is_finished());
+    // The slot is gone: it ends, and says what to do; then all goes on.
+    running.kill().await;
+    let mut tries = 0;
+    while let Err(error) = site.db.run("SELECT pg_drop_replication_slot('onsale_classic')").await {
+        tries += 1;
+        assert!(tries < 1_000, "{error}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    site.sql("UPDATE events SET name = 'While there was no slot'").await;
+    let mut running = site.run();
+    let error = (&mut running.task).await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("onsale bridge attach"), "{error}");
+    onsale_bridge::attach::attach(&site.dialect, &mut site.db).await.unwrap();
+    let _running = site.run();
+    site.until_event("river/fest", |definition, _| definition["name"] == "While there was no slot")
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_server_and_a_failover_are_told() {
+    let mut site = Site::attached(Kind::Postgres).await;
+    site.event(1, "fest").await;
+    let state = site.state();
+    state.set_fact("database", Some("1234")).unwrap();
+    let error = onsale_bridge::capture::run(site.parts()).await.unwrap_err();
+    assert!(error.to_string().contains("attach --again"), "{error}");
+    state.set_fact("database", None).unwrap();
+    state.set_fact("timeline", Some("77")).unwrap();
+    let _running = site.run();
+    site.until_event("river/fest", |_, _| true).await;
+    assert!(state.fact("alarm:failover").unwrap().unwrap().contains("reconcile"));
+    let error =
+        onsale_bridge::take::take(&site.parts(), "river/fest", |_| Ok(())).await.unwrap_err();
+    assert!(error.to_string().contains("failed over"), "{error}");
+}

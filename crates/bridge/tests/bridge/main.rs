@@ -1,0 +1,11 @@
+//! Capture against real databases, and an engine that keeps what it is sent.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
+mod attach;
+mod capture;
+mod engine;
+mod kills;
+mod platform;
+mod take;
+mod third;

@@ -1,0 +1,129 @@
+//! Taking an event over, with a kill after each step; an order that is cancelled in the platform.
+
+use onsale_bridge::Error;
+use onsale_bridge::database::{Database, Kind};
+use onsale_bridge::take::{Step, take};
+use serde_json::json;
+
+use crate::platform::Site;
+
+async fn number(db: &mut Database, sql: &str) -> i64 {
+    db.ask(sql, &[]).await.unwrap()[0].integer("n").unwrap()
+}
+
+async fn taken_over_once(kind: Kind) {
+    let steps = [Step::Intended, Step::Taken, Step::Debited, Step::Defined, Step::Credited];
+    let mut site = Site::attached(kind).await;
+    let _running = site.run();
+    for (id, killed_after) in (1..).zip(steps) {
+        let (slug, subject) = (format!("e-{id}"), format!("river/e-{id}"));
+        site.event(id, &slug).await;
+        site.sql(&format!("UPDATE stocks SET sold = 7, blocked = 3 WHERE id = {id}")).await;
+        site.until_event(&subject, |_, state| state == "paused").await;
+        let kill = |step| match step == killed_after {
+            true => Err(Error::State("killed".to_owned())),
+            false => Ok(()),
+        };
+        take(&site.parts(), &subject, kill).await.unwrap_err();
+        for _ in 0..2 {
+            let taken = take(&site.parts(), &subject, |_| Ok(())).await.unwrap();
+            assert_eq!(taken.quotas, [(id.to_string(), 90)].into(), "{killed_after:?}");
+        }
+        site.until_event(&subject, |definition, state| {
+            definition["quotas"] == json!([{"id": id.to_string(), "capacity": 90}])
+                && state == "open"
+        })
+        .await;
+        assert_eq!(
+            number(&mut site.db, &format!("SELECT blocked AS n FROM stocks WHERE id = {id}")).await,
+            93
+        );
+        let control = site.fake.known.lock().unwrap().streams["control"].clone();
+        let kinds: Vec<&str> = control
+            .iter()
+            .filter(|record| record["subject"] == json!(subject))
+            .map(|record| {
+                record["type"].as_str().unwrap().strip_prefix("onsale.control.transfer-").unwrap()
+            })
+            .collect();
+        assert_eq!(kinds, ["intended.v1", "debited.v1", "credited.v1"], "{killed_after:?}");
+    }
+    // A capacity that is edited is the platform's; what it frees is taken by another transfer.
+    site.sql("UPDATE stocks SET capacity = 130 WHERE id = 1; UPDATE events SET name = 'Larger' WHERE id = 1").await;
+    site.until_event("river/e-1", |definition, _| definition["name"] == "Larger").await;
+    assert_eq!(site.fake.event("river/e-1").unwrap().0["quotas"][0]["capacity"], 90);
+    let taken = take(&site.parts(), "river/e-1", |_| Ok(())).await.unwrap();
+    assert_eq!((taken.number, taken.quotas["1"]), (2, 120));
+    // A state that is lost is learned from the log.
+    let state = site.state();
+    state.set_taken("river/e-1", None).unwrap();
+    onsale_bridge::take::restore(&site.fake.client(), &state).await.unwrap();
+    assert_eq!(state.taken().unwrap()["river/e-1"], taken);
+    let error = take(&site.parts(), "river/none", |_| Ok(())).await.unwrap_err();
+    assert!(error.to_string().contains("no event river/none"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_taken_over_once_from_sqlite() {
+    taken_over_once(Kind::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_taken_over_once_from_postgres() {
+    taken_over_once(Kind::Postgres).await;
+}
+
+async fn cancelled_in_the_platform(kind: Kind) {
+    let mut site = Site::attached(kind).await;
+    let state = site.state();
+    let _running = site.run();
+    site.event(1, "fest").await;
+    site.until_event("river/fest", |_, _| true).await;
+    take(&site.parts(), "river/fest", |_| Ok(())).await.unwrap();
+    let t = "'2026-11-24T10:00:00.000Z'";
+    for (id, code) in [(1, "EOURS"), (2, "LTHEIRS"), (3, "EECHO")] {
+        if code.starts_with('E') {
+            state.will_write([(code, "pending")].into_iter()).unwrap();
+        }
+        site.sql(&format!(
+            "INSERT INTO orders (id, event_id, code, customer, status, total_minor, created_at) VALUES ({id}, 1, '{code}', 'c', 'pending', 5000, {t}); \
+             INSERT INTO order_lines (order_id, ticket_type_id, quantity, unit_price_minor) VALUES ({id}, 1, 2, 2500); \
+             UPDATE stocks SET sold = sold + 2, blocked = blocked - 2 WHERE id = 1"
+        ))
+        .await;
+        if code.starts_with('E') {
+            state.wrote([code].into_iter()).unwrap();
+        }
+    }
+    let cancel = |code: &str| {
+        format!(
+            "UPDATE orders SET status = 'cancelled' WHERE code = '{code}'; UPDATE stocks SET sold = sold - 2 WHERE id = 1"
+        )
+    };
+    // Write-back cancels one itself: that is an echo.
+    state.will_write([("EECHO", "cancelled")].into_iter()).unwrap();
+    site.sql("UPDATE orders SET status = 'cancelled' WHERE code = 'EECHO'").await;
+    site.sql(&cancel("LTHEIRS")).await;
+    site.sql(&cancel("EOURS")).await;
+    let fake = site.fake.clone();
+    site.until("it is cancelled", || !fake.known.lock().unwrap().cancelled.is_empty()).await;
+    assert_eq!(fake.known.lock().unwrap().cancelled, ["EOURS"]);
+    // Its tickets are the engine's again, and those of the platform's own order are the platform's.
+    assert_eq!(number(&mut site.db, "SELECT capacity - sold - blocked AS n FROM stocks").await, 2);
+    site.sql(
+        "UPDATE orders SET customer = 'd' WHERE code = 'EOURS'; UPDATE events SET name = 'Later'",
+    )
+    .await;
+    site.until_event("river/fest", |definition, _| definition["name"] == "Later").await;
+    assert_eq!(fake.known.lock().unwrap().cancelled.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_cancelled_in_sqlite() {
+    cancelled_in_the_platform(Kind::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_cancelled_in_postgres() {
+    cancelled_in_the_platform(Kind::Postgres).await;
+}

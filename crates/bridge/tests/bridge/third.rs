@@ -1,0 +1,110 @@
+//! A third dialect, for a platform unlike the others: tickets are made beforehand, one row each, and an event's state
+//! goes by time alone.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use onsale_bridge::attach;
+use onsale_bridge::database::Kind;
+use onsale_bridge::dialect::{Dialect, draft, statements};
+use serde_json::json;
+
+use crate::platform::{Site, schema};
+
+const SCHEMA: &str = "
+CREATE TABLE shows (slug TEXT PRIMARY KEY, title TEXT NOT NULL, opens TEXT NOT NULL);
+CREATE TABLE tickets (
+    number INTEGER PRIMARY KEY, show TEXT NOT NULL REFERENCES shows (slug), category TEXT NOT NULL,
+    price_cents INTEGER NOT NULL, sold_at TEXT
+);
+";
+
+const TOML: &str = r#"
+name = "rows"
+about = "Tickets that are rows."
+databases = ["sqlite"]
+
+[[watch]]
+table = "shows"
+column = "slug"
+
+[[watch]]
+table = "tickets"
+column = "show"
+columns = ["show", "category", "price_cents"]
+"#;
+
+const FILES: &[(&str, &str)] = &[
+    ("events", "SELECT slug AS key FROM shows"),
+    (
+        "event",
+        "SELECT 'hall' AS organizer, slug AS event, 'EUR' AS currency, \
+         CASE WHEN opens <= :now THEN 'Open: ' || title ELSE title END AS name, \
+         opens AS opens_at FROM shows WHERE slug = :event",
+    ),
+    (
+        "quotas",
+        "SELECT 'cat-' || category AS quota, count(*) AS capacity FROM tickets WHERE show = :event GROUP BY category",
+    ),
+    (
+        "ticket-types",
+        "SELECT 'cat-' || category AS ticket_type, category AS name, min(price_cents) AS price, \
+         'cat-' || category AS quota FROM tickets WHERE show = :event GROUP BY category",
+    ),
+    ("time-changed", "SELECT slug AS key FROM shows WHERE opens > :since AND opens <= :now"),
+];
+
+fn write(folder: &Path) {
+    std::fs::create_dir_all(folder.join("sql/sqlite")).unwrap();
+    std::fs::write(folder.join("dialect.toml"), TOML).unwrap();
+    for (name, sql) in FILES {
+        std::fs::write(folder.join(format!("sql/sqlite/{name}.sql")), sql).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tickets_that_are_rows() {
+    let folder = tempfile::TempDir::new().unwrap();
+    write(folder.path());
+    let dialect = Dialect::load(folder.path().to_str().unwrap()).unwrap();
+    let mut site = Site::of(Kind::Sqlite, SCHEMA, dialect).await;
+    let found = statements::check(&site.dialect, Kind::Sqlite, Some(&mut site.db)).await.unwrap();
+    assert_eq!(found, []);
+    let before = schema(&site.url);
+    attach::attach(&site.dialect, &mut site.db).await.unwrap();
+    let opens = Timestamp::now() + SignedDuration::from_millis(1_500);
+    site.sql(&format!("INSERT INTO shows VALUES ('opera', 'Opera', '{opens}')")).await;
+    site.sql("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30) \
+              INSERT INTO tickets SELECT i, 'opera', CASE WHEN i <= 10 THEN 'A' ELSE 'B' END, 9000 - 100 * (i > 10), NULL FROM n").await;
+    let running = site.run();
+    site.until_event("hall/opera", |definition, _| {
+        definition["quotas"]
+            == json!([{"id": "cat-A", "capacity": 10}, {"id": "cat-B", "capacity": 20}])
+    })
+    .await;
+    // Time alone changes it.
+    site.until_event("hall/opera", |definition, _| definition["name"] == "Open: Opera").await;
+    site.sql("DELETE FROM tickets WHERE number = 30").await;
+    site.until_event("hall/opera", |definition, _| definition["quotas"][1]["capacity"] == 19).await;
+    running.kill().await;
+    attach::detach(&site.dialect, &mut site.db, false).await.unwrap();
+    assert_eq!(schema(&site.url), before);
+}
+
+#[tokio::test]
+async fn a_draft_has_all_files_and_reads_a_plain_schema() {
+    for kind in [Kind::Sqlite, Kind::Postgres] {
+        let mut site = Site::new(kind).await;
+        let folder = site.folder.path().join("draft");
+        draft::write(&mut site.db, &folder).await.unwrap();
+        let dialect = Dialect::load(folder.to_str().unwrap()).unwrap();
+        let found = statements::check(&dialect, kind, Some(&mut site.db)).await.unwrap();
+        assert_eq!(found, [], "{kind:?}");
+        site.dialect = Arc::new(dialect);
+        assert!(
+            draft::write(&mut site.db, &folder).await.is_err(),
+            "what is there is not overwritten"
+        );
+    }
+}
