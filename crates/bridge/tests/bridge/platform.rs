@@ -30,18 +30,6 @@ pub struct Site {
     pub server: Option<Server>,
 }
 
-/// The options that a server needs for its changes to be read.
-pub fn logical_postgres() -> Server {
-    let mut server = onsale_services::postgres();
-    let output = std::process::Command::new("psql")
-        .args([server.url(), "-c", "ALTER SYSTEM SET wal_level = logical"])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    server.restart();
-    server
-}
-
 impl Site {
     /// With the box office's tables and nothing attached.
     pub async fn new(kind: Kind) -> Site {
@@ -57,7 +45,7 @@ impl Site {
 
     pub async fn of(kind: Kind, schema: &str, dialect: Dialect) -> Site {
         let folder = TempDir::new().unwrap();
-        let server = (kind == Kind::Postgres).then(logical_postgres);
+        let server = (kind == Kind::Postgres).then(onsale_services::postgres);
         let url = match &server {
             Some(server) => server.url().to_owned(),
             None => {
