@@ -192,8 +192,10 @@ impl Engine {
     /// # Errors
     /// They can't be had.
     pub async fn read(&self, stream: &str, after: u64) -> Result<(Vec<Value>, u64), Error> {
+        // From the oldest that is left: the first ones may be past retention.
+        let after = if after == 0 { String::new() } else { format!("&after={after}") };
         let mut answer =
-            self.get(&format!("/v1/streams/{stream}/records?after={after}&limit=100")).await?;
+            self.get(&format!("/v1/streams/{stream}/records?limit=100{after}")).await?;
         let next = answer["next"].as_u64().ok_or_else(|| self.odd("no next"))?;
         match answer["records"].take() {
             Value::Array(records) => Ok((records, next)),

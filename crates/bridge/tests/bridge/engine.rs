@@ -127,7 +127,7 @@ impl Known {
             }
             ("GET", ["v1", "streams", stream, "records"]) => {
                 let after = query.split('&').find_map(|part| part.strip_prefix("after="));
-                let after: usize = after.unwrap().parse().unwrap();
+                let after: usize = after.map_or(0, |after| after.parse().unwrap());
                 let records = self.streams.get(*stream).cloned().unwrap_or_default();
                 let page: Vec<Value> = records.iter().skip(after).take(100).cloned().collect();
                 let next = after + page.len();
