@@ -451,3 +451,6 @@ fn quotas_of<'a>(known: &'a Value, ticket_type: &str) -> impl Iterator<Item = &'
         .flat_map(|known| known["quotas"].as_array().into_iter().flatten())
         .filter_map(Value::as_str)
 }
+
+#[cfg(test)]
+mod tests;

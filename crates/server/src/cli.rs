@@ -182,11 +182,17 @@ pub enum ConfigCommand {
 /// abandons a hold, until everything is sold; then audits the journal and prints
 /// what happened. Leaves nothing behind.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Exit codes:\n  \
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Exit codes:\n  \
     0  sold out exactly: nothing oversold, nothing acknowledged lost, the audit is clean\n  \
     1  anything else\n  \
-    2  the arguments make no sense")]
+    2  the arguments make no sense"
+)]
 pub struct DemoArgs {
+    /// Another one.
+    #[command(subcommand)]
+    pub command: Option<DemoCommand>,
     /// How many want tickets; one in five abandons a hold, and 20,000 must be left.
     #[arg(long, value_name = "N", default_value_t = 50_000,
         value_parser = clap::value_parser!(u64).range(26_000..=10_000_000))]
@@ -198,6 +204,33 @@ pub struct DemoArgs {
     #[arg(long, value_name = "FILE.html")]
     pub report: Option<PathBuf>,
     /// Keeps the data folder and says where it is.
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// Other demos.
+#[derive(Clone, Debug, Subcommand)]
+pub enum DemoCommand {
+    /// Shows the bridge: an event of a box office with a database of its own is sold out by the engine, every order
+    /// comes back into that database, and both sides are compared
+    #[command(after_help = "Exit codes:\n  \
+        0  every order is in the box office, and nothing differs\n  \
+        1  anything else\n  \
+        2  the arguments make no sense")]
+    Bridge(BridgeDemoArgs),
+}
+
+/// `onsale demo bridge`
+#[derive(Clone, Debug, Args)]
+pub struct BridgeDemoArgs {
+    /// How many want tickets, of 20,000.
+    #[arg(long, value_name = "N", default_value_t = 50_000,
+        value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub buyers: u64,
+    /// Prints one JSON object on the last line.
+    #[arg(long)]
+    pub json: bool,
+    /// Keeps the folder with all that the three wrote, and says where it is.
     #[arg(long)]
     pub keep: bool,
 }

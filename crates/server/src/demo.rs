@@ -1,6 +1,7 @@
 //! `onsale demo`: sells out a festival to a rush of buyers, with a server of its own on
 //! one core and the buyers on another, and checks the result.
 
+mod bridge;
 pub(crate) mod process;
 mod report;
 
@@ -12,7 +13,7 @@ use onsale_core::{EventState, Id};
 use onsale_rush::{Arrivals, Config, Progress, Report, Retry};
 
 use crate::audit::audit;
-use crate::cli::{DemoArgs, FAILED, OK, USAGE, check_page, write_page};
+use crate::cli::{DemoArgs, DemoCommand, FAILED, OK, USAGE, check_page, write_page};
 use crate::http_client::Client;
 use crate::import::{CatalogueEvent, festival, shift_to_now, upload};
 use crate::shards::wall_time;
@@ -40,6 +41,9 @@ const DEADLINE: Duration = Duration::from_secs(60);
 #[must_use]
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a command line's output")]
 pub fn run(args: &DemoArgs) -> u8 {
+    if let Some(DemoCommand::Bridge(args)) = &args.command {
+        return bridge::run(args);
+    }
     if let Err(error) = check_page(args.report.as_deref()) {
         eprintln!("onsale demo: {error:#}");
         return USAGE;

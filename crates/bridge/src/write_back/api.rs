@@ -364,3 +364,6 @@ pub fn places(state: &State) -> Result<BTreeMap<u16, u64>, Error> {
 fn fact(shard: u16) -> String {
     format!("write-back/{shard}")
 }
+
+#[cfg(test)]
+mod tests;

@@ -244,3 +244,65 @@ async fn poison_is_set_aside_and_tried_again() {
 fn parked_of(office: &Office) -> BTreeMap<String, (String, Vec<OrderRecord>)> {
     parked(&office.state).unwrap()
 }
+
+/// What a reader would do after each start: go on from the place that is stored.
+async fn write_all(office: &Office, records: &[OrderRecord]) {
+    let mut writer = office.writer().await;
+    let (mut place, fence) = writer.place(0).await.unwrap();
+    loop {
+        let done = place.map_or(0, |place| place.position);
+        let batch: Vec<OrderRecord> =
+            records.iter().filter(|record| record.position > done).take(10).cloned().collect();
+        let Some(last) = batch.last() else { return };
+        let to = Place { generation: Generation(7), position: last.position };
+        // A connection that broke is met by the next start.
+        if writer.write(0, fence + 1, place, to, &batch).await.is_err() {
+            return;
+        }
+        place = Some(to);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_is_ended_anywhere_writes_each_order_once() {
+    const ORDERS: usize = 400;
+    on_both(async |kind| {
+        let mut office = office(kind).await;
+        office.db.run("UPDATE stocks SET capacity = 402, blocked = 400").await.unwrap();
+        let mut records = Vec::new();
+        for number in 1..=ORDERS {
+            let order = format!("E{number}");
+            records.push(office.placed(&order, "7", 1));
+            records.push(office.paid(&order, &[&format!("T{number}")], false));
+            if number % 4 == 0 {
+                records.push(office.cancelled(&order));
+            }
+        }
+        let (mut seed, mut ends) = (0x9e37_79b9_u64, 0);
+        loop {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let limit = Duration::from_millis(seed >> 58);
+            // Given up wherever it is: in a transaction, between two, while it connects.
+            let ended = tokio::time::timeout(limit, write_all(&office, &records)).await;
+            let (place, _) = office.writer().await.place(0).await.unwrap();
+            if place.is_some_and(|place| place.position == office.next) {
+                break;
+            }
+            ends += u32::from(ended.is_err());
+        }
+        // SQLite works where it is called, so there it ends between two batches or not at all.
+        assert!(kind == Kind::Sqlite || ends > 0, "it was never ended before its end");
+        assert_eq!(office.stock().await, (302, 100));
+        let count = "SELECT (SELECT COUNT(*) FROM orders), (SELECT COUNT(*) FROM tickets), \
+                     (SELECT COUNT(*) FROM payments), (SELECT SUM(quantity) FROM order_lines)";
+        let counts = office.db.ask(count, &[]).await.unwrap().remove(0).values;
+        let counts: Vec<String> = counts.iter().map(|value| format!("{value:?}")).collect();
+        let number = |text: &str| -> usize {
+            text.chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap()
+        };
+        let counts: Vec<usize> = counts.iter().map(|text| number(text)).collect();
+        assert_eq!(counts, [ORDERS + 1, ORDERS, ORDERS, ORDERS + 2]);
+        assert!(parked_of(&office).is_empty());
+    })
+    .await;
+}

@@ -1,0 +1,86 @@
+//! Which differences are told, and with which cause.
+
+use super::*;
+
+fn order(code: &str, status: &str) -> Order {
+    Order {
+        code: code.to_owned(),
+        status: Some(status.to_owned()),
+        is_new: true,
+        total: 2500,
+        ..Order::default()
+    }
+}
+
+fn there(status: &str, total: i64, tickets: &str) -> There {
+    There { status: status.to_owned(), total, tickets: tickets.to_owned() }
+}
+
+fn compare(orders: &[Order], found: Vec<(&str, There)>, is_by_api: bool) -> Vec<String> {
+    let orders_there = found.into_iter().map(|(code, there)| (code.to_owned(), there)).collect();
+    let platform =
+        Platform { subject: "river/concert".into(), orders: orders_there, quotas: Vec::new() };
+    let mut compared = Compared::default();
+    let aside = [("E9".to_owned(), ("no such type".to_owned(), Vec::new()))].into();
+    let none = BTreeSet::new();
+    compare_orders(&mut compared, orders, &platform, &none, is_by_api, &aside);
+    let told = |difference: Difference| {
+        let Difference { which, engine, platform, cause, .. } = difference;
+        format!("{which} {engine}/{platform}: {cause}")
+    };
+    compared.differences.into_iter().map(told).collect()
+}
+
+#[test]
+fn what_is_equal_is_not_told() {
+    let orders = [order("E1", "paid"), order("E2", "cancelled"), order("E3", "pending")];
+    let found = vec![
+        ("E1", there("paid", 2500, "")),
+        ("E2", there("cancelled", 2500, "")),
+        ("E3", there("pending", 2500, "")),
+    ];
+    assert_eq!(compare(&orders, found, false), [] as [&str; 0]);
+    // By an API, what was not paid is not there.
+    assert_eq!(compare(&orders[1..], Vec::new(), true), [] as [&str; 0]);
+}
+
+#[test]
+fn each_difference_has_its_cause() {
+    let one = |order: Order, found: Option<There>| {
+        let code = order.code.clone();
+        let found = found.map(|there| (code.as_str(), there)).into_iter().collect();
+        let mut told = compare(&[order], found, false);
+        assert_eq!(told.len(), 1, "{told:?}");
+        told.remove(0)
+    };
+    let rows = [
+        (order("E1", "paid"), None, "E1 paid/not there: somebody deleted it there"),
+        (order("E9", "paid"), None, "E9 paid/not there: it is set aside: no such type"),
+        (
+            order("E1", "paid"),
+            Some(there("cancelled", 2500, "")),
+            "E1 paid/cancelled: cancelled in the",
+        ),
+        (
+            order("E1", "cancelled"),
+            Some(there("paid", 2500, "")),
+            "E1 cancelled/paid: somebody brought",
+        ),
+        (
+            order("E1", "paid"),
+            Some(there("paid", 99, "")),
+            "E1 total 2500/total 99: somebody changed it",
+        ),
+        (
+            order("E1", "paid"),
+            Some(there("paid", 2500, "X")),
+            "E1 tickets /tickets X: somebody changed",
+        ),
+    ];
+    for (order, found, expected) in rows {
+        let told = one(order, found);
+        assert!(told.starts_with(expected), "{told}");
+    }
+    let extra = compare(&[], vec![("E7", there("paid", 1, ""))], false);
+    assert!(extra[0].starts_with("E7 not there/there: the engine's log went back"), "{extra:?}");
+}
