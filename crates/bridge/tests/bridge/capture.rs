@@ -133,7 +133,8 @@ async fn nothing_is_skipped(kind: Kind) {
                     .await
                     .unwrap();
                 let pause = Duration::from_millis(((id * 7 + round * 13) % 20).unsigned_abs());
-                tokio::time::sleep(pause).await;
+                // Held open meanwhile.
+                let _ = tokio::time::timeout(pause, std::future::pending::<()>()).await;
                 tx.commit().await.unwrap();
             }
         }));
@@ -201,11 +202,12 @@ async fn a_database_and_an_engine_that_go_and_come_are_waited_for() {
     assert!(!running.task.is_finished());
     // The slot is gone: it ends, and says what to do; then all goes on.
     running.kill().await;
+    let mut looks = tokio::time::interval(Duration::from_millis(10));
     let mut tries = 0;
     while let Err(error) = site.db.run("SELECT pg_drop_replication_slot('onsale_classic')").await {
         tries += 1;
         assert!(tries < 1_000, "{error}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        looks.tick().await;
     }
     site.sql("UPDATE events SET name = 'While there was no slot'").await;
     let mut running = site.run();
