@@ -162,6 +162,8 @@ impl Appends {
         }
         writer.finish(batches.wait().context("the last batch")?)?;
         let seconds = begun.elapsed().as_secs_f64();
+        // A spare that is still being made keeps the folder's lock.
+        while spares.wait().is_some() {}
         drop((writer, batches, spares));
         self.check(folder.path())?;
         Ok(self.count() as f64 / seconds)
