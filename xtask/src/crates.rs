@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use crate::steps::cargo_output;
 
 /// Each crate of the workspace, and the crates of the workspace that it may see.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("onsale-planted", &[]),
     ("onsale-core", &["onsale-planted"]),
     ("onsale-codec", &["onsale-core", "onsale-planted"]),
@@ -17,6 +17,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("onsale-bus", &["onsale-journal", "onsale-planted"]),
     ("onsale-bridge", &["onsale-bus"]),
     ("onsale-engine", &["onsale-core", "onsale-codec", "onsale-journal", "onsale-planted"]),
+    ("onsale-redis", &["onsale-core", "onsale-codec", "onsale-planted"]),
     ("onsale-rush", &[]),
     ("onsale-classic", &[]),
     ("onsale-services", &[]),
@@ -59,7 +60,10 @@ const CORE_TREE: [&str; 10] = [
 const KEPT_APART: [(&str, &[&str]); 3] = [
     ("axum", &["onsale", "onsale-classic"]),
     ("hyper", &["onsale", "onsale-bridge", "onsale-classic"]),
-    ("tokio", &["onsale", "onsale-bridge", "onsale-bus", "onsale-rush", "onsale-classic"]),
+    (
+        "tokio",
+        &["onsale", "onsale-bridge", "onsale-bus", "onsale-redis", "onsale-rush", "onsale-classic"],
+    ),
 ];
 
 /// A crate of the workspace and what it depends on.

@@ -26,6 +26,8 @@ pub enum Part {
     Overload,
     /// The API against its description, with new requests.
     Contract,
+    /// The core and its rules in Lua, over new histories: a million commands a round.
+    Redis,
     /// The fuzzers; what they find stays in `fuzz/artifacts`, what is new in `fuzz/corpus`.
     Fuzz,
 }
@@ -64,6 +66,14 @@ impl Part {
             Part::Kills => rounds(root, share, "--test kill", &[]),
             Part::Overload => rounds(root, share, "--test overload", &[]),
             Part::Contract => rounds(root, share, "--test contract", &[("ONSALE_EXAMPLES", "200")]),
+            Part::Redis => {
+                let begin = Instant::now();
+                let line = "test --locked -p onsale-redis --test differential redis_answers";
+                while begin.elapsed() < share {
+                    cargo(root, line, &[("ONSALE_REDIS_HISTORIES", "440")])?;
+                }
+                Ok(())
+            }
             Part::Fuzz => {
                 let targets = u32::try_from(FUZZ_TARGETS.len())?;
                 let each = (share / targets).as_secs().max(1);

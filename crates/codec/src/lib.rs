@@ -30,6 +30,19 @@ pub fn encode(event: &onsale_core::Event, out: &mut Vec<u8>) {
     record::put(event, out);
 }
 
+/// Appends the wire form of a definition by itself. Equal ones have the same bytes.
+pub fn encode_definition(definition: &onsale_core::EventDefinition, out: &mut Vec<u8>) {
+    catalogue::put_definition(out, definition);
+}
+
+/// Reads the wire form of a definition by itself, all of the bytes.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_definition(bytes: &[u8]) -> Result<onsale_core::EventDefinition, Error> {
+    catalogue::take_definition(wire::Fields::new(bytes))
+}
+
 /// Reads the wire form of one event, all of the bytes.
 ///
 /// # Errors

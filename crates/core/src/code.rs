@@ -160,7 +160,8 @@ impl CodeKey {
     }
 
     /// The tickets of an order by its code, its lines' types and quantities.
-    pub(crate) fn tickets_of(
+    #[must_use]
+    pub fn tickets_of(
         &self,
         order: OrderCode,
         lines: impl Iterator<Item = (Id, u32)>,

@@ -320,8 +320,7 @@ impl Sale {
     }
 
     fn payment_key(&self, event: u128, reference: &Reference) -> u128 {
-        let parts = [&event.to_le_bytes()[..], reference.as_bytes()];
-        self.shard.key.digest("payment", &parts)
+        self.shard.key.payment_digest(event, reference)
     }
 
     /// A hold that lives in an event, due or not.

@@ -6,7 +6,7 @@ use crate::code::CodeKey;
 use crate::command::{Action, Command, CommandStamp};
 use crate::event::{Event, Fact, Subject};
 use crate::slab::NONE;
-use crate::text::{CustomerId, Id};
+use crate::text::{CustomerId, Id, Reference};
 
 use onsale_planted::{Bug, is};
 
@@ -36,6 +36,18 @@ impl Keys {
         Keys { slot, event, customer: 0, id, chosen: stamp.is_some_and(|stamp| stamp.chosen) }
     }
 
+    /// Digest of its event.
+    #[must_use]
+    pub fn event(&self) -> u128 {
+        self.event
+    }
+
+    /// Digest of its event and customer, if it names one.
+    #[must_use]
+    pub fn customer(&self) -> Option<u128> {
+        (self.customer != 0).then_some(self.customer)
+    }
+
     /// The key of the command's id, if it is remembered.
     #[must_use]
     pub fn remembered(&self) -> Option<u128> {
@@ -57,9 +69,25 @@ fn customer_of(fact: &Fact) -> Option<&CustomerId> {
     }
 }
 
+/// The customer whose key a command needs.
+fn customer_of_command(action: &Action) -> Option<&CustomerId> {
+    match action {
+        Action::PlaceHold { customer, .. }
+        | Action::Buy { customer, .. }
+        | Action::ClaimHold { customer, .. } => Some(customer),
+        _ => None,
+    }
+}
+
 impl CodeKey {
     pub(super) fn event_digest(&self, organizer: &Id, event: &Id) -> u128 {
         self.digest("event", &[organizer.as_bytes(), event.as_bytes()])
+    }
+
+    /// Under which a payment is kept: digest of its event's digest and its reference.
+    #[must_use]
+    pub fn payment_digest(&self, event: u128, reference: &Reference) -> u128 {
+        self.digest("payment", &[&event.to_le_bytes()[..], reference.as_bytes()])
     }
 }
 
@@ -84,16 +112,32 @@ impl KeyMaker {
             *self = KeyMaker::new(started.key);
         }
         let Some(subject) = event.subject else { return Keys::NONE };
-        let digest = match self.last {
-            Some((last, digest)) if last == subject => digest,
-            _ => self.key.event_digest(&subject.organizer, &subject.event),
-        };
-        self.last = Some((subject, digest));
+        let digest = self.event(subject);
         let mut keys = Keys::new((digest, NONE), event.stamp.as_ref());
         if let Some(customer) = customer_of(&event.fact) {
             keys.customer = self.key.customer_digest(digest, customer);
         }
         keys
+    }
+
+    /// The keys of a command: for who decides it elsewhere.
+    pub fn command_keys(&mut self, command: &Command) -> Keys {
+        let subject = Subject { organizer: command.organizer, event: command.event };
+        let digest = self.event(subject);
+        let mut keys = Keys::new((digest, NONE), Some(&command.stamp));
+        if let Some(customer) = customer_of_command(&command.action) {
+            keys.customer = self.key.customer_digest(digest, customer);
+        }
+        keys
+    }
+
+    fn event(&mut self, subject: Subject) -> u128 {
+        let digest = match self.last {
+            Some((last, digest)) if last == subject => digest,
+            _ => self.key.event_digest(&subject.organizer, &subject.event),
+        };
+        self.last = Some((subject, digest));
+        digest
     }
 }
 
@@ -103,10 +147,7 @@ impl Sale {
     pub fn keys(&self, command: &Command) -> Keys {
         let event = self.find_event(&command.organizer, &command.event);
         let mut keys = Keys::new(event, Some(&command.stamp));
-        if let Action::PlaceHold { customer, .. }
-        | Action::Buy { customer, .. }
-        | Action::ClaimHold { customer, .. } = &command.action
-        {
+        if let Some(customer) = customer_of_command(&command.action) {
             keys.customer = self.shard.key.customer_digest(keys.event, customer);
         }
         keys

@@ -1,0 +1,365 @@
+//! A connection to the server that holds a shard, and what was found out about that server when it was made.
+
+use std::time::{Duration, Instant};
+
+use onsale_core::{CodeKey, Time};
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
+use tokio::time::timeout;
+
+use crate::call::{Trouble, join};
+use crate::heard::Heard;
+use crate::library::Library;
+use crate::record::Codes;
+use crate::words::{WORDS, Word};
+
+/// How often a call is led to another node of a cluster before it is given up.
+const REDIRECTS_MAX: usize = 5;
+/// Time that a call may take beyond its own limit before its connection counts as hanging.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// Where a store is, and how it is used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// `redis://[user][:password@]host[:port][/database]`, or several with commas: the first that answers is asked.
+    pub url: String,
+    /// What all keys of the store begin with.
+    pub prefix: String,
+    /// How long a call may take.
+    pub timeout: Duration,
+    /// How many replicas must have what is acknowledged; 0: none is waited for.
+    pub replicas: u32,
+}
+
+/// How durable what is acknowledged is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durability {
+    /// In the append-only file, and synced, before it is acknowledged.
+    Always,
+    /// In the append-only file, synced within a second or so.
+    Everysec,
+    /// In the append-only file, synced when the operating system likes.
+    Os,
+    /// In memory only.
+    Memory,
+    /// In the memory of as many replicas as are waited for.
+    Replicated,
+}
+
+/// Why there is no answer.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Failure {
+    /// The server can't be reached, or does not serve now. Nothing was changed.
+    #[error("Redis can't be reached: {0}")]
+    Unreachable(String),
+    /// It has no room. Nothing was changed.
+    #[error("Redis has no room: {0}")]
+    Full(String),
+    /// The call came too late to be carried out. Nothing was changed.
+    #[error("the call came too late and was not carried out")]
+    Late,
+    /// The answer did not come: it may have been carried out or not.
+    #[error("the answer did not come: {0}")]
+    Unknown(String),
+    /// It can't be used: what is wrong stays wrong until somebody mends it. Nothing was changed.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+/// What is known of a server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Status {
+    /// Another one after each start.
+    pub run: String,
+    /// Whether all that was ever acknowledged is sure to be there after a start.
+    pub keeps: bool,
+    /// How durable what is acknowledged is.
+    pub durability: Durability,
+}
+
+/// What a shard's state says of itself when a node joins.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Joined {
+    /// Grows with every server.
+    pub fence: u64,
+    /// From which position on which fence.
+    pub fences: Vec<(u64, u64)>,
+    /// The log's generation.
+    pub generation: u32,
+    /// The log's id.
+    pub log: u128,
+    /// Of how many shards.
+    pub shards: u16,
+    /// What its codes are made from.
+    pub codes: Codes,
+    /// Records trimmed off the stream.
+    pub cut: u64,
+    /// The last position.
+    pub position: u64,
+}
+
+/// A connection.
+#[derive(Clone)]
+pub(crate) struct Session {
+    pub(crate) connection: MultiplexedConnection,
+    pub(crate) status: Status,
+    /// The server's time at an instant.
+    clock: (Time, Instant),
+}
+
+impl Session {
+    /// The server's time by now, as far as it is known here. It is never ahead of the server's.
+    pub(crate) fn server_time(&self) -> Time {
+        let (time, at) = self.clock;
+        Time(time.0 + i64::try_from(at.elapsed().as_micros()).unwrap_or(i64::MAX / 2))
+    }
+
+    /// Connects to a server, and loads the library.
+    pub(crate) async fn open(
+        url: &str,
+        options: &Options,
+        library: &Library,
+    ) -> Result<Session, Failure> {
+        let client = Client::open(url).map_err(|_| {
+            let rule = "redis://[user][:password@]host[:port][/database]";
+            Failure::Unusable(format!("the store's address must be {rule}"))
+        })?;
+        let limit = Some(options.timeout + GRACE);
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(options.timeout))
+            .set_response_timeout(limit);
+        let connected = client.get_multiplexed_async_connection_with_config(&config);
+        let connection = match timeout(options.timeout * 2, connected).await {
+            Ok(connection) => connection.map_err(|error| explained(&error))?,
+            Err(_) => return Err(Failure::Unreachable("it does not answer".into())),
+        };
+        let clock = (Time(0), Instant::now());
+        let status = Status { run: String::new(), keeps: false, durability: Durability::Memory };
+        let mut session = Session { connection, status, clock };
+        session.load(library).await?;
+        session.refresh(options).await?;
+        Ok(session)
+    }
+
+    /// Asks anew what the server is like.
+    pub(crate) async fn refresh(&mut self, options: &Options) -> Result<(), Failure> {
+        let mut told = String::new();
+        for section in ["server", "replication", "memory", "persistence"] {
+            let info = redis::cmd("INFO").arg(section).to_owned();
+            told += &text(self.one(&info).await?);
+        }
+        let time = self.one(&redis::cmd("TIME")).await?;
+        let time: (i64, i64) = redis::from_redis_value(time)
+            .map_err(|error| Failure::Unusable(format!("it does not tell its time: {error}")))?;
+        self.clock = (Time(time.0 * 1_000_000 + time.1), Instant::now());
+        if field(&told, "role") != "master" {
+            let why = "it is a read-only replica: give the address of its primary";
+            return Err(Failure::Unreachable(why.into()));
+        }
+        let evicts = field(&told, "maxmemory_policy").starts_with("all");
+        if field(&told, "maxmemory") != "0" && evicts {
+            let why = "it throws away what it likes when its memory is full: set maxmemory-policy to noeviction";
+            return Err(Failure::Unusable(why.into()));
+        }
+        let config = redis::cmd("CONFIG").arg("GET").arg("appendfsync").to_owned();
+        // Where that is forbidden there is no promise.
+        let config = self.one(&config).await.ok();
+        let config = config.and_then(|found| redis::from_redis_value::<Vec<String>>(found).ok());
+        let fsync = config.and_then(|found| found.into_iter().nth(1)).unwrap_or_default();
+        let durability = match (field(&told, "aof_enabled"), fsync.as_str()) {
+            _ if options.replicas > 0 => Durability::Replicated,
+            ("1", "always") => Durability::Always,
+            ("1", "everysec") => Durability::Everysec,
+            ("1", _) => Durability::Os,
+            _ => Durability::Memory,
+        };
+        let was_primary = field(&told, "master_replid2").bytes().all(|byte| byte == b'0');
+        let keeps = was_primary && fsync == "always" && field(&told, "aof_enabled") == "1";
+        let run = field(&told, "run_id").to_owned();
+        self.status = Status { run, keeps, durability };
+        Ok(())
+    }
+
+    /// Loads the library, if it is not there.
+    pub(crate) async fn load(&self, library: &Library) -> Result<(), Failure> {
+        let load = redis::cmd("FUNCTION").arg("LOAD").arg(&library.text).to_owned();
+        let mut connection = self.connection.clone();
+        match connection.send_packed_command(&load).await {
+            Ok(Value::ServerError(error)) => {
+                let error = RedisError::from(error);
+                let there = error.to_string().contains("already exists");
+                if there { Ok(()) } else { Err(explained(&error)) }
+            }
+            Ok(_) => Ok(()),
+            Err(error) if error.to_string().contains("already exists") => Ok(()),
+            Err(error) => Err(explained(&error)),
+        }
+    }
+
+    /// Asks one thing that may be asked twice.
+    pub(crate) async fn one(&self, cmd: &Cmd) -> Result<Value, Failure> {
+        let mut connection = self.connection.clone();
+        match connection.send_packed_command(cmd).await {
+            Ok(Value::ServerError(error)) => Err(explained(&error.into())),
+            Ok(value) => Ok(value),
+            Err(error) => Err(explained(&error)),
+        }
+    }
+
+    /// Joins a shard.
+    pub(crate) async fn join(
+        &self,
+        library: &Library,
+        state: &str,
+    ) -> Result<Result<Joined, Trouble>, Failure> {
+        let Status { run, keeps, .. } = &self.status;
+        let said = self.one(&join(library, state, run, *keeps, None)).await?;
+        read_joined(said).map_err(|error| Failure::Unusable(error.to_string()))
+    }
+}
+
+fn read_joined(said: Value) -> Result<Result<Joined, Trouble>, crate::Damaged> {
+    let mut said = Heard::of(said)?;
+    if said.word(WORDS)? == Word::Trouble {
+        return said.trouble().map(Err);
+    }
+    said.number::<u64>()?;
+    let fence = said.number()?;
+    let mut fences = Vec::new();
+    for pair in crate::Value::unpack(&said.bytes()?)?.list()? {
+        let pair = pair.list()?;
+        let [fence, first] = pair.as_slice() else {
+            return Err(crate::Damaged { what: "not a fence" });
+        };
+        fences.push((fence.int()?, first.int()?));
+    }
+    let generation = said.number()?;
+    let wide = |bytes: Vec<u8>| {
+        let bytes = <[u8; 16]>::try_from(bytes);
+        bytes.map_err(|_| crate::Damaged { what: "not 16 bytes" })
+    };
+    let log = u128::from_be_bytes(wide(said.bytes()?)?);
+    let (shard, shards) = (said.number()?, said.number()?);
+    let codes = Codes { shard, key: CodeKey(wide(said.bytes()?)?) };
+    let (cut, position) = (said.number()?, said.number()?);
+    Ok(Ok(Joined { fence, fences, generation, log, shards, codes, cut, position }))
+}
+
+fn text(value: Value) -> String {
+    redis::from_redis_value(value).unwrap_or_default()
+}
+
+/// A line `name:value` of what the server tells of itself.
+fn field<'a>(told: &'a str, name: &str) -> &'a str {
+    let value = told.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    value.unwrap_or_default().trim_end()
+}
+
+/// The node of a cluster that an error names, as host and port.
+pub(crate) fn moved_to(error: &RedisError) -> Option<String> {
+    let text = error.to_string();
+    let rest = text.split("MOVED").nth(1)?;
+    let place =
+        rest.split_whitespace().find(|word| word.contains(':') && !word.starts_with(':'))?;
+    let place = place.trim_matches(|c: char| !c.is_alphanumeric() && c != '.' && c != ':');
+    Some(place.to_owned())
+}
+
+/// Follows a store's addresses, and a cluster's redirects, to the server that holds a key.
+pub(crate) async fn find(
+    options: &Options,
+    library: &Library,
+    key: &str,
+) -> Result<Session, Failure> {
+    let mut last = Failure::Unreachable("it has no address".into());
+    for url in options.url.split(',') {
+        match follow(url.trim(), options, library, key).await {
+            Ok(session) => return Ok(session),
+            Err(failure @ Failure::Unusable(_)) => return Err(failure),
+            Err(failure) => last = failure,
+        }
+    }
+    Err(last)
+}
+
+async fn follow(
+    url: &str,
+    options: &Options,
+    library: &Library,
+    key: &str,
+) -> Result<Session, Failure> {
+    let mut url = url.to_owned();
+    for _ in 0..REDIRECTS_MAX {
+        let session = Session::open(&url, options, library).await?;
+        let mut connection = session.connection.clone();
+        let exists = redis::cmd("EXISTS").arg(key).to_owned();
+        let error = match connection.send_packed_command(&exists).await {
+            Ok(Value::ServerError(error)) => RedisError::from(error),
+            Ok(_) => return Ok(session),
+            Err(error) => error,
+        };
+        let Some(place) = moved_to(&error) else { return Err(explained(&error)) };
+        url = at_place(&url, &place);
+    }
+    Err(Failure::Unreachable("the cluster leads nowhere".into()))
+}
+
+/// The same address with another host and port.
+fn at_place(url: &str, place: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("redis", url));
+    let user = rest.rsplit_once('@').map(|(user, _)| format!("{user}@")).unwrap_or_default();
+    format!("{scheme}://{user}{place}")
+}
+
+/// What an error of the server, or of the connection to it, means for a call that was not sent or is refused as a whole.
+pub(crate) fn explained(error: &RedisError) -> Failure {
+    let text = error.to_string();
+    let code = error.code().unwrap_or_default();
+    let has = |word: &str| code == word || text.contains(word);
+    if error.is_timeout() {
+        return Failure::Unknown("no answer in time".into());
+    }
+    match error.kind() {
+        ErrorKind::AuthenticationFailed => Failure::Unusable(format!("user or password: {text}")),
+        ErrorKind::Server(ServerErrorKind::NoPerm) => {
+            Failure::Unusable(format!("its user may not do this: {text}"))
+        }
+        ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::BusyLoading) => {
+            Failure::Unreachable(text)
+        }
+        _ if has("NOAUTH") || has("WRONGPASS") => {
+            Failure::Unusable(format!("user or password: {text}"))
+        }
+        _ if has("OOM") || has("MISCONF") => Failure::Full(text),
+        _ if has("MOVED") || has("CLUSTERDOWN") || has("MASTERDOWN") || has("LOADING") => {
+            Failure::Unreachable(text)
+        }
+        _ if has("BUSY") || has("READONLY") || has("NOREPLICAS") => Failure::Unreachable(text),
+        _ if error.is_io_error() || error.is_connection_dropped() => Failure::Unreachable(text),
+        _ => Failure::Unknown(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_keep_user_and_password() {
+        let rows = [
+            ("redis://127.0.0.1:7000", "redis://10.0.0.1:7001"),
+            ("redis://me:pass@host/0", "redis://me:pass@10.0.0.1:7001"),
+        ];
+        for (url, expected) in rows {
+            assert_eq!(at_place(url, "10.0.0.1:7001"), expected);
+        }
+    }
+
+    #[test]
+    fn fields_are_whole_names() {
+        let told = "x_run_id:1\r\nrun_id:abc\r\nrole:master\r\n";
+        assert_eq!(field(told, "run_id"), "abc");
+        assert_eq!(field(told, "role"), "master");
+        assert_eq!(field(told, "none"), "");
+    }
+}

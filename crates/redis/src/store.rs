@@ -1,0 +1,232 @@
+//! A store as a whole: which log it is, which shards it has, and which event is on which of them.
+
+use onsale_core::event::Subject;
+use onsale_core::{CodeKey, Id, Time};
+use redis::Value;
+use tokio::sync::Mutex;
+
+use crate::call::{Trouble, begin};
+use crate::client::{ShardClient, state_key};
+use crate::library::LIBRARY;
+use crate::record;
+use crate::session::{self, Failure, Joined, Options, Session};
+
+/// What a log is made from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seeds {
+    /// Its id.
+    pub log: u128,
+    /// The secret of its codes.
+    pub key: CodeKey,
+    /// How many shards it has.
+    pub shards: u16,
+}
+
+/// A store.
+pub struct Store {
+    /// The log's id, secret and number of shards.
+    pub seeds: Seeds,
+    /// Its shards, in order, and what they said of themselves.
+    pub shards: Vec<(ShardClient, Joined)>,
+    /// Which event is where.
+    pub places: Places,
+}
+
+const SEEDS_BYTES: usize = 34;
+
+impl Seeds {
+    fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = self.log.to_be_bytes().to_vec();
+        bytes.extend_from_slice(&self.key.0);
+        bytes.extend_from_slice(&self.shards.to_be_bytes());
+        bytes
+    }
+
+    fn of_bytes(bytes: &[u8]) -> Option<Seeds> {
+        let bytes: &[u8; SEEDS_BYTES] = bytes.try_into().ok()?;
+        let (log, rest) = bytes.split_first_chunk::<16>()?;
+        let (key, shards) = rest.split_first_chunk::<16>()?;
+        let shards = u16::from_be_bytes(shards.try_into().ok()?);
+        Some(Seeds { log: u128::from_be_bytes(*log), key: CodeKey(*key), shards })
+    }
+}
+
+impl Store {
+    /// Opens a store, or makes it out of `new`. `known` is the log that this node has worked with before: one that has lost it
+    /// is refused, never made anew.
+    ///
+    /// # Errors
+    /// It can't be reached, or what is there can't be used.
+    pub async fn open(
+        options: &Options,
+        known: Option<u128>,
+        new: Seeds,
+        now: Time,
+    ) -> Result<Store, Failure> {
+        let key = format!("{{{}}}log", options.prefix);
+        let session = session::find(options, &LIBRARY, &key).await?;
+        let found = fields(&session, &key).await?;
+        let (seeds, begun) = match found {
+            Some(found) => found,
+            None => (first_seeds(options, &session, &key, known, new).await?, false),
+        };
+        if known.is_some_and(|known| known != seeds.log) {
+            let why = "Redis has another log than this data folder has worked with";
+            return Err(Failure::Unusable(why.into()));
+        }
+        let mut shards = Vec::new();
+        for shard in 0..seeds.shards {
+            shards.push(open_shard(options, &seeds, shard, begun, now).await?);
+        }
+        session.one(redis::cmd("HSET").arg(&key).arg("begun").arg(1)).await?;
+        let places = Places {
+            options: options.clone(),
+            key: format!("{{{}}}events", options.prefix),
+            session: Mutex::new(None),
+        };
+        Ok(Store { seeds, shards, places })
+    }
+}
+
+/// What the store says of its log, and whether all its shards had begun.
+async fn fields(session: &Session, key: &str) -> Result<Option<(Seeds, bool)>, Failure> {
+    let found = session.one(redis::cmd("HMGET").arg(key).arg("seeds").arg("begun")).await?;
+    let found: (Option<Vec<u8>>, Option<u8>) = read(found)?;
+    let Some(seeds) = found.0 else { return Ok(None) };
+    let odd = || Failure::Unusable(format!("{key} is damaged"));
+    Ok(Some((Seeds::of_bytes(&seeds).ok_or_else(odd)?, found.1.is_some())))
+}
+
+/// The seeds of a store that has none: of its first shard, if that is there, or new ones.
+async fn first_seeds(
+    options: &Options,
+    session: &Session,
+    key: &str,
+    known: Option<u128>,
+    new: Seeds,
+) -> Result<Seeds, Failure> {
+    let state = state_key(&options.prefix, 0);
+    let of_shard = session::find(options, &LIBRARY, &state).await?;
+    let seeds = match of_shard.join(&LIBRARY, &state).await? {
+        Ok(Joined { log, codes, shards, .. }) => Seeds { log, key: codes.key, shards },
+        Err(Trouble::Missing { .. }) if known.is_none() => new,
+        Err(trouble) => {
+            return Err(Failure::Unusable(format!("this node's log is gone: {trouble}")));
+        }
+    };
+    // Of several nodes that come at once, one is first.
+    let bytes = seeds.to_bytes();
+    session.one(redis::cmd("HSETNX").arg(key).arg("seeds").arg(bytes)).await?;
+    let found = fields(session, key).await?;
+    found.map(|(seeds, _)| seeds).ok_or_else(|| Failure::Unknown(format!("{key} is gone again")))
+}
+
+async fn open_shard(
+    options: &Options,
+    seeds: &Seeds,
+    shard: u16,
+    begun: bool,
+    now: Time,
+) -> Result<(ShardClient, Joined), Failure> {
+    let state = state_key(&options.prefix, shard);
+    let session = session::find(options, &LIBRARY, &state).await?;
+    if let Err(trouble) = session.join(&LIBRARY, &state).await? {
+        if begun || !matches!(trouble, Trouble::Missing { .. }) {
+            return Err(Failure::Unusable(trouble.to_string()));
+        }
+        let run = &session.status.run;
+        let of = (shard, seeds.shards);
+        let said =
+            session.one(&begin(&LIBRARY, &state, seeds.log, of, seeds.key, run, now)).await?;
+        if let Value::Array(said) = &said
+            && said.len() > 2
+        {
+            return Err(Failure::Unusable(format!("{state} is missing, but its stream is there")));
+        }
+    }
+    let client = ShardClient::new(options.clone(), shard, seeds.log);
+    let joined = client.joined().await?;
+    Ok((client, joined))
+}
+
+/// Which event is on which shard: one hash for all nodes.
+pub struct Places {
+    options: Options,
+    key: String,
+    session: Mutex<Option<Session>>,
+}
+
+impl Places {
+    /// The shard of an event.
+    ///
+    /// # Errors
+    /// It can't be reached.
+    pub async fn of_event(&self, of: &Subject) -> Result<Option<u16>, Failure> {
+        read(self.ask(redis::cmd("HGET").arg(&self.key).arg(name(of))).await?)
+    }
+
+    /// Says where an event that is not there yet goes; gives where it really goes, which another node may have said before.
+    ///
+    /// # Errors
+    /// It can't be reached.
+    pub async fn claim(&self, of: &Subject, shard: u16) -> Result<u16, Failure> {
+        self.ask(redis::cmd("HSETNX").arg(&self.key).arg(name(of)).arg(shard)).await?;
+        Ok(self.of_event(of).await?.unwrap_or(shard))
+    }
+
+    /// Says anew where an event goes that is not where it was said to be.
+    ///
+    /// # Errors
+    /// It can't be reached.
+    pub async fn move_claim(&self, of: &Subject, shard: u16) -> Result<(), Failure> {
+        self.ask(redis::cmd("HSET").arg(&self.key).arg(name(of)).arg(shard)).await.map(drop)
+    }
+
+    /// How many there are.
+    ///
+    /// # Errors
+    /// It can't be reached.
+    pub async fn count(&self) -> Result<usize, Failure> {
+        read(self.ask(redis::cmd("HLEN").arg(&self.key)).await?)
+    }
+
+    /// All of them.
+    ///
+    /// # Errors
+    /// It can't be reached, or names something that is no event.
+    pub async fn all(&self) -> Result<Vec<(Subject, u16)>, Failure> {
+        let found = self.ask(redis::cmd("HGETALL").arg(&self.key)).await?;
+        let found: Vec<(Vec<u8>, u16)> = read(found)?;
+        let odd = || Failure::Unusable(format!("{} is damaged", self.key));
+        let place = |(name, shard): (Vec<u8>, u16)| {
+            record::subject(&name).map(|subject| (subject, shard)).map_err(|_| odd())
+        };
+        found.into_iter().map(place).collect()
+    }
+
+    async fn ask(&self, cmd: &redis::Cmd) -> Result<Value, Failure> {
+        let mut present = self.session.lock().await;
+        let session = match present.take() {
+            Some(session) => session,
+            None => session::find(&self.options, &LIBRARY, &self.key).await?,
+        };
+        let said = session.one(cmd).await?;
+        *present = Some(session);
+        Ok(said)
+    }
+}
+
+fn name(Subject { organizer, event }: &Subject) -> String {
+    format!("{organizer}/{event}")
+}
+
+fn read<T: redis::FromRedisValue>(value: Value) -> Result<T, Failure> {
+    redis::from_redis_value(value).map_err(|error| Failure::Unusable(error.to_string()))
+}
+
+/// Where a new sale group goes: always to the same shard.
+#[must_use]
+pub fn shard_of_group(organizer: &Id, group: &Id, shards: u16) -> u16 {
+    let digest = CodeKey([0; 16]).digest("place", &[organizer.as_bytes(), group.as_bytes()]);
+    (digest % u128::from(shards)) as u16
+}
