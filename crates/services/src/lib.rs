@@ -52,9 +52,40 @@ pub fn redis_with(options: &[&str]) -> Server {
 /// It never waits for the disk: what it holds does not outlive the machine. What it writes can be
 /// followed by logical replication.
 pub fn postgres() -> Server {
+    postgres_with(&["fsync=off"])
+}
+
+/// The same with settings of its own, `fsync=on` for one.
+pub fn postgres_with(settings: &[&str]) -> Server {
+    start_postgres(settings, |programs, folder| {
+        let mut command = Command::new(programs.join("initdb"));
+        command.arg("--pgdata").arg(folder.join("data"));
+        command.args(["--auth=trust", "--username=onsale", "--encoding=UTF8", "--locale=C"]);
+        command.arg("--no-sync");
+        command
+    })
+}
+
+/// A PostgreSQL that follows another one and repeats what that writes; `SELECT pg_promote()` makes it one of its own.
+pub fn postgres_following(primary: &Server) -> Server {
+    let port = primary.port().to_string();
+    start_postgres(&[], move |programs, folder| {
+        let mut command = Command::new(programs.join("pg_basebackup"));
+        command.arg("--pgdata").arg(folder.join("data"));
+        command.args(["--host=127.0.0.1", "--port", &port, "--username=onsale", "--no-password"]);
+        command.args(["--write-recovery-conf", "--checkpoint=fast", "--wal-method=stream"]);
+        command
+    })
+}
+
+fn start_postgres(
+    settings: &[&str],
+    fill: impl FnOnce(&std::path::Path, &std::path::Path) -> Command + 'static,
+) -> Server {
+    let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
     let programs = tools::postgres_programs();
-    let initdb = programs.join("initdb");
     let user = tools::user_for_postgres();
+    let fillers = programs.clone();
     Server::start(Plan {
         name: "postgres",
         scheme: "postgres://onsale@",
@@ -67,21 +98,14 @@ pub fn postgres() -> Server {
             if let Some(user) = &user {
                 user.give(folder);
             }
-            let mut command = Command::new(initdb);
-            command.arg("--pgdata").arg(folder.join("data"));
-            command.args(["--auth=trust", "--username=onsale", "--encoding=UTF8", "--locale=C"]);
-            command.arg("--no-sync");
-            server::run(tools::as_user(command, user.as_ref()), folder);
+            server::run(tools::as_user(fill(&fillers, folder), user.as_ref()), folder);
         }),
         command: Box::new(move |folder, ports| {
             let mut command = Command::new(programs.join("postgres"));
             command.arg("-D").arg(folder.join("data")).args(["-p", &ports[0].to_string()]);
-            for option in [
-                "fsync=off",
-                "listen_addresses=127.0.0.1",
-                "unix_socket_directories=",
-                "wal_level=logical",
-            ] {
+            let fixed =
+                ["listen_addresses=127.0.0.1", "unix_socket_directories=", "wal_level=logical"];
+            for option in fixed.into_iter().chain(settings.iter().map(String::as_str)) {
                 command.args(["-c", option]);
             }
             command

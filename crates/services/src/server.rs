@@ -139,7 +139,13 @@ impl Server {
     /// Where it does not come up again.
     pub fn restart(&mut self) {
         self.kill();
-        assert!(self.launch(), "{} does not start again: {}", self.name, self.log());
+        let begin = Instant::now();
+        // What the killed one has left behind may be in the way for a moment.
+        while !self.launch() {
+            let waits = begin.elapsed() < Duration::from_secs(STOP_SECONDS_MAX);
+            assert!(waits, "{} does not start again: {}", self.name, self.log());
+            thread::sleep(LOOK);
+        }
     }
 
     /// Stops it in its tracks (SIGSTOP): it takes connections, but answers nothing.
