@@ -22,7 +22,7 @@ use std::sync::Arc;
 use onsale_core::event::ShardStarted;
 use onsale_core::{CodeKey, Fact, Id, Time, limits};
 use onsale_journal::storage::Storage;
-use onsale_journal::{FileStorage, Stores};
+use onsale_journal::{FileStorage, Stores, WriteJob};
 use onsale_planted::{Bug, is};
 
 use crate::info::Durability;
@@ -175,6 +175,9 @@ pub struct Options {
     pub segment_bytes: u64,
     /// When an answer may leave.
     pub durability: Durability,
+    /// Whether the log is kept elsewhere, and the folder holds a copy of it: then files are not synced, an answer waits
+    /// for a round to where the log is, and no record is written before [`begin_shards`].
+    pub elsewhere: bool,
     /// The folder for copies of full segments, one folder per shard in it; none: they stay where they are.
     pub archive: Option<PathBuf>,
     /// How much is kept, and how often.
@@ -186,7 +189,7 @@ impl Options {
     #[must_use]
     pub fn new(segment_bytes: u64) -> Options {
         let (durability, rules) = (Durability::Synced, Rules::default());
-        Options { segment_bytes, durability, archive: None, rules }
+        Options { segment_bytes, durability, elsewhere: false, archive: None, rules }
     }
 }
 
@@ -210,10 +213,37 @@ pub fn open_shards<T>(
         shards.push(opened);
         unclean.push(!clean);
     }
+    if options.elsewhere {
+        return Ok(shards);
+    }
+    let fresh = begin_shards(&mut shards, identity, key, wall, &mut |_, _| Ok(()))?;
+    // Only now, when all have their first record: one with more than that is at work.
+    for ((number, shard), unclean) in (0..).zip(&mut shards).zip(unclean) {
+        let raises = unclean && !fresh.contains(&number);
+        if raises && options.durability == Durability::Os && !is(Bug::GenerationNotRaised) {
+            start::raise_generation(shard, number, wall)?;
+        }
+    }
+    Ok(shards)
+}
+
+/// Gives every shard that is empty its first record, with the secret that the others have, and checks that all are of one
+/// log; which were empty. `keep` is handed each such batch before it is written to the shard's files.
+///
+/// # Errors
+/// One holds nothing though another has been at work, or is another log's; or `keep` or the disk failed.
+pub fn begin_shards<T>(
+    shards: &mut [Shard<T>],
+    identity: Identity,
+    key: CodeKey,
+    wall: Time,
+    keep: &mut dyn FnMut(u16, &WriteJob) -> std::io::Result<()>,
+) -> Result<Vec<u16>, Error> {
     let known = shards.iter().find(|s: &&Shard<T>| s.sale().position() > 0);
     let key = known.filter(|_| !is(Bug::SecretMadeAgain)).map_or(key, |s| s.sale().key());
     let at_work = shards.iter().any(|s| s.sale().position() > 1);
-    for ((number, shard), unclean) in (0..).zip(&mut shards).zip(&mut unclean) {
+    let mut fresh = Vec::new();
+    for (number, shard) in (0..).zip(shards) {
         if shard.sale().position() == 0 {
             if at_work && !is(Bug::LostShardMadeAgain) {
                 let detail = "is gone, with all that came after it: others are there".to_owned();
@@ -222,8 +252,8 @@ pub fn open_shards<T>(
             let Identity { log, shards } = identity;
             let generation = FIRST_GENERATION;
             let started = ShardStarted { log, shard: number, shards, key, generation };
-            start::write_first(shard, number, wall, Fact::ShardStarted(started))?;
-            *unclean = false;
+            start::write_first(shard, number, wall, Fact::ShardStarted(started), keep)?;
+            fresh.push(number);
         }
         let sale = shard.sale();
         let found = (sale.log(), sale.shard(), sale.shards(), sale.key());
@@ -233,13 +263,7 @@ pub fn open_shards<T>(
         }
         shard.began();
     }
-    // Only now, when all have their first record: one with more than that is at work.
-    for ((number, shard), unclean) in (0..).zip(&mut shards).zip(unclean) {
-        if unclean && options.durability == Durability::Os && !is(Bug::GenerationNotRaised) {
-            start::raise_generation(shard, number, wall)?;
-        }
-    }
-    Ok(shards)
+    Ok(fresh)
 }
 
 /// The shard of a sale group: the one that a record says, which is final; else the one where a

@@ -170,8 +170,8 @@ impl Window {
     }
 
     /// Puts the ids of segments that are not in the filter yet into it, the youngest first, up to
-    /// about so many. Where there is no room a larger filter is made, of all that are in. Returns whether
-    /// all are in.
+    /// about so many. Where there is no room a larger filter is made, which has room for those that are not in
+    /// yet, too. Returns whether all are in.
     ///
     /// # Errors
     /// The sequence of the segment whose file can't be read.
@@ -207,8 +207,7 @@ impl Window {
     }
 
     fn grow(&mut self) -> Result<(), (u64, io::Error)> {
-        let used = |indexed: &Indexed| if indexed.filtered { indexed.file.len() } else { 0 };
-        let mut ids = self.segments.iter().map(used).sum::<usize>();
+        let mut ids = self.size().1;
         loop {
             self.filter = Arc::new(Filter::with_room_for(ids));
             self.filtered = 0;

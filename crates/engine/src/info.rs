@@ -11,6 +11,8 @@ pub enum Durability {
     /// Written and synced to the disk.
     #[default]
     Synced,
+    /// The same, and on the disk of another machine, too.
+    Replicated,
     /// Handed to the operating system: safe when the process ends, not when the machine does.
     Os,
 }
@@ -21,6 +23,7 @@ impl Durability {
     pub fn as_str(self) -> &'static str {
         match self {
             Durability::Synced => "synced",
+            Durability::Replicated => "replicated",
             Durability::Os => "os",
         }
     }

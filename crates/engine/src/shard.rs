@@ -6,6 +6,7 @@
 //! being synced and one is open.
 
 mod beside;
+mod elsewhere;
 mod upkeep;
 
 use std::collections::VecDeque;
@@ -19,6 +20,7 @@ use onsale_journal::{Reader, Room, SpareDone, SpareJob, WriteDone, WriteJob, Wri
 use onsale_planted::{Bug, is};
 
 use self::beside::Undecided;
+use self::elsewhere::Rounds;
 use crate::ids::Ids;
 use crate::info::{Durability, ShardFigures, ShardInfo};
 use crate::request::{Answer, Query, Reply, Request, Unavailable, View};
@@ -51,7 +53,9 @@ pub struct Shard<T> {
     unreadable: Vec<u64>,
     /// What was remarked when it was opened.
     notes: Vec<String>,
-    waiting: VecDeque<(T, Reply)>,
+    waiting: VecDeque<Waiting<T>>,
+    /// Rounds to where the log is kept, if that is not here.
+    rounds: Rounds,
     /// A command that waits: for the next batch, since its events do not fit into the open
     /// one, or for a spare segment.
     deferred: Option<(Box<Command>, T)>,
@@ -67,12 +71,20 @@ pub struct Shard<T> {
     stopped: Option<String>,
 }
 
+/// An answer that waits until its position is durable, and for a round.
+struct Waiting<T> {
+    ticket: T,
+    reply: Reply,
+    round: u64,
+}
+
 /// What a shard is made of when it is opened.
 pub(crate) struct Parts {
     pub sale: Sale,
     pub writer: Writer,
     pub reader: Reader,
     pub durability: Durability,
+    pub elsewhere: bool,
     pub ids: Ids,
     pub upkeep: Box<Upkeep>,
     pub notes: Vec<String>,
@@ -81,7 +93,7 @@ pub(crate) struct Parts {
 impl<T> Shard<T> {
     /// A shard over a state and the journal that it was replayed from.
     pub(crate) fn new(parts: Parts) -> Shard<T> {
-        let Parts { sale, writer, reader, durability, ids, upkeep, notes } = parts;
+        let Parts { sale, writer, reader, durability, elsewhere, ids, upkeep, notes } = parts;
         Shard {
             sale,
             writer,
@@ -94,6 +106,7 @@ impl<T> Shard<T> {
             unreadable: Vec::new(),
             notes,
             waiting: VecDeque::new(),
+            rounds: Rounds::new(elsewhere),
             deferred: None,
             encoded: Vec::new(),
             due: Vec::new(),
@@ -104,30 +117,41 @@ impl<T> Shard<T> {
         }
     }
 
-    /// Writes a record about the shard itself and waits until it is durable.
+    /// Writes a record about the shard itself and waits until it is durable. `keep` sees it before the files do.
     pub(crate) fn write_first(
         &mut self,
         at: Time,
         fact: Fact,
+        keep: &mut dyn FnMut(&WriteJob) -> std::io::Result<()>,
     ) -> Result<(), onsale_journal::Error> {
         let at = at.max(self.sale.time());
         let event = Event { at, stamp: None, subject: None, fact };
         // A long tail may have left no room in the segment that the start took.
-        while !self.writer.fits(bytes_at_most(&event))
-            && let Some(job) = self.writer.prepare()
-        {
-            self.writer.prepared(job.run())?;
-        }
+        self.make_room(bytes_at_most(&event))?;
         let keys = self.sale.event_keys(&event);
         self.record(&std::iter::once(event).collect(), &keys, None)
             .expect("an empty batch has room for one small record");
         let job = self.writer.seal().expect("a record is open and no job is under way");
-        self.writer.finish(job.run())
+        let done = match keep(&job) {
+            Ok(()) => job.run(),
+            Err(error) => job.fail(error),
+        };
+        self.writer.finish(done)
+    }
+
+    /// Makes spare segments until so many bytes fit into the open batch, or no spare helps. It waits for the disk.
+    fn make_room(&mut self, bytes: usize) -> Result<(), onsale_journal::Error> {
+        while !self.writer.fits(bytes)
+            && let Some(job) = self.writer.prepare()
+        {
+            self.writer.prepared(job.run())?;
+        }
+        Ok(())
     }
 
     /// Makes what is written durable on the disk, too, where batches are not synced.
     pub(crate) fn sync(&self) -> Result<(), String> {
-        if self.durability == Durability::Synced {
+        if self.durability != Durability::Os {
             return Ok(());
         }
         let upkeep = self.upkeep.as_ref().expect("it was opened a moment ago");
@@ -271,7 +295,11 @@ impl<T> Shard<T> {
             None => self.writer.last_position(),
             Some(_) => self.writer.durable(),
         };
-        self.waiting.push_back((ticket, Reply { position, answer }));
+        let round = match self.stopped {
+            None => self.rounds.next(),
+            Some(_) => 0,
+        };
+        self.waiting.push_back(Waiting { ticket, reply: Reply { position, answer }, round });
     }
 
     /// Decides, records and applies; none where the command has to wait for room.
@@ -446,6 +474,7 @@ impl<T> Shard<T> {
     /// where nothing is open. A command that waited for room goes into the batch after it.
     pub fn seal(&mut self, now: Time) -> Option<WriteJob> {
         let job = self.writer.seal()?;
+        self.rounds.begin();
         self.ended = 0;
         self.retry(now);
         Some(job)
@@ -475,8 +504,9 @@ impl<T> Shard<T> {
     /// What the journal says, for the log.
     pub fn finish(&mut self, done: WriteDone) -> Result<(), onsale_journal::Error> {
         let result = self.writer.finish(done);
-        if let Err(error) = &result {
-            self.stop(error.to_string());
+        match &result {
+            Ok(()) => self.rounds.end(),
+            Err(error) => self.stop(error.to_string()),
         }
         result
     }
@@ -486,13 +516,14 @@ impl<T> Shard<T> {
     fn stop(&mut self, reason: String) {
         self.stopped = Some(reason);
         let durable = self.writer.durable();
-        for (_, reply) in &mut self.waiting {
+        for Waiting { reply, round, .. } in &mut self.waiting {
             if reply.position > durable && is(Bug::UnknownToldAsDone) {
                 reply.position = durable;
-            } else if reply.position > durable {
+            } else if reply.position > durable || !self.rounds.is_done(*round) {
                 let answer = Answer::Unavailable(Unavailable::Unknown);
                 *reply = Reply { position: durable, answer };
             }
+            *round = 0;
         }
         if let Some((_, ticket)) = self.deferred.take() {
             self.answer(ticket, Answer::Unavailable(Unavailable::Stopped));
@@ -531,14 +562,14 @@ impl<T> Shard<T> {
             false => self.writer.durable(),
         };
         if is(Bug::AnswersOutOfOrder)
-            && self.waiting.back().is_some_and(|w| w.1.position <= durable)
+            && self.waiting.back().is_some_and(|w| w.reply.position <= durable)
         {
-            return self.waiting.pop_back();
+            return self.waiting.pop_back().map(|w| (w.ticket, w.reply));
         }
-        match self.waiting.front() {
-            Some((_, reply)) if reply.position <= durable => self.waiting.pop_front(),
-            _ => None,
-        }
+        let first = self.waiting.front()?;
+        let may_leave = first.reply.position <= durable && self.rounds.is_done(first.round);
+        let first = if may_leave { self.waiting.pop_front() } else { None };
+        first.map(|w| (w.ticket, w.reply))
     }
 }
 

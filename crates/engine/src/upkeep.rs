@@ -298,6 +298,11 @@ impl Upkeep {
 }
 
 impl UpkeepJob {
+    /// Whether the sale is slower until it is done: every command whose id somebody chose is looked up in files.
+    pub fn is_urgent(&self) -> bool {
+        matches!(self.task, Task::Fill)
+    }
+
     /// Does it.
     pub fn run(self) -> UpkeepDone {
         let UpkeepJob { mut upkeep, task, now } = self;

@@ -301,13 +301,7 @@ impl Header {
         if self.is_mark() {
             return self.previous;
         }
-        let mut bytes = [0; 24];
-        bytes[0..8].copy_from_slice(&self.first.to_le_bytes());
-        bytes[8..12].copy_from_slice(&self.previous.to_le_bytes());
-        bytes[12..16].copy_from_slice(&self.count.to_le_bytes());
-        bytes[16..20].copy_from_slice(&self.payload_bytes.to_le_bytes());
-        bytes[20..24].copy_from_slice(&self.payload_crc.to_le_bytes());
-        crc32c::crc32c(&bytes)
+        chain(self.first, self.previous, self.count, self.payload_bytes, self.payload_crc)
     }
 
     /// The payload in a batch's bytes, not checked; none where they end before it does.
@@ -326,6 +320,18 @@ impl Header {
     }
 }
 
+/// The chain after a record batch, from the one before it, as the format has it.
+#[must_use]
+pub fn chain(first: u64, previous: u32, count: u32, payload_bytes: u32, payload_crc: u32) -> u32 {
+    let mut bytes = [0; 24];
+    bytes[0..8].copy_from_slice(&first.to_le_bytes());
+    bytes[8..12].copy_from_slice(&previous.to_le_bytes());
+    bytes[12..16].copy_from_slice(&count.to_le_bytes());
+    bytes[16..20].copy_from_slice(&payload_bytes.to_le_bytes());
+    bytes[20..24].copy_from_slice(&payload_crc.to_le_bytes());
+    crc32c::crc32c(&bytes)
+}
+
 fn holds_records(payload: &[u8], count: u32) -> bool {
     let mut records = Records { rest: payload };
     let found = records.by_ref().take(count as usize).count();
@@ -333,12 +339,14 @@ fn holds_records(payload: &[u8], count: u32) -> bool {
 }
 
 /// The records of a payload, in order. Ends early where a length is wrong.
-pub(crate) struct Records<'a> {
+pub struct Records<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Records<'a> {
-    pub(crate) fn new(payload: &'a [u8]) -> Records<'a> {
+    /// Those of a payload, as [`crate::WriteJob::payload`] gives it.
+    #[must_use]
+    pub fn new(payload: &'a [u8]) -> Records<'a> {
         Records { rest: payload }
     }
 }

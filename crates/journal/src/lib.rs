@@ -29,7 +29,9 @@ mod tests;
 
 pub use archive::{ArchiveJob, ScrubJob, Scrubbed, Sealed, TrimJob};
 pub use error::Error;
-pub use format::{BATCH_BYTES_MAX, RECORD_BYTES_MAX, RECORD_OVERHEAD_BYTES, batch_bytes_max};
+pub use format::{
+    BATCH_BYTES_MAX, RECORD_BYTES_MAX, RECORD_OVERHEAD_BYTES, Records, batch_bytes_max, chain,
+};
 pub use plan::Replay;
 pub use reader::{Earlier, Reader};
 pub use recovery::{Durability, Opened, Options, ReadOnly, open, open_read_only};

@@ -172,6 +172,35 @@ impl WriteJob {
     pub fn records(&self) -> u32 {
         self.header.count
     }
+
+    /// Position of its first record.
+    #[must_use]
+    pub fn first(&self) -> u64 {
+        self.header.first
+    }
+
+    /// Its records as they lie in the batch, for whoever keeps the log elsewhere; [`Records`] reads them.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.buffer[HEADER_BYTES..HEADER_BYTES + self.header.payload_bytes as usize]
+    }
+
+    /// CRC-32C over those.
+    #[must_use]
+    pub fn payload_crc(&self) -> u32 {
+        self.header.payload_crc
+    }
+
+    /// CRC-32C over all batches of the log up to this one: the format says how.
+    #[must_use]
+    pub fn chain(&self) -> u32 {
+        self.header.chain()
+    }
+
+    /// Gives it up without writing anything, as if the disk had failed.
+    pub fn fail(self, source: io::Error) -> WriteDone {
+        WriteDone { job: self, result: Err(source) }
+    }
 }
 
 impl Writer {
@@ -257,6 +286,12 @@ impl Writer {
     #[must_use]
     pub fn durable(&self) -> u64 {
         self.shared.durable()
+    }
+
+    /// The chain after the last batch that was sealed.
+    #[must_use]
+    pub fn chain(&self) -> u32 {
+        self.state.chain
     }
 
     /// Closes the open batch and gives out the job that makes it durable; none while another is

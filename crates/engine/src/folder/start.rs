@@ -6,7 +6,7 @@ use std::sync::Arc;
 use onsale_core::limits::COMMANDS_REMEMBERED_US;
 use onsale_core::{Fact, Sale, Time, limits};
 use onsale_journal::storage::Storage;
-use onsale_journal::{Opened, Sealed, Stores};
+use onsale_journal::{Opened, Sealed, Stores, WriteJob};
 
 use onsale_planted::{Bug, is};
 
@@ -80,6 +80,7 @@ pub(super) fn open_shard<T>(
         writer,
         reader,
         durability: options.durability,
+        elsewhere: options.elsewhere,
         ids: known,
         upkeep: Box::new(upkeep),
         notes,
@@ -94,7 +95,8 @@ fn journal_options(identity: Identity, options: &Options, shard: u16) -> onsale_
         shard,
         generation: FIRST_GENERATION,
         durability: match options.durability {
-            Durability::Synced => onsale_journal::Durability::Synced,
+            _ if options.elsewhere => onsale_journal::Durability::Os,
+            Durability::Synced | Durability::Replicated => onsale_journal::Durability::Synced,
             Durability::Os => onsale_journal::Durability::Os,
         },
     }
@@ -113,7 +115,8 @@ pub(super) fn raise_generation<T>(
         return Err(Error::FirstRecord { shard: number, detail });
     }
     shard.raise_generation(generation);
-    write_first(shard, number, wall, Fact::GenerationStarted { generation })
+    let fact = Fact::GenerationStarted { generation };
+    write_first(shard, number, wall, fact, &mut |_, _| Ok(()))
 }
 
 /// Writes a record about the shard itself, onto the disk, too, where batches are not synced: others rely on it.
@@ -122,9 +125,10 @@ pub(super) fn write_first<T>(
     number: u16,
     wall: Time,
     fact: Fact,
+    keep: &mut dyn FnMut(u16, &WriteJob) -> std::io::Result<()>,
 ) -> Result<(), Error> {
     let failed = |source| Error::Journal { shard: number, source };
-    shard.write_first(wall, fact).map_err(failed)?;
+    shard.write_first(wall, fact, &mut |job| keep(number, job)).map_err(failed)?;
     if is(Bug::FirstRecordNotSynced) {
         return Ok(());
     }

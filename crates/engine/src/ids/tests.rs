@@ -90,6 +90,9 @@ fn a_window_finds_all_whether_they_are_in_the_filter_or_not() {
     let folder = tempfile::tempdir().unwrap();
     let storage = open(&folder);
     let mut window = window(&storage, 40, 500);
+    // One fits the smallest filter, two do not.
+    window.fill(501).unwrap();
+    let filter = Arc::as_ptr(&window.filter);
     loop {
         for n in (1..=20_000).step_by(7) {
             assert_eq!(window.find(key(n)).unwrap(), Some(n));
@@ -102,6 +105,7 @@ fn a_window_finds_all_whether_they_are_in_the_filter_or_not() {
     let (bytes, ids) = (window.filter.bytes(), window.size().1);
     assert_eq!(ids, 20_000);
     assert!(bytes <= 6 * ids, "{bytes} bytes for {ids} ids");
+    assert_eq!(Arc::as_ptr(&window.filter), filter, "it was made again though all was known");
 }
 
 #[test]
