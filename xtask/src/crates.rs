@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use crate::steps::cargo_output;
 
 /// Each crate of the workspace, and the crates of the workspace that it may see.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("onsale-planted", &[]),
     ("onsale-core", &["onsale-planted"]),
     ("onsale-codec", &["onsale-core", "onsale-planted"]),
@@ -18,6 +18,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("onsale-bridge", &["onsale-bus"]),
     ("onsale-engine", &["onsale-core", "onsale-codec", "onsale-journal", "onsale-planted"]),
     ("onsale-redis", &["onsale-core", "onsale-codec", "onsale-planted"]),
+    ("onsale-rows", &[]),
     ("onsale-rush", &[]),
     ("onsale-classic", &[]),
     ("onsale-services", &[]),
@@ -34,6 +35,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
             "onsale-bridge",
             "onsale-bus",
             "onsale-engine",
+            "onsale-rows",
             "onsale-rush",
             "onsale-classic",
         ],
@@ -62,7 +64,15 @@ const KEPT_APART: [(&str, &[&str]); 3] = [
     ("hyper", &["onsale", "onsale-bridge", "onsale-classic"]),
     (
         "tokio",
-        &["onsale", "onsale-bridge", "onsale-bus", "onsale-redis", "onsale-rush", "onsale-classic"],
+        &[
+            "onsale",
+            "onsale-bridge",
+            "onsale-bus",
+            "onsale-redis",
+            "onsale-rows",
+            "onsale-rush",
+            "onsale-classic",
+        ],
     ),
 ];
 

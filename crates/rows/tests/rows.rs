@@ -1,0 +1,220 @@
+//! The log in a real PostgreSQL: appends, taking over, and connections that break in between.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use onsale_rows::{Batch, Error, Identity, Kept, Link, Settings, Site, Taken};
+use onsale_services::{Server, postgres, wait_until};
+
+const IDENTITY: Identity = Identity { log: 7, shards: 2 };
+const LEASE: Duration = Duration::from_millis(300);
+
+/// One server for all tests, each of which has a database of its own.
+fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(postgres)
+}
+
+fn sql(url: &str, sql: &str) -> Vec<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (client, connection) =
+            tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let rows = client.simple_query(sql).await.unwrap();
+        let first = |row: tokio_postgres::SimpleQueryMessage| match row {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        };
+        rows.into_iter().filter_map(first).collect()
+    })
+}
+
+/// The address of a new database.
+fn database() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("log_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    sql(server().url(), &format!("CREATE DATABASE {name}"));
+    format!("postgres://onsale@127.0.0.1:{}/{name}", server().port())
+}
+
+fn settings(url: &str, node: &str) -> Settings {
+    Settings {
+        config: Settings::parse(url).unwrap(),
+        node: node.to_owned(),
+        address: format!("http://{node}"),
+        lease: LEASE,
+        wait: Duration::from_secs(20),
+        accepts_os: true,
+    }
+}
+
+/// A site that is the writer, and its links.
+fn writer(url: &str, node: &str) -> (Site, Vec<Link>) {
+    let settings = settings(url, node);
+    let mut site = Site::connect(&settings).unwrap();
+    assert_eq!(site.identity(Some(IDENTITY)).unwrap(), Some(IDENTITY));
+    wait_until("the lease has run out", || matches!(take_over(url, node), Taken::Over(_)));
+    let links = (0..IDENTITY.shards).map(|shard| Link::open(&settings, shard).unwrap()).collect();
+    (site, links)
+}
+
+fn take_over(url: &str, node: &str) -> Taken {
+    Site::connect(&settings(url, node)).unwrap().take_over().unwrap()
+}
+
+/// A batch of one record.
+fn append(link: &mut Link, text: &[u8]) -> Result<(), Error> {
+    let records = [&(text.len() as u32).to_le_bytes()[..], text].concat();
+    let first = link.position() + 1;
+    let checksum = crc32c::crc32c(&records);
+    link.append(&Batch { first, last: first, checksum, chain: first as u32, records: &records })
+}
+
+fn texts(site: &mut Site, shard: u16) -> Vec<Vec<u8>> {
+    let (mut found, mut after) = (Vec::new(), 0);
+    loop {
+        let rows = site.read(shard, after).unwrap();
+        let Some(last) = rows.last() else { return found };
+        after = last.last;
+        found.extend(rows.iter().map(|row| row.records[4..].to_vec()));
+    }
+}
+
+#[test]
+fn what_is_appended_is_read() {
+    let url = database();
+    let (mut site, mut links) = writer(&url, "a");
+    for n in 0..600u32 {
+        append(&mut links[1], &n.to_le_bytes()).unwrap();
+    }
+    append(&mut links[0], b"other").unwrap();
+    links[0].check().unwrap();
+    let all: Vec<Vec<u8>> = (0..600u32).map(|n| n.to_le_bytes().to_vec()).collect();
+    assert_eq!(texts(&mut site, 1), all);
+    assert_eq!(texts(&mut site, 0), [b"other"]);
+    assert_eq!(site.chain(1, 600).unwrap(), Some(600));
+    assert_eq!(site.chain(1, 601).unwrap(), None);
+    assert_eq!(site.heads().unwrap()[1].position, 600);
+    let count =
+        sql(&url, "SELECT count(*) FROM onsale.batch_headers WHERE shard = 1 AND records = 1");
+    assert_eq!(count, ["600"]);
+}
+
+#[test]
+fn whoever_was_taken_over_from_writes_nothing_more() {
+    let url = database();
+    let (mut site, mut links) = writer(&url, "a");
+    append(&mut links[0], b"one").unwrap();
+    assert!(matches!(take_over(&url, "b"), Taken::Held { address, .. } if address == "http://a"));
+    let (_, mut others) = writer(&url, "b");
+    for link in &mut links {
+        let error = append(link, b"late").unwrap_err();
+        assert!(matches!(&error, Error::Fenced { address } if address == "http://b"), "{error}");
+        let error = link.check().unwrap_err();
+        assert!(matches!(error, Error::Fenced { .. }), "{error}");
+    }
+    let error = Link::open(&settings(&url, "a"), 0).err().unwrap();
+    assert!(matches!(error, Error::Fenced { .. }), "{error}");
+    let error = site.keep_files(&[("keys.json".to_owned(), Some(b"a".to_vec()))]).unwrap_err();
+    assert!(matches!(error, Error::Fenced { .. }), "{error}");
+    append(&mut others[0], b"two").unwrap();
+    assert_eq!(texts(&mut site, 0), [b"one", b"two"]);
+}
+
+#[test]
+fn an_append_that_waits_in_the_database_while_another_takes_over_is_fenced() {
+    let url = database();
+    let (mut site, mut links) = writer(&url, "a");
+    append(&mut links[0], b"one").unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let blocker = runtime.block_on(async {
+        let (client, connection) =
+            tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.batch_execute("BEGIN; LOCK TABLE onsale.batches IN SHARE MODE").await.unwrap();
+        client
+    });
+    let mut link = links.remove(0);
+    let waiting = std::thread::spawn(move || append(&mut link, b"late"));
+    let sql_waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+    wait_until("the append waits", || sql(&url, sql_waiting) == ["1"]);
+    wait_until("the lease has run out", || matches!(take_over(&url, "b"), Taken::Over(_)));
+    runtime.block_on(blocker.batch_execute("COMMIT")).unwrap();
+    let error = waiting.join().unwrap().unwrap_err();
+    assert!(matches!(&error, Error::Fenced { address } if address == "http://b"), "{error}");
+    assert_eq!(texts(&mut site, 0), [b"one"]);
+}
+
+#[test]
+fn a_connection_that_is_ended_between_appends_costs_nothing() {
+    let url = database();
+    let (mut site, mut links) = writer(&url, "a");
+    for n in 0..20u8 {
+        append(&mut links[0], &[n]).unwrap();
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+            WHERE datname = current_database() AND application_name LIKE 'onsale shard 0'";
+        assert_eq!(sql(&url, end), ["t"]);
+        links[0].check().unwrap();
+    }
+    assert_eq!(texts(&mut site, 0).len(), 20);
+}
+
+#[test]
+fn bad_addresses_and_databases_are_told() {
+    let url = database();
+    let told = |settings: &Settings| Site::connect(settings).err().unwrap().to_string();
+    let error = Settings::parse("postgres://").unwrap_err().to_string();
+    assert!(error.contains("names no user or no host"), "{error}");
+    let error = Settings::parse("http://x").unwrap_err().to_string();
+    assert!(error.contains("postgres://USER:PASSWORD@HOST:PORT/NAME"), "{error}");
+    let error = Settings::parse(&format!("{url}?sslmode=require")).unwrap_err().to_string();
+    assert!(error.contains("TLS to the database is not built in"), "{error}");
+    let strict = Settings { accepts_os: false, ..settings(&url, "a") };
+    assert!(told(&strict).starts_with("fsync is off in the database"), "{}", told(&strict));
+    let nobody = settings(&url.replace("onsale@", "nobody@"), "a");
+    assert!(told(&nobody).starts_with("the database does not let us in"), "{}", told(&nobody));
+    let nowhere = settings("postgres://onsale@127.0.0.1:1/x", "a");
+    assert!(told(&nowhere).starts_with("the database can't be reached"), "{}", told(&nowhere));
+    let mut site = Site::connect(&settings(&url, "a")).unwrap();
+    assert_eq!(site.kept().unwrap(), Kept::Os);
+    assert_eq!(site.identity(None).unwrap(), None);
+    site.identity(Some(IDENTITY)).unwrap();
+    sql(&url, "UPDATE onsale.log SET version = 99");
+    let error = site.identity(Some(IDENTITY)).unwrap_err().to_string();
+    assert!(error.contains("is of version 99, this program works with version 1"), "{error}");
+    sql(&url, "DROP SCHEMA onsale CASCADE; CREATE SCHEMA onsale");
+    let error = site.identity(Some(IDENTITY)).unwrap_err().to_string();
+    assert!(error.contains("that is not ours"), "{error}");
+    sql(
+        &url,
+        "DROP SCHEMA onsale; CREATE ROLE reader LOGIN; REVOKE CREATE ON DATABASE template1 FROM public",
+    );
+    let reader = settings(&url.replace("onsale@", "reader@"), "a");
+    let error = Site::connect(&reader).unwrap().identity(Some(IDENTITY)).unwrap_err().to_string();
+    assert!(error.starts_with("the database's user may not do what is needed"), "{error}");
+}
+
+#[test]
+fn a_batch_that_was_changed_is_found_out() {
+    let url = database();
+    let (mut site, mut links) = writer(&url, "a");
+    for n in 0..3u8 {
+        append(&mut links[0], &[n]).unwrap();
+    }
+    sql(
+        &url,
+        "UPDATE onsale.batches SET records = records || '\\x00' WHERE shard = 0 AND first = 2",
+    );
+    let error = site.read(0, 0).unwrap_err().to_string();
+    assert!(
+        error.contains("shard 0, position 2 in the database: the records do not fit"),
+        "{error}"
+    );
+    sql(&url, "DELETE FROM onsale.batches WHERE shard = 0 AND first = 2");
+    let error = site.read(0, 0).unwrap_err().to_string();
+    assert!(error.contains("the batch that begins here is not there"), "{error}");
+}
