@@ -22,6 +22,8 @@ pub enum Part {
     Histories,
     /// The real server under load, killed, twenty times a round.
     Kills,
+    /// Two servers over a PostgreSQL, struck in turn, and the database killed; and histories with the journal there.
+    Failover,
     /// Overload and slow clients.
     Overload,
     /// The API against its description, with new requests.
@@ -64,6 +66,13 @@ impl Part {
                 &[("ONSALE_HISTORIES", "1000")],
             ),
             Part::Kills => rounds(root, share, "--test kill", &[]),
+            Part::Failover => {
+                let more = [("ONSALE_FAILOVERS", "300")];
+                rounds(root, share / 2, "--test failover -- --nocapture", &more)?;
+                let seconds = (share / 2).as_secs().max(1).to_string();
+                let time = [("ONSALE_HISTORIES_SECONDS", seconds.as_str())];
+                cargo(root, "test --locked -p onsale-rows --test histories -- --nocapture", &time)
+            }
             Part::Overload => rounds(root, share, "--test overload", &[]),
             Part::Contract => rounds(root, share, "--test contract", &[("ONSALE_EXAMPLES", "200")]),
             Part::Redis => {

@@ -1,6 +1,6 @@
 //! Reads a stream as one of a group: a fair share of its shards, by leases, parent before child.
 //!
-//! A worker does all it does within [`Worker::next`] and [`Worker::commit`]; nothing runs beside. So a batch has
+//! A worker does all it does within [`Worker::next`] and [`Worker::commit`]; nothing but its reads runs beside. So a batch has
 //! to be dealt with within a lease, or others take its shard: choose the lease and the size of batches for that.
 //! Whoever stays away longer, frozen or cut off, finds out by its fence, in the store of cursors and where its
 //! effects are.
@@ -8,11 +8,12 @@
 mod look;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::cursors::{Claim, Progress};
@@ -97,7 +98,8 @@ pub struct Worker {
     id: WorkerId,
     options: WorkerOptions,
     held: BTreeMap<ShardId, Held>,
-    reads: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// Each a task of its own: one that is only polled now and then might hold a lock that the others need.
+    reads: JoinSet<Done>,
     look_at: Instant,
     /// When leases are renewed next.
     renew_at: Instant,
@@ -156,7 +158,7 @@ impl Worker {
             id,
             options,
             held: BTreeMap::new(),
-            reads: FuturesUnordered::new(),
+            reads: JoinSet::new(),
             look_at: Instant::now(),
             renew_at: Instant::now(),
             is_done: false,
@@ -213,7 +215,8 @@ impl Worker {
             let wake_at = self.wake_at().min(deadline);
             tokio::select! {
                 biased;
-                Some(done) = self.reads.next() => {
+                Some(done) = self.reads.join_next() => {
+                    let done = done.unwrap_or_else(|error| resume_unwind(error.into_panic()));
                     if let Some(batch) = self.read(done).await? {
                         return Ok(Some(batch));
                     }
@@ -387,10 +390,10 @@ impl Worker {
             };
             let (bus, stream) = (self.bus.clone(), self.group.stream.clone());
             let (shard, fence) = (shard.clone(), held.claim.fence);
-            self.reads.push(Box::pin(async move {
+            self.reads.spawn(async move {
                 let page = bus.read(&stream, &shard, from, limits).await;
                 Done { shard, fence, retry, page }
-            }));
+            });
         }
     }
 

@@ -27,8 +27,8 @@ mod write;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use axum::extract::{MatchedPath, Request};
-use axum::middleware::{Next, from_fn};
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -48,7 +48,7 @@ use crate::cursors::CursorStores;
 use crate::keys::KeyStore;
 use crate::live::Live;
 use crate::metrics::{Metrics, RouteIndex};
-use crate::problem::Problem;
+use crate::problem::{Problem, kind};
 use crate::rates::Epoch;
 use crate::shards::{Kept, Shards};
 use crate::webhooks::{WebhookLimits, Webhooks};
@@ -139,7 +139,17 @@ impl Api {
             openapi: description().into(),
         };
         let api = Arc::new(api);
-        (api.clone(), router.with_state(api))
+        let mut router = router.with_state(api.clone());
+        if api.shards.elsewhere() {
+            router = router.layer(from_fn_with_state(api.clone(), only_as_writer));
+        }
+        (api, router)
+    }
+
+    /// Why nothing may be answered any more, if another server has taken over.
+    pub fn not_active(&self) -> Option<Box<Problem>> {
+        let active = self.shards.lost_to()?;
+        Some(Problem::not_active(&kind::NOT_ACTIVE, "fenced", &active))
     }
 }
 
@@ -172,6 +182,31 @@ fn routes() -> (axum::Router<Arc<Api>>, utoipa::openapi::OpenApi) {
         .route_layer(from_fn(remember_route))
         .fallback(system::unknown_route);
     (router, document)
+}
+
+/// Where another server may take over without this one's doing: lets an answer go only if this one was the log's writer
+/// after the answer was made. What goes through a shard waits there for the same.
+async fn only_as_writer(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    const OF_SHARD: &str = "/v1/organizers/{organizer}/events/{event}";
+    if matches!(request.uri().path(), "/healthz" | "/readyz" | "/metrics") {
+        return next.run(request).await;
+    }
+    if let Some(problem) = api.not_active() {
+        return problem.into_response();
+    }
+    let matched = request.extensions().get::<MatchedPath>();
+    let of_shard = matched.is_some_and(|matched| matched.as_str().starts_with(OF_SHARD));
+    let response = next.run(request).await;
+    if of_shard {
+        return response;
+    }
+    match api.shards.confirm().await {
+        Ok(()) => response,
+        Err(error) => {
+            let problem = api.not_active();
+            problem.unwrap_or_else(|| Problem::from_unavailable(error)).into_response()
+        }
+    }
 }
 
 /// Notes in the answer which route gave it, for the figures.

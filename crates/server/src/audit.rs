@@ -11,6 +11,8 @@ use onsale_journal::storage::Storage;
 use onsale_journal::{FileStorage, Reader, Stores, open_read_only};
 use serde_json::{Value, json};
 
+use crate::rows::look::Log;
+
 /// Records read at a time.
 const RECORDS_PER_READ: usize = 10_000;
 /// Bytes read at a time.
@@ -62,6 +64,20 @@ pub fn audit_with(data: &Path, archive: Option<&Path>) -> anyhow::Result<Audit> 
             .map(|(file, offset)| (format!("shard-{:02}/{file}", finding.shard), offset)),
         what: finding.to_string(),
     });
+    let findings = findings.collect();
+    Ok(Audit { report, findings })
+}
+
+/// Audits a log that is in a database. A server may be at work on it: what there is at the beginning is read.
+///
+/// # Errors
+/// The database can't be reached, holds no log, or a batch is damaged or missing.
+pub fn audit_rows(url: &str) -> anyhow::Result<Audit> {
+    let mut auditor = Auditor::new();
+    Log::open(url)?.audit(&mut auditor)?;
+    let report = auditor.finish();
+    let findings = report.findings.iter();
+    let findings = findings.map(|finding| Located { place: None, what: finding.to_string() });
     let findings = findings.collect();
     Ok(Audit { report, findings })
 }

@@ -13,6 +13,7 @@ mod growth;
 mod http;
 mod memory;
 pub mod plot;
+mod postgres;
 mod recovery;
 pub mod report;
 mod rules;
@@ -37,6 +38,8 @@ pub struct Settings {
     pub share: f64,
     /// What share of a day to simulate.
     pub scale: f64,
+    /// A PostgreSQL in which databases may be made.
+    pub database: Option<String>,
     progress: ProgressBar,
 }
 
@@ -48,7 +51,7 @@ impl Settings {
         progress.enable_steady_tick(Duration::from_millis(200));
         let pairs = if quick { pairs.min(2) } else { pairs };
         let share = if quick { 0.02 } else { 1.0 };
-        Settings { pairs, share, scale: scale * share, progress }
+        Settings { pairs, share, scale: scale * share, database: None, progress }
     }
 
     /// So many of something, or the share of it that is wanted.
@@ -72,7 +75,7 @@ impl Settings {
 /// Measures a row.
 pub type Measure = fn(&Settings) -> anyhow::Result<Row>;
 
-const ROWS: [(Which, &str, Measure); 8] = [
+const ROWS: [(Which, &str, Measure); 9] = [
     (Which::Holds, "holds", http::holds),
     (Which::Batch, "batch", http::batch),
     (Which::Engine, "engine", engine::row),
@@ -81,6 +84,7 @@ const ROWS: [(Which, &str, Measure); 8] = [
     (Which::Memory, "memory", memory::row),
     (Which::Growth, "growth", growth::row),
     (Which::Bus, "bus", bus::row),
+    (Which::Postgres, "postgres", postgres::row),
 ];
 
 /// The rows that are meant, each once, with their names.

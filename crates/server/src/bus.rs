@@ -60,10 +60,16 @@ impl ServerBus {
     /// opened does not keep the sale from going on: what needs it is told why. It must be called on the runtime
     /// that the bus shall live on.
     pub async fn open(shards: &Shards, retention: Retention) -> ServerBus {
-        let bus = open(shards).await.map_err(|error| {
-            tracing::error!(%error, "the bus can't be opened; sales go on without it");
-            error.to_string()
-        });
+        let bus =
+            match shards.elsewhere() {
+                // They would stay on this machine, and whoever takes over would not have them.
+                true => Err("the streams catalogue and control are files, and the journal is not"
+                    .to_owned()),
+                false => open(shards).await.map_err(|error| {
+                    tracing::error!(%error, "the bus can't be opened; sales go on without it");
+                    error.to_string()
+                }),
+            };
         let (appended, made) = (Mutex::default(), watch::Sender::new(0));
         let retained = [CATALOGUE, CONTROL].map(|stream| (stream, Retained::default()));
         let retained = std::sync::Mutex::new(retained.into());

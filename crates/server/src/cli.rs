@@ -150,6 +150,13 @@ pub struct ServeArgs {
     /// Size of the journal's files in MiB [default: 32]
     #[arg(long, value_name = "MIB")]
     pub segment_mib: Option<String>,
+    /// Keeps the journal in a PostgreSQL instead of files: postgres://USER@HOST/NAME. A password is
+    /// best handed in by ONSALE_JOURNAL_URL instead of this
+    #[arg(long, value_name = "URL")]
+    pub journal: Option<String>,
+    /// With --journal: follows the active server, and takes its place when it is gone
+    #[arg(long)]
+    pub standby: bool,
     /// A TOML file with settings
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -279,8 +286,9 @@ fn serve_command(args: ServeArgs) -> u8 {
         say(config::DEFAULTS.trim_end());
         return OK;
     }
-    let ServeArgs { data, listen, cores, shards, segment_mib, config: file, .. } = args;
-    let flags = Flags { data, listen, cores, shards, segment_mib };
+    let ServeArgs { data, listen, cores, shards, segment_mib, journal, standby, .. } = args;
+    let flags = Flags { data, listen, cores, shards, segment_mib, journal, standby };
+    let file = args.config;
     let config = match Config::load(file.as_deref(), &flags) {
         Ok(config) => config,
         Err(error) => return complain(&error.into(), USAGE),

@@ -18,6 +18,7 @@ use onsale_engine::Durability;
 
 use crate::bus::retain::retention;
 use crate::rates::RATE_MAX;
+use crate::rows::{RowsConfig, Url};
 use crate::webhooks::{Networks, Policy, WebhookLimits};
 
 /// The commented defaults, which document every key.
@@ -36,6 +37,8 @@ pub struct Config {
     pub shards: u16,
     /// How the journal is kept.
     pub journal: onsale_engine::Options,
+    /// Where the journal is kept, if not in the files of the data folder.
+    pub rows: Option<RowsConfig>,
     /// How much of anything a client may have.
     pub limits: Limits,
     /// What webhooks may be and do.
@@ -90,6 +93,10 @@ pub struct Flags {
     pub shards: Option<String>,
     /// `--segment-mib`
     pub segment_mib: Option<String>,
+    /// `--journal`
+    pub journal: Option<String>,
+    /// `--standby`
+    pub standby: bool,
 }
 
 /// Everything that is wrong with the configuration.
@@ -169,6 +176,7 @@ impl Config {
             cores: check.number("cores", 1, cores_max as u64, "the cores of this machine") as usize,
             shards: check.number("shards", 1, SHARDS_MAX.into(), "") as u16,
             journal: check.journal(),
+            rows: check.rows(),
             webhooks: check.webhooks(),
             streams: retention(
                 check.number("streams.retention_days", 0, 36_500, "days; 0: for ever"),
@@ -216,10 +224,24 @@ fn told(settings: &Settings) -> String {
             table = of;
         }
         let bare = text.parse::<i64>().is_ok() || text.parse::<bool>().is_ok();
-        let value = if bare { text.clone() } else { toml::Value::String(text.clone()).to_string() };
+        let shown = if key == "journal.url" { without_password(text) } else { text.clone() };
+        let value = if bare { text.clone() } else { toml::Value::String(shown).to_string() };
         lines.push(format!("{:<44} # {source}", format!("{name} = {value}")));
     }
     lines.join("\n") + "\n"
+}
+
+/// An address of a database as it may be shown.
+fn without_password(url: &str) -> String {
+    match url.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?))) {
+        Some((scheme, (user, rest))) => {
+            let (name, password) = user.split_once(':').unwrap_or((user, ""));
+            let hidden = if password.is_empty() { "" } else { ":…" };
+            format!("{scheme}://{name}{hidden}@{rest}")
+        }
+        None if url.contains("password") => "…".to_owned(),
+        None => url.to_owned(),
+    }
 }
 
 /// Name of the environment variable for a key.
@@ -250,6 +272,7 @@ fn flatten(prefix: &str, table: toml::Table, source: &str, settings: &mut Settin
 }
 
 fn read_flags(flags: &Flags, settings: &mut Settings) {
+    let standby = flags.standby.then(|| "true".to_owned());
     let data = flags.data.as_ref().map(|path| path.display().to_string());
     let said = [
         ("data", "--data", &data),
@@ -257,6 +280,8 @@ fn read_flags(flags: &Flags, settings: &mut Settings) {
         ("cores", "--cores", &flags.cores),
         ("shards", "--shards", &flags.shards),
         ("segment_mib", "--segment-mib", &flags.segment_mib),
+        ("journal.url", "--journal", &flags.journal),
+        ("journal.standby", "--standby", &standby),
     ];
     for (key, flag, text) in said {
         if let Some(text) = text {
@@ -336,6 +361,43 @@ impl Check<'_> {
         let every = self.number("snapshots.every_mib", 1, 65_536, "MiB");
         options.rules.snapshot_bytes = every << 20;
         options
+    }
+
+    fn rows(&mut self) -> Option<RowsConfig> {
+        let (url, standby) = (self.setting("journal.url"), self.flag("journal.standby"));
+        let lease_ms = self.number("journal.lease_ms", 200, 600_000, "ms");
+        let wait_ms = self.number("journal.wait_ms", 1_000, 600_000, "ms");
+        let address = self.setting("journal.address");
+        if !address.text.is_empty() && address.text.parse::<hyper::Uri>().is_err() {
+            self.refuse("journal.address", &address, "must be empty or what paths begin with");
+        }
+        if url.text.is_empty() {
+            if standby {
+                let setting = self.setting("journal.standby");
+                let rule = "must be false without journal.url: a standby follows a database";
+                self.refuse("journal.standby", &setting, rule);
+            }
+            return None;
+        }
+        if let Err(error) = onsale_rows::Settings::parse(&url.text) {
+            // What it is may hold a password, so it is not said again.
+            self.wrong.push(format!("journal.url ({}): {error}", url.source));
+        }
+        Some(RowsConfig {
+            url: Url(url.text),
+            address: address.text,
+            lease: Duration::from_millis(lease_ms),
+            wait: Duration::from_millis(wait_ms),
+            standby,
+        })
+    }
+
+    fn flag(&mut self, key: &str) -> bool {
+        let setting = self.setting(key);
+        setting.text.parse().unwrap_or_else(|_| {
+            self.refuse(key, &setting, "must be true or false");
+            false
+        })
     }
 
     fn webhooks(&mut self) -> WebhookLimits {

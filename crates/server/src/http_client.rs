@@ -128,6 +128,12 @@ impl Client {
         Ok(Client { server, prefix, key: key.map(str::to_owned), timeout: TIMEOUT })
     }
 
+    /// The same with another limit on how long a request may take.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Client {
+        Client { timeout, ..self }
+    }
+
     /// Sends a request and waits for the answer, of whatever status.
     ///
     /// # Errors

@@ -163,7 +163,8 @@ pub fn records(
 }
 
 /// A record as the stream shows it, ticket codes and the secret left out.
-fn show(log: u128, shard: u16, position: u64, event: &Event) -> Value {
+#[must_use]
+pub fn show(log: u128, shard: u16, position: u64, event: &Event) -> Value {
     let receipt = Receipt { shard, position, durability: "" };
     if let Some(shown) = stream::show(log, receipt, event, &[], true) {
         return serde_json::to_value(shown).expect("a record can be written as JSON");

@@ -23,6 +23,7 @@ mod object;
 pub mod problem;
 pub mod rates;
 pub mod refused;
+pub mod rows;
 pub mod serve;
 pub mod shards;
 pub mod slow;

@@ -137,6 +137,13 @@ pub struct Problem {
     /// The lowest position that is left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub begins_at: Option<u64>,
+    /// Where the active server is: what its paths begin with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "http://10.0.0.7:7070")]
+    pub active: Option<String>,
+    /// What this server is instead: `standby`, or `fenced` where another has taken over from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<&'static str>,
     /// Methods that the path takes.
     #[serde(skip)]
     pub allow: Option<String>,
@@ -220,6 +227,19 @@ impl Problem {
             Unavailable::TooLarge => &kind::COMMAND_TOO_LARGE,
         };
         Problem::new(kind, error.to_string())
+    }
+
+    /// Another server is active; `active` is where, or empty where that is not known.
+    #[must_use]
+    pub fn not_active(kind: &Kind, role: &'static str, active: &str) -> Box<Problem> {
+        let detail = match active {
+            "" => format!("this server is a {role} one; no active one is known"),
+            active => format!("this server is a {role} one; the active one is {active}"),
+        };
+        let mut problem = Problem::new(kind, detail);
+        problem.role = Some(role);
+        problem.active = (!active.is_empty()).then(|| active.to_owned());
+        problem
     }
 
     /// The answer it makes.

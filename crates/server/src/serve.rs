@@ -2,6 +2,7 @@
 //! again without losing or cutting anything.
 
 mod beside;
+mod elsewhere;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::api::{Api, Beside};
 use crate::config::Config;
 use crate::keys::{FirstKey, KeyStore};
 use crate::listen::{self, Listener};
-use crate::shards::{Driver, Shards, wall_time};
+use crate::shards::{Driver, Opened, Shards, wall_time};
 use crate::systemd;
 use crate::webhooks::Webhooks;
 
@@ -65,10 +66,24 @@ impl Server {
     /// # Errors
     /// The folder, the key file or the port can't be used.
     pub fn start(config: &Config, key: Option<&str>, cores: &[CoreId]) -> anyhow::Result<Server> {
-        let sockets = listen::open(config.listen, config.cores)
-            .with_context(|| format!("cannot listen on {}", config.listen))?;
+        let sockets = open_sockets(config)?;
+        let opened = Opened::files(&config.data, config.shards, &config.journal)?;
+        Server::start_over(config, sockets, opened, key, cores)
+    }
+
+    /// The same over shards that are open.
+    ///
+    /// # Errors
+    /// The key file or the port can't be used.
+    pub fn start_over(
+        config: &Config,
+        sockets: Vec<std::net::TcpListener>,
+        opened: Opened,
+        key: Option<&str>,
+        cores: &[CoreId],
+    ) -> anyhow::Result<Server> {
         let address = sockets[0].local_addr()?;
-        let (shards, drivers) = Shards::open(&config.data, config.shards, &config.journal)?;
+        let (shards, drivers) = Shards::over(opened);
         let (keys, first_key) = KeyStore::load_or_create(&config.data, key, wall_time())?;
         let webhooks = Webhooks::load(&config.data)?;
         let over = watch::Sender::new(false);
@@ -120,6 +135,12 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// Opens the sockets, one for each core.
+fn open_sockets(config: &Config) -> anyhow::Result<Vec<std::net::TcpListener>> {
+    listen::open(config.listen, config.cores)
+        .with_context(|| format!("cannot listen on {}", config.listen))
 }
 
 /// Starts a worker and waits until it listens.
@@ -224,17 +245,26 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     // All threads are made from this one and inherit it: the server works on its
     // cores and on no other.
     confine(&cores)?;
-    let server = Server::start(&config, key.as_deref(), &cores)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Before anybody hears of the start, who may want it stopped at once.
+    let mut signals = runtime.block_on(async { Signals::new() })?;
+    let started = match config.rows {
+        None => Some((Server::start(&config, key.as_deref(), &cores)?, None)),
+        Some(_) => runtime.block_on(elsewhere::start(&config, key, cores, &mut signals))?,
+    };
+    let Some((server, elsewhere)) = started else { return Ok(()) };
+    tell_start(&config, &server);
+    systemd::notify("READY=1");
     runtime.block_on(async {
-        // Before anybody hears of the start, who may want it stopped at once.
-        let signals = Signals::new()?;
-        tell_start(&config, &server);
-        systemd::notify("READY=1");
-        let signal = signals.first().await;
-        systemd::notify("STOPPING=1");
-        tracing::info!(signal, "stopping: requests under way get their answers");
-        server.stop().await
+        match elsewhere {
+            None => {
+                let signal = signals.first().await;
+                systemd::notify("STOPPING=1");
+                tracing::info!(signal, "stopping: requests under way get their answers");
+                server.stop().await
+            }
+            Some(elsewhere) => elsewhere.run(server, &mut signals).await,
+        }
     })?;
     tracing::info!("stopped");
     Ok(())
@@ -253,7 +283,7 @@ impl Signals {
     }
 
     /// Waits for the first.
-    async fn first(mut self) -> &'static str {
+    async fn first(&mut self) -> &'static str {
         tokio::select! {
             _ = self.term.recv() => "SIGTERM",
             _ = self.int.recv() => "SIGINT",

@@ -8,6 +8,7 @@
 mod batch;
 mod directory;
 mod driver;
+mod store;
 mod upkeep;
 
 use std::path::Path;
@@ -18,13 +19,15 @@ use std::time::Instant;
 use onsale_core::{Action, Command, Id, Refusal, Time};
 use onsale_engine::folder::settles_place;
 use onsale_engine::{
-    Answer, Folder, Options, Query, Reply, Request, Seeds, ShardFigures, ShardInfo, Unavailable,
+    Answer, Folder, Options, Query, Reply, Request, Seeds, Shard, ShardFigures, ShardInfo,
+    Unavailable,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use batch::{Batch, Ground, Kept, Tell};
 use directory::Directory;
-pub use driver::Driver;
+pub use driver::{Driver, Ticket};
+pub use store::{Fence, Lost, Store, append, lost};
 use upkeep::UpkeepThread;
 
 /// Requests that may wait for one shard, each command of a batch counted.
@@ -170,30 +173,61 @@ struct Inner {
     closing: watch::Sender<bool>,
     closed: watch::Receiver<usize>,
     folder: Folder,
+    /// Where another server may become the writer without this one's doing: says that it has. Then nothing is answered
+    /// that no shard has checked.
+    lost: Option<watch::Receiver<Option<Lost>>>,
 }
 
-impl Shards {
-    /// Opens a data folder, or makes it with this many shards, and gives the drivers
-    /// that must run for anything to be answered: each on one runtime, all as long as it serves.
+/// Shards that are open, and where each keeps its log.
+pub struct Opened {
+    /// The data folder.
+    pub folder: Folder,
+    /// The shards.
+    pub shards: Vec<Shard<Ticket>>,
+    /// For each, where its batches go.
+    pub stores: Vec<Store>,
+    /// Says, where that is not the folder, when another server may write there instead.
+    pub lost: Option<watch::Receiver<Option<Lost>>>,
+}
+
+impl Opened {
+    /// Opens a data folder with its journals, or makes it with this many shards.
     ///
     /// # Errors
     /// The folder or a journal can't be opened; names file and offset.
-    pub fn open(
+    pub fn files(
         data: &Path,
         shards: u16,
         options: &Options,
-    ) -> Result<(Shards, Vec<Driver>), onsale_engine::Error> {
-        let key = onsale_core::CodeKey(*uuid::Uuid::new_v4().as_bytes());
-        let seeds = Seeds { log: uuid::Uuid::new_v4().as_u128(), key };
+    ) -> Result<Opened, onsale_engine::Error> {
+        let seeds = seeds();
         let folder = Folder::open(data, shards, &seeds)?;
-        let opened = folder.shards(options, &seeds, wall_time())?;
+        let shards: Vec<_> = folder.shards(options, &seeds, wall_time())?;
+        let stores = shards.iter().map(|_| Store::Files).collect();
+        Ok(Opened { folder, shards, stores, lost: None })
+    }
+}
+
+/// Randomness for a new log.
+#[must_use]
+pub fn seeds() -> Seeds {
+    let key = onsale_core::CodeKey(*uuid::Uuid::new_v4().as_bytes());
+    Seeds { log: uuid::Uuid::new_v4().as_u128(), key }
+}
+
+impl Shards {
+    /// Takes open shards, and gives the drivers that must run for anything to be answered: each on one runtime, all as
+    /// long as it serves.
+    #[must_use]
+    pub fn over(opened: Opened) -> (Shards, Vec<Driver>) {
+        let Opened { folder, shards: opened, stores, lost } = opened;
         let directory = Directory::default();
         let (closing, closing_seen) = watch::channel(false);
         let (closed_count, closed) = watch::channel(0);
         let started = Instant::now();
         let (mut shared, mut drivers) = (Vec::new(), Vec::new());
         let upkeep = UpkeepThread::start();
-        for mut shard in opened {
+        for (mut shard, store) in opened.into_iter().zip(stores) {
             directory.add(shard.info().shard, shard.sale());
             for note in shard.take_notes() {
                 tracing::warn!(shard = shard.info().shard, note, "the journal was opened");
@@ -211,6 +245,7 @@ impl Shards {
             });
             drivers.push(Driver::new(driver::Parts {
                 shard,
+                store,
                 requests,
                 queued,
                 durable,
@@ -222,8 +257,8 @@ impl Shards {
             }));
         }
         let making = Arc::default();
-        let inner = Inner { shards: shared, directory, making, closing, closed, folder };
-        Ok((Shards { inner: Arc::new(inner) }, drivers))
+        let inner = Inner { shards: shared, directory, making, closing, closed, folder, lost };
+        (Shards { inner: Arc::new(inner) }, drivers)
     }
 
     /// Carries out a command. A definition of an event that is not there yet is given
@@ -241,6 +276,7 @@ impl Shards {
                 let made = tokio::spawn(async move { shards.make(command).await });
                 made.await.unwrap_or(Err(Unavailable::Unknown))
             }
+            None if self.elsewhere() => self.ask(0, Request::Command(command)).await,
             None => Ok(self.unknown_event()),
         }
     }
@@ -275,6 +311,7 @@ impl Shards {
         let (organizer, event) = query.subject();
         match self.inner.directory.event(organizer, event) {
             Some(shard) => self.ask(shard, Request::Query(query)).await,
+            None if self.elsewhere() => self.ask(0, Request::Query(query)).await,
             None => Ok(self.unknown_event()),
         }
     }
@@ -303,10 +340,36 @@ impl Shards {
         Ok(Pending { shard, reply })
     }
 
-    /// The shard of an event, if there is one.
+    /// The shard of an event, if there is one; or one that will refuse it, where no answer may be given without a shard.
     #[must_use]
     pub fn of_event(&self, organizer: &Id, event: &Id) -> Option<u16> {
-        self.inner.directory.event(organizer, event)
+        self.inner.directory.event(organizer, event).or(self.elsewhere().then_some(0))
+    }
+
+    /// Whether this server may lose the log to another one without its own doing.
+    #[must_use]
+    pub fn elsewhere(&self) -> bool {
+        self.inner.lost.is_some()
+    }
+
+    /// Where the server is that has taken over, if one has.
+    #[must_use]
+    pub fn lost_to(&self) -> Option<String> {
+        match &*self.inner.lost.as_ref()?.borrow() {
+            Some(Lost::To(active)) => Some(active.clone()),
+            _ => None,
+        }
+    }
+
+    /// Makes sure that what was seen before was seen by the log's only writer.
+    ///
+    /// # Errors
+    /// It is not, or that can't be found out.
+    pub async fn confirm(&self) -> Result<(), Unavailable> {
+        match self.elsewhere() {
+            true => self.probe(0).await,
+            false => Ok(()),
+        }
     }
 
     /// Hands commands for events of one shard over together, to be carried out in their

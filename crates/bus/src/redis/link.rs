@@ -2,8 +2,8 @@
 //! call; and what Redis says, told as the bus's errors.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
@@ -39,7 +39,9 @@ struct Inner {
     /// Where it is, without a password.
     place: String,
     timeout: Duration,
-    connected: Mutex<Option<Arc<Connected>>>,
+    connected: std::sync::Mutex<Option<Arc<Connected>>>,
+    /// Held while a connection is made.
+    connecting: Mutex<()>,
     closed: AtomicBool,
 }
 
@@ -78,7 +80,8 @@ impl Link {
             client,
             place,
             timeout: options.timeout,
-            connected: Mutex::new(None),
+            connected: std::sync::Mutex::default(),
+            connecting: Mutex::default(),
             closed: AtomicBool::new(false),
         })))
     }
@@ -90,7 +93,11 @@ impl Link {
 
     pub(super) async fn close(&self) {
         self.0.closed.store(true, Ordering::Release);
-        self.0.connected.lock().await.take();
+        self.present().take();
+    }
+
+    fn present(&self) -> MutexGuard<'_, Option<Arc<Connected>>> {
+        self.0.connected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -193,7 +200,7 @@ impl Link {
             || error.is_connection_dropped()
             || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly);
         if is_stale {
-            let mut present = self.0.connected.lock().await;
+            let mut present = self.present();
             if present.as_ref().is_some_and(|present| Arc::ptr_eq(present, connected)) {
                 *present = None;
             }
@@ -206,16 +213,31 @@ impl Link {
             let why = "the bus is closed".to_owned();
             return Err(Error::Unavailable { what: self.0.place.clone(), why });
         }
-        let mut present = self.0.connected.lock().await;
-        if let Some(connected) = present.as_ref() {
-            return Ok(connected.clone());
+        if let Some(connected) = self.present().clone() {
+            return Ok(connected);
+        }
+        // On a task of its own: a caller that is not polled for a while must not keep the others from connecting.
+        let link = self.clone();
+        let made = tokio::spawn(async move { link.connect_once().await }).await;
+        made.unwrap_or_else(|error| {
+            Err(Error::Unavailable { what: self.0.place.clone(), why: error.to_string() })
+        })
+    }
+
+    /// Makes the connection, unless another has made it meanwhile.
+    async fn connect_once(&self) -> Result<Arc<Connected>, Error> {
+        let _one = self.0.connecting.lock().await;
+        if let Some(connected) = self.present().clone() {
+            return Ok(connected);
         }
         let begin = Instant::now();
         let connected = match timeout(self.0.timeout * 2, self.connect()).await {
             Ok(connected) => Arc::new(connected?),
             Err(_) => return Err(self.timed_out("connect", begin)),
         };
-        *present = Some(connected.clone());
+        if !self.is_closed() {
+            *self.present() = Some(connected.clone());
+        }
         Ok(connected)
     }
 

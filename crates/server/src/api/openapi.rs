@@ -336,7 +336,7 @@ pub struct WantedQuery {
 type Kinds = &'static [&'static Kind];
 
 /// Of every operation with a key.
-const KEY: Kinds = &[&k::KEY_MISSING, &k::KEY_UNKNOWN, &k::RATE_LIMIT, &k::BUSY];
+const KEY: Kinds = &[&k::KEY_MISSING, &k::KEY_UNKNOWN, &k::RATE_LIMIT, &k::BUSY, &k::NOT_ACTIVE];
 /// Of every operation that needs a scope.
 const SCOPE: Kinds = &[&k::SCOPE_MISSING];
 /// Of every operation of an organizer.

@@ -91,6 +91,9 @@ async fn health() -> Rendered {
     responses((status = 200, description = "Every shard does.", body = Status)),
 )]
 async fn readiness(State(api): State<Arc<Api>>) -> Result<Rendered> {
+    if let Some(active) = api.shards.lost_to() {
+        return Err(Problem::not_active(&kind::NOT_READY, "fenced", &active));
+    }
     let ready = match *api.draining.borrow() {
         true => Err("the server is stopping".to_owned()),
         false => api.shards.ready(),

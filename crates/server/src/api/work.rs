@@ -143,7 +143,16 @@ pub fn unavailable(api: &Api, error: Unavailable) -> Box<Problem> {
     if error == Unavailable::Busy {
         api.metrics.refused.count(Reason::Queue);
     }
-    Problem::from_unavailable(error)
+    match (error, api.not_active()) {
+        // Nothing was changed: that is for the other one.
+        (Unavailable::Stopped, Some(problem)) => problem,
+        (error, Some(fenced)) => {
+            let mut problem = Problem::from_unavailable(error);
+            (problem.role, problem.active) = (fenced.role, fenced.active);
+            problem
+        }
+        (error, None) => Problem::from_unavailable(error),
+    }
 }
 
 /// A record of the journal.

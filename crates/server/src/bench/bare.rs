@@ -23,7 +23,7 @@ use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::drive::new_journal;
+use super::drive::{new_journal, new_journal_unsynced};
 use crate::cli::{FAILED, OK};
 
 /// The bare harness of `onsale bench`, which starts it: not for use by hand.
@@ -42,6 +42,9 @@ pub struct BareArgs {
     /// Bytes of an answer's body.
     #[arg(long)]
     pub answer_bytes: usize,
+    /// A PostgreSQL to which its batches go first; the journal is not synced then.
+    #[arg(long)]
+    pub database: Option<String>,
 }
 
 /// The body of a batch.
@@ -99,7 +102,8 @@ async fn serve(args: &BareArgs) -> anyhow::Result<()> {
         .map_err(|_| anyhow::anyhow!("one socket was asked for"))?;
     let socket = tokio::net::TcpListener::from_std(socket)?;
     let log = Log::open(args)?;
-    let driver = tokio::task::spawn_local(log.clone().drive());
+    let insert = args.database.as_deref().map(Insert::open).transpose()?;
+    let driver = tokio::task::spawn_local(log.clone().drive(insert));
     let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     println!("listening on http://{}", socket.local_addr()?);
     let answer = Bytes::from(vec![b' '; args.answer_bytes]);
@@ -194,7 +198,10 @@ struct Inner {
 
 impl Log {
     fn open(args: &BareArgs) -> anyhow::Result<Log> {
-        let writer = new_journal(&args.data)?;
+        let writer = match args.database {
+            None => new_journal(&args.data),
+            Some(_) => new_journal_unsynced(&args.data),
+        }?;
         let record = vec![b'r'; args.record_bytes];
         let inner = Inner { writer, record, waiting: Vec::new() };
         let inner = Rc::new(RefCell::new(inner));
@@ -223,8 +230,13 @@ impl Log {
     }
 
     /// Writes what was appended, a batch at a time, and lets those go who waited for it.
-    async fn drive(self) -> anyhow::Result<()> {
-        let (jobs, mut written) = helper(onsale_journal::WriteJob::run);
+    async fn drive(self, mut insert: Option<Insert>) -> anyhow::Result<()> {
+        let (jobs, mut written) = helper(move |job: onsale_journal::WriteJob| {
+            match insert.as_mut().map(|insert| insert.run(job.payload())) {
+                Some(Err(error)) => job.fail(std::io::Error::other(error)),
+                _ => job.run(),
+            }
+        });
         let (spare_jobs, mut spares) = helper(onsale_journal::SpareJob::run);
         loop {
             {
@@ -261,7 +273,7 @@ impl Log {
 
 /// A thread that carries out jobs; at most one is under way.
 fn helper<Job: Send + 'static, Done: Send + 'static>(
-    run: impl Fn(Job) -> Done + Send + 'static,
+    mut run: impl FnMut(Job) -> Done + Send + 'static,
 ) -> (std::sync::mpsc::Sender<Job>, mpsc::UnboundedReceiver<Done>) {
     let (jobs, todo) = std::sync::mpsc::channel();
     let (results, done) = mpsc::unbounded_channel();
@@ -273,4 +285,39 @@ fn helper<Job: Send + 'static, Done: Send + 'static>(
         }
     });
     (jobs, done)
+}
+
+/// Inserts batches into a table that has nothing else.
+struct Insert {
+    runtime: tokio::runtime::Runtime,
+    client: tokio_postgres::Client,
+    statement: tokio_postgres::Statement,
+}
+
+impl Insert {
+    /// Makes the table. It has threads of its own to wait on, beside those of the harness.
+    fn open(url: &str) -> anyhow::Result<Insert> {
+        let url = url.to_owned();
+        let open = move || -> anyhow::Result<Insert> {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let (client, statement) = runtime.block_on(async {
+                let (client, connection) =
+                    tokio_postgres::connect(&url, tokio_postgres::NoTls).await?;
+                tokio::spawn(connection);
+                let table = "CREATE TABLE bare (id bigserial PRIMARY KEY, records bytea)";
+                let storage = "ALTER TABLE bare ALTER COLUMN records SET STORAGE EXTERNAL";
+                client.batch_execute(&format!("{table}; {storage}")).await?;
+                let insert = "INSERT INTO bare (records) VALUES ($1)";
+                let statement = client.prepare(insert).await?;
+                anyhow::Ok((client, statement))
+            })?;
+            Ok(Insert { runtime, client, statement })
+        };
+        // A runtime can't be waited for from within another.
+        std::thread::spawn(open).join().map_err(|_| anyhow::anyhow!("the database"))?
+    }
+
+    fn run(&mut self, records: &[u8]) -> Result<(), tokio_postgres::Error> {
+        self.runtime.block_on(self.client.execute(&self.statement, &[&records])).map(drop)
+    }
 }

@@ -32,8 +32,19 @@ pub fn new_journal(folder: &Path) -> anyhow::Result<Writer> {
 /// # Errors
 /// It can't be made.
 pub fn new_journal_of(folder: &Path, segment_bytes: u64) -> anyhow::Result<Writer> {
+    journal(folder, segment_bytes, Durability::Synced)
+}
+
+/// The same that leaves it to the operating system when a batch comes to the disk.
+///
+/// # Errors
+/// It can't be made.
+pub fn new_journal_unsynced(folder: &Path) -> anyhow::Result<Writer> {
+    journal(folder, SEGMENT_BYTES, Durability::Os)
+}
+
+fn journal(folder: &Path, segment_bytes: u64, durability: Durability) -> anyhow::Result<Writer> {
     let storage = Arc::new(FileStorage::open(folder)?);
-    let durability = Durability::Synced;
     let options = Options { segment_bytes, log: 1, shard: 0, generation: 1, durability };
     Ok(onsale_journal::open(storage, options, 0, &mut |_, _, _| Ok(()))?.writer)
 }

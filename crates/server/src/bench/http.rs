@@ -89,11 +89,11 @@ pub fn batch(settings: &Settings) -> anyhow::Result<Row> {
 /// Name of the limit.
 const BARE: &str = "bare harness";
 
-fn p50(hits: &Hits) -> f64 {
+pub(super) fn p50(hits: &Hits) -> f64 {
     hits.latency_ms.p50
 }
 
-fn p99(hits: &Hits) -> f64 {
+pub(super) fn p99(hits: &Hits) -> f64 {
     hits.latency_ms.p99
 }
 
@@ -101,11 +101,11 @@ fn p99s(hits: &[Hits]) -> Vec<f64> {
     hits.iter().map(p99).collect()
 }
 
-fn rates(hits: &[Hits]) -> Vec<f64> {
+pub(super) fn rates(hits: &[Hits]) -> Vec<f64> {
     hits.iter().map(|hits| hits.granted_per_second).collect()
 }
 
-fn warn(row: &mut Row, hits: &[Hits], connections: usize) {
+pub(super) fn warn(row: &mut Row, hits: &[Hits], connections: usize) {
     let most = hits.iter().map(|hits| hits.cpu_percent).fold(0.0, f64::max);
     let text = format!(
         "The load generator used up to {most:.0} % of its core at {connections} connections."
@@ -136,7 +136,7 @@ fn rehearse(kind: Kind, apart: &Apart) -> anyhow::Result<Shape> {
 }
 
 /// Every hold is granted, but for those that the server puts off since too many wait.
-fn expect_granted(hits: &Hits) -> anyhow::Result<()> {
+pub(super) fn expect_granted(hits: &Hits) -> anyhow::Result<()> {
     let refusal = hits.first_refusal.as_deref().unwrap_or_default();
     let put_off = refusal.starts_with("503 ") || refusal.contains("\"status\":503");
     let fine = hits.refused_total == 0 || put_off;

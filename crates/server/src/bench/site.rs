@@ -127,6 +127,10 @@ impl Site {
     /// # Errors
     /// It does not start.
     pub fn bare(shape: Shape, cores: &Cores) -> anyhow::Result<Site> {
+        Site::bare_with(shape, &[], cores)
+    }
+
+    fn bare_with(shape: Shape, more: &[OsString], cores: &Cores) -> anyhow::Result<Site> {
         let folder = folder()?;
         let number = |number: usize| OsString::from(number.to_string());
         let arguments = [
@@ -138,8 +142,30 @@ impl Site {
             "--answer-bytes".into(),
             number(shape.answer_bytes),
         ];
+        let arguments = arguments.into_iter().chain(more.iter().cloned());
         let server = ServerProcess::launch(arguments, &[], KEY, cores)?;
         Site::of(folder, server)
+    }
+
+    /// The product over a database that is empty, with one event on sale.
+    ///
+    /// # Errors
+    /// It does not start, or refuses the event.
+    pub fn product_on(database: &str, cores: &Cores) -> anyhow::Result<Site> {
+        let folder = folder()?;
+        let settings = [SETTINGS[0], ("ONSALE_JOURNAL_URL", database)];
+        let server = ServerProcess::start(folder.path(), &settings, KEY, cores)?;
+        let site = Site::of(folder, server)?;
+        site.put_on_sale(0, 86_400)?;
+        Ok(site)
+    }
+
+    /// The bare harness over a database that is empty.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn bare_on(shape: Shape, database: &str, cores: &Cores) -> anyhow::Result<Site> {
+        Site::bare_with(shape, &["--database".into(), database.into()], cores)
     }
 
     fn of(folder: tempfile::TempDir, server: ServerProcess) -> anyhow::Result<Site> {

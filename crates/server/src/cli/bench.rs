@@ -27,6 +27,9 @@ pub const GROWTH_ABOUT: &str = "how costs go with events, sales, due holds and a
 /// What `bus` measures.
 pub const BUS_ABOUT: &str = "streams on files, their readers, and the relay to Redis";
 
+/// What `postgres` measures.
+pub const POSTGRES_ABOUT: &str = "one durable hold per request with the journal in a PostgreSQL";
+
 /// A row of the benchmarks, or all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 #[expect(missing_docs, reason = "what a row measures is said once, in its help")]
@@ -47,6 +50,8 @@ pub enum Which {
     Growth,
     #[value(help = BUS_ABOUT)]
     Bus,
+    #[value(help = POSTGRES_ABOUT)]
+    Postgres,
     /// Every row, one after the other
     All,
 }
@@ -85,6 +90,10 @@ pub struct BenchArgs {
     /// 86,400,000 sales and takes some 20 GB of disk.
     #[arg(long, value_name = "SHARE", default_value_t = 0.02, value_parser = share)]
     pub scale: f64,
+    /// A PostgreSQL for the row `postgres`, postgres://USER@HOST/NAME, whose user may make databases. On
+    /// another core than the first, where the server is, if it is on this machine.
+    #[arg(long, value_name = "URL", env = "ONSALE_BENCH_DATABASE", hide_env_values = true)]
+    pub database: Option<String>,
     /// Prints one JSON object instead of text.
     #[arg(long)]
     pub json: bool,
@@ -135,7 +144,8 @@ fn check_files(args: &BenchArgs) -> anyhow::Result<()> {
 
 /// Measures all rows that are meant; one that can't be does not keep the others from it.
 fn measure(args: &BenchArgs) -> (Vec<Row>, Vec<anyhow::Error>) {
-    let settings = Settings::new(usize::from(args.pairs), args.quick, args.scale);
+    let mut settings = Settings::new(usize::from(args.pairs), args.quick, args.scale);
+    settings.database.clone_from(&args.database);
     let (mut rows, mut failures) = (Vec::new(), Vec::new());
     for (name, row) in bench::chosen(&args.rows) {
         match row(&settings) {

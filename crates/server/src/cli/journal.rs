@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{FAILED, OK, USAGE, complain, say};
 use crate::backup::restore::{Restored, Wanted};
 use crate::catalogue::{time_from_text, time_to_text};
-use crate::{backup, inspect};
+use crate::{backup, inspect, rows};
 
 /// Shows what the journals of a data folder hold.
 ///
@@ -24,7 +24,7 @@ use crate::{backup, inspect};
     Damage at the end of the last segment in use is normal: a batch that is being written, or was \
     not finished when the machine stopped.")]
 pub struct InspectArgs {
-    /// The data folder, or a backup.
+    /// The data folder, or a backup; or postgres://…, the database that the journal is in.
     pub data: PathBuf,
     /// Where sealed segments are archived.
     #[arg(long, value_name = "DIR")]
@@ -129,6 +129,12 @@ const BYTES_BAR: &str = "{spinner} {bytes} ({bytes_per_sec})";
 
 /// Inspects; returns the exit code.
 pub fn inspect(args: &InspectArgs) -> u8 {
+    if let Some(url) = rows::look::url(&args.data) {
+        return match inspect_rows(url, args) {
+            Ok(()) => OK,
+            Err(error) => complain(&error, FAILED),
+        };
+    }
     let archive = args.archive.as_deref();
     if let (Some(range), Some(shard)) = (args.records, args.shard) {
         let out = &mut std::io::BufWriter::new(std::io::stdout().lock());
@@ -149,6 +155,21 @@ pub fn inspect(args: &InspectArgs) -> u8 {
         }
         Err(error) => complain(&error, FAILED),
     }
+}
+
+fn inspect_rows(url: &str, args: &InspectArgs) -> anyhow::Result<()> {
+    let mut log = rows::look::Log::open(url)?;
+    if let (Some(range), Some(shard)) = (args.records, args.shard) {
+        let id = log.identity.log;
+        let out = &mut std::io::BufWriter::new(std::io::stdout().lock());
+        let show = |position, event: &_| inspect::show(id, shard, position, event);
+        return log.records(shard, range, &show, out);
+    }
+    match args.json {
+        true => say(&log.to_json().to_string()),
+        false => say(&log.to_text()),
+    }
+    Ok(())
 }
 
 /// Backs up; returns the exit code.

@@ -73,3 +73,26 @@ fn what_is_in_force_can_be_told_and_read_back() {
     let again = resolve(&told, &[], &Flags::default()).unwrap();
     assert_eq!(again, config, "{told}");
 }
+
+#[test]
+fn a_database_is_told_without_its_password() {
+    let flags = Flags {
+        journal: Some("postgres://onsale:hush@db1,db2:5433/tickets".to_owned()),
+        standby: true,
+        ..Flags::default()
+    };
+    let (config, told) = Config::resolve(None, &|_| None, &flags, 2).unwrap();
+    let rows = config.rows.as_ref().unwrap();
+    assert!(rows.standby && rows.url.0.contains("hush"));
+    assert!(!format!("{config:?}").contains("hush") && !told.contains("hush"), "{told}");
+    assert!(told.contains("postgres://onsale:…@db1,db2:5433/tickets"), "{told}");
+    let wrong = |url: &str| {
+        let flags = Flags { journal: Some(url.to_owned()), ..Flags::default() };
+        Config::resolve(None, &|_| None, &flags, 2).unwrap_err().to_string()
+    };
+    for url in ["hush", "postgres://hush", "postgres://u:hush@h/n?sslmode=require"] {
+        let told = wrong(url);
+        assert!(told.starts_with("journal.url (--journal): "), "{told}");
+        assert!(!told.contains("u:hush"), "{told}");
+    }
+}

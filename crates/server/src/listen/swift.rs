@@ -167,6 +167,9 @@ fn take(api: &Api, bytes: &[u8]) -> Came {
 
 fn begin(api: &Api, request: &Plain<'_>) -> Result<(bool, Begun)> {
     let Plain { hot, path, organizer, event, body, key, .. } = *request;
+    if let Some(problem) = api.not_active() {
+        return Err(problem);
+    }
     let shard = match hot {
         Hot::Holds => admit_early(api, organizer, event)?,
         Hot::Orders => None,

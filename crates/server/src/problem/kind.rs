@@ -289,6 +289,8 @@ kinds! {
         .again(5);
     NOT_READY = Kind::new(503, "not-ready", "Not ready",
         "Not every shard takes commands; the detail says which one does not, and why.").again(1);
+    NOT_ACTIVE = Kind::new(503, "not-active", "Not the active server",
+        "Nothing was changed. Another server is at work on this log: `active` says where, as far as that is known.").again(1);
     NO_BUS = Kind::new(503, "no-bus", "The bus is not open",
         "The streams catalogue and control can't be used; the detail says why. Sales go on.").again(30);
     STORE_FAILED = Kind::new(500, "store-failed", "What is kept beside the journal could not be read or kept",

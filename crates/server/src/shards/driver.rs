@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use onsale_core::{Command, Keys, Time};
 use onsale_engine::{Clock, Reply, Shard, UpkeepDone};
-use onsale_journal::{SpareDone, SpareJob, WriteDone, WriteJob};
+use onsale_journal::{SpareDone, SpareJob};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::store::{Fence, Lost, Round, RoundDone, Store, tell};
 use super::upkeep::{Upkeep, UpkeepThread};
 use super::{Batch, Figures, Ground, Queued, SYNC_BUCKETS_US, Tell, Told, wall_time};
 
@@ -26,6 +27,7 @@ const SPARE_RETRY: Duration = Duration::from_secs(1);
 /// What a driver is made of.
 pub(super) struct Parts {
     pub shard: Shard<Ticket>,
+    pub store: Store,
     pub requests: mpsc::UnboundedReceiver<Queued>,
     /// Requests in that queue.
     pub queued: Arc<AtomicUsize>,
@@ -38,7 +40,9 @@ pub(super) struct Parts {
 }
 
 /// Where an answer goes.
-pub(super) enum Ticket {
+pub struct Ticket(To);
+
+enum To {
     /// To whoever waits for it alone.
     Alone(oneshot::Sender<Reply>),
     /// The same, with what was told as it was decided: the first text that is not out yet.
@@ -54,7 +58,11 @@ pub struct Driver {
     number: u16,
     durability: &'static str,
     clock: Clock,
-    writer: Helper<WriteJob, (WriteDone, Duration)>,
+    writer: Helper<Round, (RoundDone, Duration)>,
+    /// How often the log's writer makes itself known where it is kept, if that is not here.
+    renew_every: Option<Duration>,
+    /// Told where the shard stops, if the server then ends.
+    fence: Option<Fence>,
     spares: Helper<SpareJob, SpareDone>,
     upkeep: Upkeep,
     /// Requests taken from the queue that the shard has not taken yet.
@@ -77,7 +85,9 @@ pub struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(parts: Parts) -> Driver {
+    pub(super) fn new(mut parts: Parts) -> Driver {
+        let mut store = std::mem::replace(&mut parts.store, Store::Files);
+        let (renew_every, fence) = (store.renew_every(), store.fence());
         let info = parts.shard.info();
         let (number, durability) = (info.shard, info.durability.as_str());
         let clock =
@@ -88,10 +98,12 @@ impl Driver {
             number,
             durability,
             clock,
-            writer: Helper::start(format!("write-{number}"), |job: WriteJob| {
+            writer: Helper::start(format!("write-{number}"), move |round: Round| {
                 let began = Instant::now();
-                (job.run(), began.elapsed())
+                (store.run(round), began.elapsed())
             }),
+            renew_every,
+            fence,
             spares: Helper::start(format!("spare-{number}"), SpareJob::run),
             upkeep,
             taken: VecDeque::new(),
@@ -150,7 +162,7 @@ impl Driver {
             biased;
             Some((done, took)) = self.writer.done.recv() => self.written(done, took),
             Some(done) = self.spares.done.recv() => self.prepared(done),
-            Some((done, took)) = self.upkeep.done.recv() => self.upkept(done, took),
+            Some((done, rest)) = self.upkeep.done.recv() => self.upkept(done, rest),
             n = self.parts.requests.recv_many(&mut requests, REQUESTS_PER_TURN_MAX),
                 if self.is_done() && self.parts.shard.ready() =>
             {
@@ -187,6 +199,11 @@ impl Driver {
         if !self.writing && !self.marked {
             at = at.min((self.last_write + IDLE).max(now + Duration::from_millis(1)));
         }
+        if let Some(every) = self.renew_every
+            && !self.writing
+        {
+            at = at.min((self.last_write + every).max(now + Duration::from_millis(1)));
+        }
         at
     }
 
@@ -214,7 +231,7 @@ impl Driver {
             match self.taken.pop_front() {
                 None => return false,
                 Some(Queued::One { request, ticket }) => {
-                    self.parts.shard.submit(now, request, Ticket::Alone(ticket));
+                    self.parts.shard.submit(now, request, Ticket(To::Alone(ticket)));
                     return true;
                 }
                 Some(Queued::Told { command, tell, ticket }) => {
@@ -229,7 +246,7 @@ impl Driver {
             (&mut self.parts.shard, self.number, self.durability);
         batch.look_ahead(shard);
         batch.next(|command, keys, tell| {
-            shard.submit_telling(now, command, keys, Ticket::Together, |position, event| {
+            shard.submit_telling(now, command, keys, Ticket(To::Together), |position, event| {
                 tell(Ground { shard: shard_number, position, durability }, event)
             });
         });
@@ -247,7 +264,7 @@ impl Driver {
         let (shard, durability, mut text) = (self.number, self.durability, Vec::new());
         self.keys.clear();
         self.parts.shard.look_ahead(slice::from_ref(command), &mut self.keys);
-        let (keys, ticket) = (&self.keys[0], Ticket::Told(ticket));
+        let (keys, ticket) = (&self.keys[0], Ticket(To::Told(ticket)));
         self.parts.shard.submit_telling(now, command, keys, ticket, |position, event| {
             tell(&mut text, Ground { shard, position, durability }, event)
         });
@@ -262,13 +279,13 @@ impl Driver {
     /// Sends the answers whose position is durable. A caller that went away needs none.
     fn answer(&mut self) {
         while let Some((ticket, reply)) = self.parts.shard.release() {
-            match ticket {
-                Ticket::Alone(ticket) => drop(ticket.send(reply)),
-                Ticket::Told(ticket) => {
+            match ticket.0 {
+                To::Alone(ticket) => drop(ticket.send(reply)),
+                To::Told(ticket) => {
                     let text = self.texts.pop_front().expect("it was told of");
                     drop(ticket.send((reply, text)));
                 }
-                Ticket::Together => {
+                To::Together => {
                     let (batch, _) = self.batches.front_mut().expect("it was begun");
                     batch.replies.push(reply);
                     if batch.replies.len() == batch.commands.len()
@@ -293,20 +310,37 @@ impl Driver {
             job = self.parts.shard.mark();
             self.marked = true;
         }
-        if let Some(job) = job {
+        let round = match job {
+            Some(job) => Some(Round::Batch(job)),
+            None => {
+                let renew =
+                    self.renew_every.is_some_and(|every| self.last_write.elapsed() >= every);
+                self.parts.shard.check(renew).then_some(Round::Check)
+            }
+        };
+        if let Some(round) = round {
             self.writing = true;
             self.figures().writing_since = Some(Instant::now());
-            self.writer.give(job);
+            self.writer.give(round);
         }
     }
 
-    fn written(&mut self, done: WriteDone, took: Duration) {
+    fn written(&mut self, done: RoundDone, took: Duration) {
         self.writing = false;
         self.last_write = Instant::now();
-        if let Err(error) = self.parts.shard.finish(done) {
-            let position = self.parts.shard.figures().durable;
-            let shard = self.parts.shard.info().shard;
-            tracing::error!(shard, position, %error, "the shard has stopped");
+        let was_stopped = self.parts.shard.stopped().is_some();
+        let is_batch = matches!(done, RoundDone::Batch(_));
+        match done {
+            // What it says is kept as the reason.
+            RoundDone::Batch(done) => drop(self.parts.shard.finish(done)),
+            RoundDone::Check(result) => self.parts.shard.checked(result),
+        }
+        if let Some(reason) = self.parts.shard.stopped().filter(|_| !was_stopped) {
+            let (shard, position) = (self.number, self.parts.shard.figures().durable);
+            tracing::error!(shard, position, reason, "the shard has stopped");
+            if let Some(fence) = &self.fence {
+                tell(fence, || Lost::Fault(format!("shard {shard} has stopped: {reason}")));
+            }
         }
         let shard = self.parts.shard.figures();
         self.parts.durable.send_replace(shard.durable);
@@ -317,10 +351,12 @@ impl Driver {
         let mut figures = self.figures();
         figures.shard = shard;
         figures.writing_since = None;
-        figures.batches += 1;
-        figures.sync_buckets[bucket] += 1;
-        figures.sync_seconds += took.as_secs_f64();
-        figures.sync_seconds_max = figures.sync_seconds_max.max(took.as_secs_f64());
+        if is_batch {
+            figures.batches += 1;
+            figures.sync_buckets[bucket] += 1;
+            figures.sync_seconds += took.as_secs_f64();
+            figures.sync_seconds_max = figures.sync_seconds_max.max(took.as_secs_f64());
+        }
         figures.clock_alarm_us = alarm_us;
         figures.stopped = stopped;
     }
@@ -358,8 +394,8 @@ impl Driver {
         }
     }
 
-    fn upkept(&mut self, done: UpkeepDone, took: Duration) {
-        self.upkeep.finished(took);
+    fn upkept(&mut self, done: UpkeepDone, rest: Duration) {
+        self.upkeep.finished(rest);
         let shard = self.parts.shard.info().shard;
         for note in self.parts.shard.upkept(done) {
             tracing::warn!(shard, note, "the upkeep of the journal");
@@ -399,7 +435,7 @@ struct Helper<Job, Done> {
 }
 
 impl<Job: Send + 'static, Done: Send + 'static> Helper<Job, Done> {
-    fn start(name: String, run: impl Fn(Job) -> Done + Send + 'static) -> Helper<Job, Done> {
+    fn start(name: String, mut run: impl FnMut(Job) -> Done + Send + 'static) -> Helper<Job, Done> {
         let (jobs, todo) = std::sync::mpsc::channel();
         // At most one job is under way, so at most one result waits.
         let (results, done) = mpsc::unbounded_channel();

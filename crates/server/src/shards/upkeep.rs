@@ -1,5 +1,6 @@
 //! The thread that does the shards' upkeep: one for the whole folder, of the lowest priority, and for each
-//! shard it rests three times as long as it worked.
+//! shard it rests three times as long as it worked. What is urgent is done by threads of their own instead, as
+//! eagerly as the sale runs, without a rest.
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ const REST: u32 = 3;
 /// The lowest priority that a thread can have.
 const NICE: i32 = 19;
 
+/// A piece of work that is done, and the rest that it calls for.
 type Results = mpsc::UnboundedSender<(UpkeepDone, Duration)>;
 
 /// The thread. It ends when all that have it are dropped.
@@ -33,7 +35,7 @@ impl UpkeepThread {
                 let began = Instant::now();
                 let done = job.run();
                 // A driver that is gone needs no result.
-                let _ = results.send((done, began.elapsed()));
+                let _ = results.send((done, began.elapsed() * REST));
             }
         };
         let builder = std::thread::Builder::new().name("upkeep".to_owned());
@@ -46,7 +48,7 @@ impl UpkeepThread {
 pub struct Upkeep {
     thread: UpkeepThread,
     results: Results,
-    /// The piece of work that came back, and how long it took.
+    /// The piece of work that came back, and how long to rest after it.
     pub done: mpsc::UnboundedReceiver<(UpkeepDone, Duration)>,
     at_work: bool,
     ask_at: Instant,
@@ -76,15 +78,29 @@ impl Upkeep {
             None => self.ask_at = Instant::now() + ASK_EVERY,
             Some(job) => {
                 self.at_work = true;
-                let job = (job, self.results.clone());
-                self.thread.jobs.send(job).expect("the thread ends only after its drivers");
+                let results = self.results.clone();
+                if job.is_urgent() {
+                    urgent(job, results);
+                } else {
+                    let sent = self.thread.jobs.send((job, results));
+                    sent.expect("the thread ends only after its drivers");
+                }
             }
         }
     }
 
     /// Says that a piece of work is back.
-    pub fn finished(&mut self, took: Duration) {
+    pub fn finished(&mut self, rest: Duration) {
         self.at_work = false;
-        self.ask_at = Instant::now() + took * REST;
+        self.ask_at = Instant::now() + rest;
     }
+}
+
+/// Does a piece of work at the priority of the sale.
+fn urgent(job: UpkeepJob, results: Results) {
+    let work = move || {
+        let _ = results.send((job.run(), Duration::ZERO));
+    };
+    let builder = std::thread::Builder::new().name("upkeep-urgent".to_owned());
+    builder.spawn(work).expect("the machine has a thread left");
 }

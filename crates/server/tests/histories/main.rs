@@ -17,6 +17,7 @@ mod site;
 use checker::{Failure, check};
 use client::{Choices, Event, History, visit};
 use hall::{Answer, BALCONY, HALL, Hall, PER_CUSTOMER, State};
+use onsale_services::{Server, postgres};
 use site::Site;
 
 /// Histories of one server, at the same time.
@@ -33,8 +34,8 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 /// The histories of one server.
-fn record(seed: u64) -> Vec<History> {
-    let site = Site::start();
+fn record(seed: u64, database: Option<Server>) -> Vec<History> {
+    let site = Site::start(database);
     let events: Vec<Event> = (0..EVENTS).map(|n| Event::new(format!("e-{n}"))).collect();
     for event in &events {
         let path = format!("/v1/organizers/o/events/{}", event.name);
@@ -85,13 +86,22 @@ fn told(history: &History, failure: &Failure) -> String {
 
 #[test]
 fn histories_of_a_server_that_is_killed_are_linearizable() {
-    let (wanted, first) = (number("ONSALE_HISTORIES", 100), number("ONSALE_SEED", 1));
+    record_and_check(number("ONSALE_HISTORIES", 100), || None);
+}
+
+#[test]
+fn histories_of_one_with_its_journal_in_a_database_are_linearizable() {
+    record_and_check(number("ONSALE_HISTORIES", 100) / 4, || Some(postgres()));
+}
+
+fn record_and_check(wanted: u64, database: impl Fn() -> Option<Server>) {
+    let first = number("ONSALE_SEED", 1);
     let (mut checked, mut operations, mut unknown) = (0, 0, 0);
     for seed in first.. {
         if checked >= wanted {
             break;
         }
-        for history in record(seed) {
+        for history in record(seed, database()) {
             if let Err(failure) = check(&Hall, State::default(), &history) {
                 panic!("ONSALE_SEED={seed}: {failure:?}\n{}", told(&history, &failure));
             }
@@ -106,7 +116,7 @@ fn histories_of_a_server_that_is_killed_are_linearizable() {
 
 #[test]
 fn a_history_with_one_wrong_count_is_found_out() {
-    let mut histories = record(0);
+    let mut histories = record(0, None);
     let mut found = 0;
     for history in &mut histories {
         assert_eq!(check(&Hall, State::default(), history), Ok(()));

@@ -5,6 +5,7 @@ use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use onsale::http_client::Client;
+use onsale_services::{Server, wait_until};
 
 pub use crate::process::KEY;
 use crate::process::Process;
@@ -15,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A server that comes back.
 pub struct Site {
     folder: tempfile::TempDir,
+    /// Where its journal is, if not in the folder.
+    database: Option<Server>,
     begin: Instant,
     running: Mutex<Running>,
     /// Told when it runs again, and at every answer.
@@ -29,11 +32,11 @@ struct Running {
 }
 
 impl Site {
-    pub fn start() -> Site {
+    pub fn start(database: Option<Server>) -> Site {
         let folder = tempfile::tempdir().unwrap();
-        let process = start(folder.path());
+        let process = start(folder.path(), database.as_ref());
         let running = Mutex::new(Running { process, starts: 1, answers: 0 });
-        Site { folder, begin: Instant::now(), running, changed: Condvar::new() }
+        Site { folder, database, begin: Instant::now(), running, changed: Condvar::new() }
     }
 
     /// Nanoseconds since the start, of a clock that never runs backwards.
@@ -69,7 +72,7 @@ impl Site {
             self.changed.wait_timeout_while(running, PATIENCE, fewer).unwrap();
         assert!(!timeout.timed_out(), "only {} of {answers} answers came", running.answers);
         running.process.kill();
-        running.process = start(self.folder.path());
+        running.process = start(self.folder.path(), self.database.as_ref());
         running.starts += 1;
         self.changed.notify_all();
     }
@@ -83,11 +86,25 @@ impl Site {
     pub fn audit(self) {
         let mut running = self.running.lock().unwrap();
         running.process.kill();
-        let audit = onsale::audit::audit(self.folder.path()).unwrap();
+        let audit = match &self.database {
+            None => onsale::audit::audit(self.folder.path()).unwrap(),
+            Some(database) => onsale::audit::audit_rows(database.url()).unwrap(),
+        };
         assert!(audit.report.ok, "{}", audit.to_text());
     }
 }
 
-fn start(data: &Path) -> Process {
-    Process::serve(data, &["--segment-mib", "1"], &[("RUST_LOG", "error")])
+fn start(data: &Path, database: Option<&Server>) -> Process {
+    let quiet = ("RUST_LOG", "error");
+    let Some(database) = database else {
+        return Process::serve(data, &["--segment-mib", "1"], &[quiet]);
+    };
+    // What was killed is taken for alive a little longer.
+    let journal = ["--segment-mib", "1", "--standby", "--journal", database.url()];
+    let settings = [quiet, ("ONSALE_DURABILITY", "os"), ("ONSALE_JOURNAL_LEASE_MS", "200")];
+    let process = Process::serve(data, &journal, &settings);
+    let client = Client::new(&process.url, Some(KEY)).unwrap();
+    let ready = || client.request("GET", "/readyz", &[], None);
+    wait_until("it is active", || ready().is_ok_and(|answer| answer.status == 200));
+    process
 }

@@ -6,6 +6,7 @@ mod archive;
 mod auditor;
 mod backup;
 mod metrics;
+mod plan;
 #[path = "../support/process.rs"]
 mod process;
 mod service;

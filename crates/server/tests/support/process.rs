@@ -1,11 +1,11 @@
 //! The binary `onsale` that serves a folder in a process of its own: for tests that kill it, stop it or
 //! look at what it costs. Each takes this file in by its path.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A key that may do everything.
@@ -18,6 +18,8 @@ const PORTS_MAX: usize = 20;
 /// A server. It ends with this.
 pub struct Process {
     pub child: Child,
+    /// What it says is taken as long as it runs.
+    _said: BufReader<ChildStdout>,
     /// What its paths begin with.
     pub url: String,
 }
@@ -53,15 +55,17 @@ impl Process {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        let lines = said.by_ref().lines();
         let listening = lines.map_while(Result::ok).try_for_each(|line| {
-            match line.strip_prefix("listening on ") {
+            let listens = line.strip_prefix("listening on ");
+            match listens.or_else(|| line.strip_prefix("standby on ")) {
                 Some(url) => ControlFlow::Break(url.to_owned()),
                 None => ControlFlow::Continue(()),
             }
         });
         if let ControlFlow::Break(url) = listening {
-            return Some(Process { child, url });
+            return Some(Process { child, _said: said, url });
         }
         child.wait().unwrap();
         None

@@ -1,5 +1,7 @@
 //! Servers that end, lose, refuse and say nothing.
 
+use std::task::Poll;
+
 use super::*;
 
 /// A server that promises to keep everything.
@@ -22,6 +24,19 @@ async fn restarted(server: &mut Server) -> (Bus, Generation, Result<StreamInfo, 
     server.restart();
     let after = bus.describe(&sales()).await;
     (bus, before.generation, after)
+}
+
+/// As in a `select!` that is busy with its other branch.
+#[tokio::test]
+async fn a_caller_that_is_not_polled_keeps_nobody_from_connecting() {
+    let server = redis();
+    let link = link::Link::new(&RedisOptions::new(server.url())).unwrap();
+    let mut stalled = std::pin::pin!(link.check());
+    let begun = std::future::poll_fn(|context| Poll::Ready(stalled.as_mut().poll(context))).await;
+    assert!(begun.is_pending());
+    let other = tokio::time::timeout(Duration::from_secs(30), link.check()).await;
+    other.expect("it does not wait for the stalled one").unwrap();
+    stalled.await.unwrap();
 }
 
 #[tokio::test]
