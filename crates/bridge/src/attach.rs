@@ -135,10 +135,8 @@ pub async fn detach(dialect: &Dialect, db: &mut Database, force: bool) -> Result
         Database::Sqlite(_) => sqlite::plan(dialect, db, &mut plan).await?,
         Database::Postgres(_) => postgres::plan(dialect, db, &mut plan).await?,
     }
-    if !force && table_exists(db, "onsale_transfer").await? {
-        let taken =
-            db.ask("SELECT count(*) AS n FROM onsale_transfer WHERE amount > 0", &[]).await?;
-        let count = taken.first().map_or(Ok(0), |row| row.integer("n"))?;
+    if !force {
+        let count = transfers(dialect, db).await?;
         if count > 0 {
             return Err(Error::refused(
                 format!("the engine has stock of this platform: {count} transfers are noted here"),
@@ -154,6 +152,22 @@ pub async fn detach(dialect: &Dialect, db: &mut Database, force: bool) -> Result
         db.run(&step.undo).await?;
     }
     Ok(there)
+}
+
+/// How many transfers to the engine are noted in the platform.
+async fn transfers(dialect: &Dialect, db: &mut Database) -> Result<i64, Error> {
+    let mut count = 0;
+    if table_exists(db, "onsale_transfer").await? {
+        let noted = "SELECT count(*) AS n FROM onsale_transfer WHERE amount > 0";
+        let noted = db.ask(noted, &[]).await?;
+        count += noted.first().map_or(Ok(0), |row| row.integer("n"))?;
+    }
+    if let Some(statement) = dialect.find(db.kind(), "taken") {
+        for row in db.query(&statement, &[]).await? {
+            count += i64::from(row.integer("amount")? > 0);
+        }
+    }
+    Ok(count)
 }
 
 /// Whether all is there that capture needs; what is missing, else.

@@ -244,10 +244,8 @@ impl Capture {
                     match self.reader.event(&mut tx, key, now).await {
                         Ok(event) => events.extend(event.map(|event| (key.clone(), event))),
                         // What can't be used of one event does not stop the others; a statement that fails as such does.
-                        Err(Error::Statement { statement, why })
-                            if why.starts_with("the column") =>
-                        {
-                            let reason = format!("{statement}: {why}");
+                        Err(error) if error.is_of_one_event() => {
+                            let reason = error.to_string();
                             self.parts.state.park(WAY, &unreadable_name(key), &reason, None)?;
                             unreadable.insert(key.clone());
                         }
@@ -405,7 +403,11 @@ pub async fn compare(parts: &Parts) -> Result<Vec<String>, Error> {
     let mut tx = db.begin(Mode::Read).await?;
     let mut events = Vec::new();
     for key in reader.keys(&mut tx, now).await? {
-        events.extend(reader.event(&mut tx, &key, now).await?);
+        match reader.event(&mut tx, &key, now).await {
+            Ok(event) => events.extend(event),
+            Err(error) if error.is_of_one_event() => {}
+            Err(error) => return Err(error),
+        }
     }
     drop(tx);
     let mut differ = Vec::new();

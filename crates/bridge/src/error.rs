@@ -66,4 +66,9 @@ impl Error {
             _ => false,
         }
     }
+    /// Whether a statement gave of one event what can't be used, as in [`crate::database::Row`]; others are not concerned.
+    #[must_use]
+    pub fn is_of_one_event(&self) -> bool {
+        matches!(self, Error::Statement { why, .. } if why.starts_with("the column"))
+    }
 }

@@ -224,7 +224,13 @@ async fn read_platform(
     let mut tx = db.begin(Mode::Read).await?;
     let mut found = Vec::new();
     for key in reader.keys(&mut tx, now).await? {
-        let Some(captured) = reader.event(&mut tx, &key, now).await? else { continue };
+        let captured = match reader.event(&mut tx, &key, now).await {
+            Ok(Some(captured)) => captured,
+            Ok(None) => continue,
+            // Capture has set it aside, and says why.
+            Err(error) if error.is_of_one_event() => continue,
+            Err(error) => return Err(error),
+        };
         if event.is_some_and(|event| event != captured.subject) {
             continue;
         }

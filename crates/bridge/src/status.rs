@@ -25,6 +25,7 @@ pub async fn status(state: &State, engine: Option<&Engine>) -> Result<Status, Er
     for (name, value) in state.facts()? {
         match name.strip_prefix("alarm:") {
             Some(_) => alarms.push(value),
+            None if name.starts_with("secret:") => {}
             None => {
                 let value = serde_json::from_str(&value).unwrap_or(Value::String(value));
                 facts.insert(name, value);

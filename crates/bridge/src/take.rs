@@ -4,6 +4,8 @@
 //! what was left, in a transaction that notes the transfer's number; *credited*, after the engine's definition has that
 //! number as capacity. A crash between any two is finished by running it again: what the platform noted decides.
 
+mod api;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -19,6 +21,7 @@ use crate::database::{Database, Mode};
 use crate::dialect::{By, Dialect};
 use crate::engine::{CONTROL, Engine, Wish};
 use crate::state::{State, Taken};
+use crate::write_back::api::Platform;
 
 /// What types of transfers begin with.
 const PREFIX: &str = "onsale.control.transfer-";
@@ -118,22 +121,33 @@ pub async fn restore(engine: &Engine, state: &State) -> Result<(), Error> {
     Ok(())
 }
 
-/// Takes an event over, or finishes what was begun; what the engine may sell now, by quota. `after` is for tests: it
-/// is called after each step, and an error of it ends the work there.
+/// Takes an event over by the platform's database: see [`take_by`].
 ///
 /// # Errors
-/// The event is not there, the platform can't give its stock up, the engine does not take it.
+/// As for that.
 pub async fn take(
     parts: &Parts,
     subject: &str,
+    after: impl FnMut(Step) -> Result<(), Error>,
+) -> Result<Taken, Error> {
+    take_by(parts, None, subject, after).await
+}
+
+/// Takes an event over, or finishes what was begun; what the engine may sell now, by quota. The platform's API is for
+/// dialects that write by one. `after` is for tests: it is called after each step, and an error of it ends the work there.
+///
+/// # Errors
+/// The event is not there, the platform can't give its stock up, the engine does not take it.
+pub async fn take_by(
+    parts: &Parts,
+    platform: Option<&Platform>,
+    subject: &str,
     mut after: impl FnMut(Step) -> Result<(), Error>,
 ) -> Result<Taken, Error> {
-    if parts.dialect.settings.write_back.by != By::Sql {
+    let by = parts.dialect.settings.write_back.by;
+    if by == By::Nothing || (by == By::Api && !api::is_known(parts)) {
         return Err(Error::refused(
-            format!(
-                "the dialect {} does not say how stock is taken by SQL",
-                parts.dialect.settings.name
-            ),
+            format!("the dialect {} does not say how stock is taken", parts.dialect.settings.name),
             "Block the stock in the platform yourself; events of such platforms are not taken over yet.",
         ));
     }
@@ -161,6 +175,9 @@ pub async fn take(
         (wish, format!("transfer-{}-{number}-{step}", crate::engine::escaped(subject)))
     };
     if begun.is_none() {
+        if known.is_empty() {
+            api::check(parts, &mut db, &key).await?;
+        }
         let (wish, once) = log("intended", None);
         parts.engine.append(CONTROL, &wish, &once).await?;
     }
@@ -168,7 +185,13 @@ pub async fn take(
     let debited = match begun.and_then(|transfer| transfer.debited) {
         Some(debited) => debited,
         None => {
-            let debited = debit(parts, &mut db, &key, &format!("take-{subject}-{number}")).await?;
+            let name = format!("take-{subject}-{number}");
+            let debited = if by == By::Api {
+                let transfer = api::Transfer { subject, key: &key, name: &name };
+                api::debit(parts, platform, &mut db, &transfer).await?
+            } else {
+                debit(parts, &mut db, &key, &name).await?
+            };
             after(Step::Taken)?;
             let (wish, once) = log("debited", Some(&debited));
             parts.engine.append(CONTROL, &wish, &once).await?;
@@ -193,15 +216,22 @@ async fn key_of(dialect: &Dialect, db: &mut Database, subject: &str) -> Result<S
     let now = Timestamp::now();
     let mut tx = db.begin(Mode::Read).await?;
     for key in reader.keys(&mut tx, now).await? {
-        let event = reader.event(&mut tx, &key, now).await?;
-        if event.is_some_and(|event| event.subject == subject) {
-            return Ok(key);
+        match reader.event(&mut tx, &key, now).await {
+            Ok(Some(event)) if event.subject == subject => return Ok(key),
+            // One of which something can't be used has nothing to do with the others.
+            Err(error) if !error.is_of_one_event() => return Err(error),
+            _ => {}
         }
     }
     Err(Error::refused(
         format!("the platform has no event {subject} that may be known to the engine"),
         "Say it as ORGANIZER/EVENT, as `onsale bridge status` lists them.",
     ))
+}
+
+fn unlimited(quota: &str) -> Error {
+    let why = format!("the quota {quota} is unlimited");
+    Error::refused(why, "Only counted stock can be taken over.")
 }
 
 async fn nothing_left(parts: &Parts, db: &mut Database, key: &str) -> Result<bool, Error> {
@@ -236,12 +266,7 @@ async fn debit(
     let mut debited = BTreeMap::new();
     for row in tx.query(&free, &[("event", key.into()), ("now", now.into())]).await? {
         let (quota, amount) = (row.text("quota")?, row.maybe_integer("free")?);
-        let amount = amount.ok_or_else(|| {
-            Error::refused(
-                format!("the quota {quota} is unlimited"),
-                "Only counted stock can be taken over.",
-            )
-        })?;
+        let amount = amount.ok_or_else(|| unlimited(&quota))?;
         let amount = amount.max(0);
         if amount > 0 {
             let params = [

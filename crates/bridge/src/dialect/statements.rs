@@ -28,6 +28,10 @@ pub enum Needed {
     Always,
     /// Where sales are written back by SQL.
     WriteBackBySql,
+    /// Where stock is taken by an API.
+    TakingByApi,
+    /// Where stock is taken in any way.
+    Taking,
     /// Never: where it is missing, something is not done.
     Never,
 }
@@ -62,8 +66,14 @@ pub const STATEMENTS: &[Known] = &[
     Known { name: "reconcile-quotas", needed: Needed::Never, params: &["event"], columns: &["quota", "engine", "others"],
         more: &["capacity", "blocked", "counted"],
         about: "of each quota of the event :event, tickets of the engine's orders and of others" },
-    Known { name: "free", needed: Needed::WriteBackBySql, params: &["event", "now"], columns: &["quota", "free"], more: &[],
+    Known { name: "free", needed: Needed::Taking, params: &["event", "now"], columns: &["quota", "free"], more: &[],
         about: "what is left of each quota of the event :event, locked against sales until the transaction ends" },
+    Known { name: "take-check", needed: Needed::Never, params: &["event"], columns: &["why", "way_out"], more: &[],
+        about: "what must be otherwise before the event :event is taken over, a row each" },
+    Known { name: "take-lock", needed: Needed::Never, params: &["event"], columns: &[], more: &[],
+        about: "waits for the sales of the event :event that run, and holds up others until the transaction ends" },
+    Known { name: "taken", needed: Needed::TakingByApi, params: &[], columns: &["name", "quota", "amount", "key"], more: &[],
+        about: "what the platform keeps back for the engine, by the name of the transfer" },
     Known { name: "take", needed: Needed::WriteBackBySql, params: &["event", "quota", "amount"], columns: &[], more: &[],
         about: "takes :amount of the quota :quota away from the platform's own sale; changes no row where so many are not free" },
     Known { name: "give", needed: Needed::Never, params: &["event", "quota", "amount"], columns: &[], more: &[],
@@ -77,9 +87,12 @@ pub fn about(name: &str) -> &'static str {
 }
 
 fn is_needed(known: &Known, settings: &Settings) -> bool {
+    let by_api = settings.write_back.by == By::Api && settings.api.contains_key("take");
     match known.needed {
         Needed::Always => true,
         Needed::WriteBackBySql => settings.write_back.by == By::Sql,
+        Needed::TakingByApi => by_api,
+        Needed::Taking => by_api || settings.write_back.by == By::Sql,
         Needed::Never => false,
     }
 }

@@ -4,34 +4,26 @@
 //! "that is there already" is answered by looking at it and comparing. The place in `sales` is in the bridge's own file;
 //! if it is lost, all is sent again and found to be there.
 
+pub(crate) mod requests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt as _;
-use hyper::Method;
 use onsale_bus::Generation;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::time::sleep;
 
 use super::sales::{Line, Order, OrderRecord, fold, price};
 use super::sql::{Place, Written};
-use super::template::{self, Scope, at, fill, plain};
+use super::template::{Scope, at, fill, plain};
 use super::{Context, Parked};
 use crate::Error;
+use crate::dialect::Dialect;
 use crate::engine::Engine;
-use crate::http::{Answer, Http};
 use crate::state::State;
+use requests::{Meaning, Requests};
 
-/// How long an answer is waited for.
-const WAIT: Duration = Duration::from_secs(60);
-/// The first and the longest pause before a request is sent again.
-const PAUSE_MIN: Duration = Duration::from_millis(200);
-const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// A request that was sent so often is left for later.
-const TRIES_MAX: u32 = 30;
 /// Requests at once that a dialect may ask for.
 const CONCURRENCY_MAX: usize = 64;
 
@@ -63,47 +55,30 @@ fn one() -> usize {
     1
 }
 
-/// A request, and what its answers mean; any other answer sets the order aside.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Request {
-    method: String,
-    path: String,
-    /// JSON.
-    body: Option<String>,
-    /// It is done.
-    done: Vec<u16>,
-    /// It was done before, or something else is in the way: look and compare.
-    #[serde(default)]
-    exists: Vec<Sign>,
-    /// There is nothing to do it to.
-    #[serde(default)]
-    missing: Vec<u16>,
-    /// Not now: send it again.
-    #[serde(default)]
-    again: Vec<u16>,
-    /// What must be equal where it exists: pointers into the answer of `look`, and templates.
-    #[serde(default)]
-    equal: BTreeMap<String, Value>,
+impl Settings {
+    fn of(dialect: &Dialect) -> Result<Settings, Error> {
+        let table: toml::Table = dialect.settings.write_back.more.clone().into_iter().collect();
+        table.try_into().map_err(|error| Error::Dialect {
+            file: format!("{}/dialect.toml", dialect.place),
+            why: format!("write_back: {error}"),
+        })
+    }
 }
 
-/// How an answer is told.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Sign {
-    status: u16,
-    /// A text that is in its body.
-    #[serde(default)]
-    body: String,
+/// Requests of these names, for others than the writer.
+pub(crate) fn requests_of(
+    dialect: &Dialect,
+    platform: Option<&Platform>,
+    names: &[&'static str],
+) -> Result<Requests, Error> {
+    Requests::open(dialect, platform, &Settings::of(dialect)?.headers, names)
 }
 
 /// Writes through one platform's API.
 pub struct Writer {
-    http: Http,
-    headers: Vec<(String, String)>,
+    requests: Requests,
     concurrency: usize,
     pending: bool,
-    requests: BTreeMap<String, (Request, Method, Option<Value>)>,
     engine: Engine,
     state: Arc<State>,
 }
@@ -120,46 +95,14 @@ impl Writer {
     /// # Errors
     /// One is missing or wrong, or it is not said where the API is.
     pub fn open(context: &Context) -> Result<Writer, Error> {
-        let dialect = &context.dialect;
-        let wrong = |what: &str, why: String| Error::Dialect {
-            file: format!("{}/dialect.toml", dialect.place),
-            why: format!("{what}: {why}"),
-        };
-        let platform = context.platform.as_ref().ok_or_else(|| {
-            Error::refused(
-                "this dialect writes back by the platform's API",
-                "Say where it is by --platform, and its key by ONSALE_PLATFORM_SECRET.",
-            )
-        })?;
-        let table: toml::Table = dialect.settings.write_back.more.clone().into_iter().collect();
-        let settings: Settings =
-            table.try_into().map_err(|error| wrong("write_back", error.to_string()))?;
-        let mut requests = BTreeMap::new();
-        for name in ["place", "look", "cancel"] {
-            let what = format!("api.{name}");
-            let text =
-                dialect.settings.api.get(name).ok_or_else(|| wrong(&what, "is missing".into()))?;
-            let request: Request =
-                text.clone().try_into().map_err(|error| wrong(&what, format!("{error}")))?;
-            let method = request.method.parse().map_err(|_| wrong(&what, "no method".into()))?;
-            let body = request.body.as_deref().map(serde_json::from_str).transpose();
-            let body = body.map_err(|error| wrong(&format!("{what}.body"), error.to_string()))?;
-            requests.insert(name.to_owned(), (request, method, body));
-        }
-        let secret = serde_json::json!({"secret": platform.secret});
-        let header = |(name, value): (&String, &String)| -> Result<(String, String), Error> {
-            let value = template::text(value, &Scope::new(&secret));
-            Ok((
-                name.clone(),
-                value.map_err(|error| wrong("write_back.headers", error.to_string()))?,
-            ))
-        };
+        let settings = Settings::of(&context.dialect)?;
+        let names = ["place", "look", "cancel"];
+        let platform = context.platform.as_ref();
+        let requests = Requests::open(&context.dialect, platform, &settings.headers, &names)?;
         Ok(Writer {
-            http: Http::new(&platform.url)?,
-            headers: settings.headers.iter().map(header).collect::<Result<_, _>>()?,
+            requests,
             concurrency: settings.concurrency.clamp(1, CONCURRENCY_MAX),
             pending: settings.pending,
-            requests,
             engine: context.engine.clone(),
             state: Arc::clone(&context.state),
         })
@@ -243,22 +186,23 @@ impl Writer {
         }
         let order =
             serde_json::to_value(&order).map_err(|error| Error::State(error.to_string()))?;
-        let (request, _, _) = &self.requests[name];
-        let answer = match self.send(name, &order).await? {
+        let request = self.requests.named(name);
+        let answer = match self.requests.send(name, &order).await? {
             Ok(answer) => answer,
             Err(why) => return Ok(Outcome::Parked(why)),
         };
-        if request.done.contains(&answer.status) || request.missing.contains(&answer.status) {
-            return Ok(Outcome::Done);
+        match request.meaning(&answer) {
+            Meaning::Done | Meaning::Missing => return Ok(Outcome::Done),
+            Meaning::Refused => {
+                return Ok(Outcome::Parked(format!("{name}: {}", answer.to_error())));
+            }
+            Meaning::Exists => {}
         }
-        if !request.exists.iter().any(|sign| sign.is(&answer)) {
-            return Ok(Outcome::Parked(format!("{name}: {}", answer.to_error())));
-        }
-        let there = match self.send("look", &order).await? {
+        let there = match self.requests.send("look", &order).await? {
             Ok(there) => there,
             Err(why) => return Ok(Outcome::Parked(why)),
         };
-        if !self.requests["look"].0.done.contains(&there.status) {
+        if !matches!(self.requests.named("look").meaning(&there), Meaning::Done) {
             let why = format!("{name}: {}; look: {}", answer.to_error(), there.to_error());
             return Ok(Outcome::Parked(why));
         }
@@ -285,43 +229,6 @@ impl Writer {
         price(order);
         Ok(Ok(()))
     }
-
-    /// Sends a request until it is answered by more than "not now". The inner error: it can't be made of this order.
-    async fn send(&self, name: &str, order: &Value) -> Result<Result<Answer, String>, Error> {
-        let (request, method, body) = &self.requests[name];
-        let scope = Scope::new(order);
-        let filled = template::text(&request.path, &scope)
-            .and_then(|path| Ok((path, body.as_ref().map(|body| fill(body, &scope)).transpose()?)));
-        let (path, body) = match filled {
-            Ok(filled) => filled,
-            Err(error) => return Ok(Err(format!("{name}: {error}"))),
-        };
-        let body = body.map(|body| Bytes::from(body.to_string()));
-        let mut headers: Vec<(&str, &str)> =
-            self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        headers.extend(body.is_some().then_some(("content-type", "application/json")));
-        let mut pause = PAUSE_MIN;
-        for _ in 0..TRIES_MAX {
-            let answer = self.http.send(method.clone(), &path, &headers, body.clone(), WAIT).await;
-            let after = match &answer {
-                Ok(answer) if !request.again.contains(&answer.status) => {
-                    return Ok(Ok(answer.clone()));
-                }
-                Ok(answer) => answer.header("retry-after").and_then(|text| text.parse().ok()),
-                Err(_) => None,
-            };
-            sleep(after.map_or(pause, Duration::from_secs).min(PAUSE_MAX)).await;
-            pause = (pause * 2).min(PAUSE_MAX);
-        }
-        let why = format!("{name}: not taken {TRIES_MAX} times in a row");
-        Err(Error::Unreachable { server: self.http.base().to_owned(), why })
-    }
-}
-
-impl Sign {
-    fn is(&self, answer: &Answer) -> bool {
-        answer.status == self.status && String::from_utf8_lossy(&answer.body).contains(&self.body)
-    }
 }
 
 /// What is not as it must be.
@@ -334,11 +241,22 @@ fn differs(equal: &BTreeMap<String, Value>, order: &Value, there: &Value) -> Opt
         };
         let found = at(there, pointer);
         match wanted {
-            Ok(wanted) if plain(&wanted) == plain(&found) => None,
+            Ok(wanted) if is_same(&plain(&wanted), &plain(&found)) => None,
             Ok(wanted) => Some(format!("{pointer} is {}, not {}", plain(&found), plain(&wanted))),
             Err(error) => Some(error.to_string()),
         }
     })
+}
+
+/// Whether two texts are the same, or the same number: `2500` and `2500.00`.
+fn is_same(a: &str, b: &str) -> bool {
+    let plain = |text: &str| -> Option<String> {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let is_number = !whole.is_empty() && is_digits(whole) && is_digits(fraction);
+        is_number.then(|| format!("{whole}.{}", fraction.trim_end_matches('0')))
+    };
+    a == b || (plain(a).is_some() && plain(a) == plain(b))
 }
 
 /// Where all shards are.

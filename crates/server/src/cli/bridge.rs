@@ -371,7 +371,9 @@ async fn run_command(args: &RunArgs) -> Result<u8, Error> {
 
 async fn take_command(args: &TakeArgs) -> Result<u8, Error> {
     let parts = parts(&args.with.platform, &args.with.engine, &args.with.folder)?;
-    let taken = onsale_bridge::take::take(&parts, &args.event, |_| Ok(())).await?;
+    let platform = args.with.api.platform();
+    let done = onsale_bridge::take::take_by(&parts, platform.as_ref(), &args.event, |_| Ok(()));
+    let taken = done.await?;
     for (quota, amount) in &taken.quotas {
         say(&format!("{amount} of the quota {quota} are the engine's to sell"));
     }

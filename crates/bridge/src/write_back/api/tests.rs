@@ -1,9 +1,14 @@
 //! The built-in dialect of pretix, against a real one that is killed while it is written to.
 
+use std::time::Duration;
+
+use hyper::Method;
 use serde_json::json;
 
+use super::requests::WAIT;
 use super::*;
 use crate::dialect::Dialect;
+use crate::http::Http;
 use crate::write_back::Meter;
 use onsale_services::{Pretix, pretix, wait_until};
 
@@ -66,6 +71,16 @@ async fn get(context: &Context, path: &str) -> Value {
     let http = Http::new(&platform.url).unwrap();
     let answer = http.send(Method::GET, &path, &[("authorization", &token)], None, WAIT).await;
     answer.unwrap().json()
+}
+
+#[test]
+fn numbers_are_the_same_however_they_are_written() {
+    for (a, b) in [("a", "a"), ("2500", "2500.00"), ("25.5", "25.50"), ("[\"1\"]", "[\"1\"]")] {
+        assert!(is_same(a, b), "{a} {b}");
+    }
+    for (a, b) in [("a", "b"), ("2500", "25.00"), ("", "."), ("7", "07"), ("1", "null")] {
+        assert!(!is_same(a, b), "{a} {b}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
