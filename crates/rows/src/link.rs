@@ -121,16 +121,23 @@ impl Link {
         }
         let begun = Instant::now();
         loop {
-            match self.try_append(batch) {
+            let reason = match self.try_append(batch) {
                 Ok(()) => break,
                 Err(Failed::Known(error)) => return Err(error),
-                Err(Failed::Unknown(why)) => self.connect_again(begun, why)?,
-            }
+                Err(Failed::Unknown(reason)) => reason,
+            };
+            self.connect_again(begun, reason.clone())?;
             match self.position {
                 position if position == last => return Ok(()),
                 position if position == first - 1 => {}
                 _ => return Err(self.damaged("another batch ends here".to_owned())),
             }
+            // It is not there, and is tried again: a database that is full, say, may be so for a moment.
+            let waited = begun.elapsed();
+            if waited > self.settings.wait {
+                return Err(Error::Unknown { waited, why: reason });
+            }
+            self.runtime.block_on(async { tokio::time::sleep(AGAIN).await });
         }
         self.position = last;
         Ok(())

@@ -218,3 +218,53 @@ fn a_batch_that_was_changed_is_found_out() {
     let error = site.read(0, 0).unwrap_err().to_string();
     assert!(error.contains("the batch that begins here is not there"), "{error}");
 }
+
+#[test]
+fn a_database_that_is_full_is_waited_for_and_not_for_ever() {
+    let url = database();
+    let (mut site, _) = writer(&url, "a");
+    let full = "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS \
+        $$ BEGIN RAISE EXCEPTION 'no space' USING ERRCODE = '53100'; END $$; \
+        CREATE TRIGGER no_room BEFORE INSERT ON onsale.batches EXECUTE FUNCTION no_room()";
+    sql(&url, full);
+    let impatient = Settings { wait: Duration::from_secs(1), ..settings(&url, "a") };
+    let mut link = Link::open(&impatient, 0).unwrap();
+    let begun = std::time::Instant::now();
+    let error = append(&mut link, b"one").unwrap_err();
+    assert!(matches!(&error, Error::Unknown { why, .. } if why.contains("53100")), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    // In time there is room again.
+    let mut link = Link::open(&settings(&url, "a"), 0).unwrap();
+    let waiting = std::thread::spawn(move || append(&mut link, b"one"));
+    let terms = "SELECT term > 10 FROM onsale.heads WHERE shard = 0";
+    wait_until("it is tried again", || sql(&url, terms) == ["t"]);
+    sql(&url, "DROP TRIGGER no_room ON onsale.batches");
+    waiting.join().unwrap().unwrap();
+    assert_eq!(texts(&mut site, 0), [b"one"]);
+}
+
+#[test]
+fn an_append_that_was_given_up_is_found_out_about_and_written_once() {
+    let url = database();
+    let (mut site, _) = writer(&url, "a");
+    let impatient = Settings { wait: Duration::from_secs(6), ..settings(&url, "a") };
+    let mut link = Link::open(&impatient, 0).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let blocker = runtime.block_on(async {
+        let connected = tokio_postgres::connect(&url, tokio_postgres::NoTls).await;
+        let (client, connection) = connected.unwrap();
+        tokio::spawn(connection);
+        client.batch_execute("BEGIN; LOCK TABLE onsale.batches IN SHARE MODE").await.unwrap();
+        client
+    });
+    let before = site.heads().unwrap()[0].term;
+    let waiting = std::thread::spawn(move || append(&mut link, b"one"));
+    // Its connection is given up after two seconds, and the next one waits, too.
+    let terms = format!("SELECT term > {before} FROM onsale.heads WHERE shard = 0");
+    wait_until("the term is raised", || sql(&url, &terms) == ["t"]);
+    let both = "SELECT count(*) >= 2 FROM pg_locks WHERE NOT granted AND mode = 'RowExclusiveLock'";
+    wait_until("both wait", || sql(&url, both) == ["t"]);
+    runtime.block_on(blocker.batch_execute("COMMIT")).unwrap();
+    waiting.join().unwrap().unwrap();
+    assert_eq!(texts(&mut site, 0), [b"one"]);
+}
