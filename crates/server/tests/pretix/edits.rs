@@ -1,5 +1,7 @@
 //! What is edited in pretix arrives in the engine; the event is taken over; nothing of the bridge is left in the end.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use onsale_services::wait_until;
@@ -79,6 +81,7 @@ fn what_is_edited_in_pretix_arrives() {
     }
     what_the_engine_refuses_is_set_aside(&site);
     an_event_is_taken_over(&site);
+    one_is_taken_over_while_pretix_sells(&site);
     site.kill_bridge();
     let (code, text) = site.bridge(&["detach"]);
     assert!(code == 1 && text.contains("the engine has stock"), "{text}");
@@ -105,8 +108,12 @@ fn attach(site: &Site, before: &[String]) {
 
 /// Ids of the festival's items, of the camping's variations, of its quotas.
 fn ids(site: &Site) -> (Vec<Value>, Vec<Value>, Vec<Value>) {
+    ids_of(site, "festival")
+}
+
+fn ids_of(site: &Site, event: &str) -> (Vec<Value>, Vec<Value>, Vec<Value>) {
     let list = |path: &str| {
-        let answer = site.pretix_well("GET", &format!("events/festival/{path}/"), &Value::Null);
+        let answer = site.pretix_well("GET", &format!("events/{event}/{path}/"), &Value::Null);
         let mut all = answer["results"].as_array().unwrap().clone();
         all.sort_by_key(|one| one["id"].as_u64());
         all
@@ -348,6 +355,11 @@ fn an_event_is_taken_over(site: &Site) {
         assert_eq!(got, status, "{json}");
     };
     order(201);
+    // A sale that is half done there is waited for, and where that lasts it is tried again later: nothing is lost by it.
+    let sale = site.half_a_sale("festival");
+    let (code, text) = site.bridge(&["take", "river/festival"]);
+    assert!(code == 1 && text.contains("55P03"), "{text}");
+    drop(sale);
     for _ in 0..2 {
         site.bridge_well(&["take", "river/festival"]);
         let event = site.event("festival");
@@ -368,4 +380,45 @@ fn an_event_is_taken_over(site: &Site) {
         wait_until(state, || site.event("festival")["state"] == state);
     }
     site.bridge_well(&["reconcile", "river/festival"]);
+}
+
+/// What pretix had sold by then and what the engine has are all of it, and no more.
+fn one_is_taken_over_while_pretix_sells(site: &Site) {
+    const SIZE: u64 = 40;
+    const BUYERS: usize = 4;
+    let (items, _, quotas) = ids_of(site, "concert");
+    let path = format!("events/concert/quotas/{}/", quotas[0]);
+    site.pretix_well("PATCH", &path, &json!({"size": SIZE}));
+    let capacity = format!("q{}/capacity", quotas[0]);
+    wait_until("its size", || find(&site.event("concert"), &capacity) == SIZE);
+    let order = json!({"email": null, "sales_channel": "web", "status": "n", "payment_provider": "manual",
+        "positions": [{"item": items[0], "variation": null}]});
+    let sold = AtomicU64::new(0);
+    let buy = || {
+        loop {
+            match site.pretix("POST", "events/concert/orders/", Some(&order)) {
+                (201, _) => drop(sold.fetch_add(1, Ordering::SeqCst)),
+                // Others have the lock.
+                (409, _) => {}
+                (400, refused) => {
+                    break assert!(refused.to_string().contains("quota"), "{refused}");
+                }
+                (status, answer) => panic!("{status} {answer}"),
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..BUYERS {
+            scope.spawn(buy);
+        }
+        wait_until("pretix sells", || sold.load(Ordering::SeqCst) >= SIZE / 5);
+        site.bridge_well(&["take", "river/concert"]);
+    });
+    let (sold, event) = (sold.into_inner(), site.event("concert"));
+    println!("pretix sold {sold} of {SIZE} before the event was taken over");
+    assert_eq!(find(&event, &capacity), SIZE - sold);
+    let there = "SELECT count(*) FROM pretixbase_orderposition p JOIN pretixbase_order o ON o.id = p.order_id \
+                 JOIN pretixbase_event e ON e.id = o.event_id WHERE e.slug = 'concert'";
+    assert_eq!(site.count(there), sold);
+    site.bridge_well(&["reconcile"]);
 }

@@ -1,5 +1,6 @@
 //! A pretix, an engine, and the bridge between them.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -14,13 +15,13 @@ pub struct Site {
     pub pretix: Pretix,
     pub engine: Process,
     folder: tempfile::TempDir,
-    bridge: Option<Bridge>,
+    bridge: Option<Held>,
 }
 
-/// `onsale bridge run`.
-struct Bridge(Child);
+/// A process that ends with this: `onsale bridge run`, or one that holds a lock.
+pub struct Held(Child);
 
-impl Drop for Bridge {
+impl Drop for Held {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -71,7 +72,7 @@ impl Site {
     pub fn run_bridge(&mut self) {
         self.bridge = None;
         let child = self.command(&["run"]).stdout(Stdio::null()).spawn().unwrap();
-        self.bridge = Some(Bridge(child));
+        self.bridge = Some(Held(child));
     }
 
     /// Kills `bridge run`.
@@ -161,6 +162,21 @@ impl Site {
     pub fn count(&self, sql: &str) -> u64 {
         let text = self.psql(sql);
         text.trim().parse().unwrap_or_else(|error| panic!("{sql}: {text}: {error}"))
+    }
+
+    /// Holds the lock that a sale of an event holds in pretix, until it is dropped.
+    pub fn half_a_sale(&self, event: &str) -> Held {
+        let mut command = Command::new("psql");
+        command.args([&self.pretix.database_url(), "-qAt"]);
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut held = Held(child);
+        let sql = format!(
+            "BEGIN;\nSELECT pg_advisory_xact_lock_shared((id << 16) | 1) FROM pretixbase_event WHERE slug = '{event}';\n\\echo held\n"
+        );
+        held.0.stdin.as_mut().unwrap().write_all(sql.as_bytes()).unwrap();
+        let lines = BufReader::new(held.0.stdout.take().unwrap()).lines();
+        assert!(lines.map_while(Result::ok).any(|line| line == "held"));
+        held
     }
 
     /// Schema, publications and slots of pretix' database, line by line.
