@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use onsale_services::postgres_with;
 use serde_json::Value;
 
 fn bench(temporary: &Path, arguments: &[&str]) -> Output {
@@ -15,8 +16,13 @@ fn bench(temporary: &Path, arguments: &[&str]) -> Output {
 
 /// A row, quickly; its JSON. Nothing is left behind.
 fn quick(row: &str) -> Value {
+    quick_with(row, &[])
+}
+
+fn quick_with(row: &str, more: &[&str]) -> Value {
     let temporary = tempfile::tempdir().unwrap();
-    let output = bench(temporary.path(), &[row, "--quick", "--pairs", "1", "--json"]);
+    let arguments = [&[row, "--quick", "--pairs", "1", "--json"], more].concat();
+    let output = bench(temporary.path(), &arguments);
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{out}\n{err}");
     let left: Vec<_> = std::fs::read_dir(temporary.path()).unwrap().collect();
@@ -37,6 +43,15 @@ fn quick(row: &str) -> Value {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn postgres_and_its_bare_harness_write_the_same() {
+    let server = postgres_with(&["fsync=on"]);
+    let row = quick_with("postgres", &["--database", server.url()]);
+    assert_eq!(row["figures"].as_array().unwrap().len(), 10, "{row}");
+    let note = row["notes"].to_string();
+    assert!(note.contains("fsync on, synchronous_commit on"), "{note}");
 }
 
 #[test]

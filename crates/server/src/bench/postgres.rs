@@ -3,6 +3,8 @@
 //!
 //! The database is the caller's; each run has one of its own in it, which is gone afterwards.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, ensure};
 use onsale_rows::Settings as Address;
 use onsale_rush::hammer::{self, Hits, Pace, Plan};
@@ -18,6 +20,9 @@ use crate::cli::bench::POSTGRES_ABOUT;
 
 /// Share of the highest rate at which a pace is kept.
 const PACED: f64 = 0.5;
+/// A database may take its time: shorter runs, and slower paces, would show nothing.
+const SECONDS_MIN: Duration = Duration::from_secs(1);
+const RATE_MIN: f64 = 20.0;
 const CONNECTIONS: [usize; 2] = [64, 1_000];
 /// Name of the limit.
 const BARE: &str = "bare harness that inserts the same bytes";
@@ -36,7 +41,7 @@ pub fn row(settings: &Settings) -> anyhow::Result<Row> {
     let apart = Apart::new()?;
     let shape = rehearse(&database, &apart)?;
     for connections in CONNECTIONS {
-        let duration = settings.seconds(3.0);
+        let duration = settings.seconds(3.0).max(SECONDS_MIN);
         let of = |site: &Site| Kind::Hold.plan(site.address, connections, duration);
         let (limits, products) = interleaved(settings.pairs, |side| {
             settings.tell(&format!("postgres, {connections} connections: {side:?}"));
@@ -44,7 +49,7 @@ pub fn row(settings: &Settings) -> anyhow::Result<Row> {
         })?;
         let name = format!("durable holds, {connections} connections");
         let rates = Figure::beside(name, Unit::PerSecond, rates(&products), (BARE, rates(&limits)));
-        let rate = PACED * Middle::of(&rates.product).median;
+        let rate = (PACED * Middle::of(&rates.product).median).max(RATE_MIN);
         row.figures.push(rates.goal(Goal::OfLimit(0.7)));
         for (name, at) in [("p50", p50 as fn(&Hits) -> f64), ("p99", p99)] {
             let [product, limit] = [&products, &limits].map(|all| all.iter().map(at).collect());
@@ -157,7 +162,7 @@ impl Drop for Fresh<'_> {
 fn rehearse(database: &Database, apart: &Apart) -> anyhow::Result<Shape> {
     let fresh = database.fresh()?;
     let site = Site::product_on(&fresh.url, &apart.cores)?;
-    let plan = Kind::Hold.plan(site.address, 1, std::time::Duration::from_secs(10));
+    let plan = Kind::Hold.plan(site.address, 1, Duration::from_secs(10));
     let hits = hammer::run(Plan { requests_max: 20, ..plan })?;
     expect_granted(&hits)?;
     let (holds, bytes) = holds_in(site.stop()?.path())?;
