@@ -25,6 +25,8 @@ pub struct Step {
     pub is_there: bool,
     /// Whether it is there as it should be.
     pub is_right: bool,
+    /// What is wrong with one that is there and not as it should be.
+    pub wrong: &'static str,
 }
 
 /// What attaching comes to.
@@ -41,7 +43,7 @@ pub struct Plan {
 }
 
 /// Tables for the place in `sales` and the transfers, kept with the effects in one transaction.
-const TABLES: [(&str, &str); 3] = [
+pub(crate) const TABLES: [(&str, &str); 3] = [
     (
         "onsale_cursor",
         "CREATE TABLE onsale_cursor (cursor TEXT NOT NULL, stream TEXT NOT NULL, shard TEXT NOT NULL, \
@@ -95,6 +97,7 @@ async fn table_steps(dialect: &Dialect, db: &mut Database, plan: &mut Plan) -> R
             undo: format!("DROP TABLE {table}"),
             is_there,
             is_right: is_there,
+            wrong: "",
         });
     }
     Ok(())
@@ -183,7 +186,13 @@ pub async fn check_attached(dialect: &Dialect, db: &mut Database) -> Result<(), 
     match plan.steps.iter().find(|step| !step.is_right) {
         None => Ok(()),
         Some(step) => Err(Error::refused(
-            format!("the bridge is not attached to this database: there is not {}", step.what),
+            match step.is_there {
+                true => format!("{} {}", step.what, step.wrong),
+                false => format!(
+                    "the bridge is not attached to this database: there is not {}",
+                    step.what
+                ),
+            },
             "Run `onsale bridge attach`, which adds what is missing. The bridge reads everything anew when it starts, \
              so nothing is lost by it.",
         )),

@@ -194,7 +194,13 @@ impl Capture {
     /// Brings over all that is pending.
     async fn bring(&mut self) -> Result<(), Error> {
         let now = Timestamp::now();
-        let (keys, events) = self.read(now).await?;
+        let (mut keys, mut events) = self.read(now).await?;
+        let gains = |key: &String| gains(self.sent.get(key), events.get(key));
+        if !self.pending.all && self.pending.moved.iter().any(gains) {
+            // One of the others has lost what this one gained.
+            self.pending.all = true;
+            (keys, events) = self.read(now).await?;
+        }
         let pending = std::mem::take(&mut self.pending);
         let brought = self.send(keys, events).await;
         let brought = match brought {
@@ -335,6 +341,15 @@ impl Capture {
         }
         state.set_fact("capture", Some(&self.lag.to_json(&self.sent).to_string()))
     }
+}
+
+/// What capture has brought over and how far it is behind, as Prometheus reads it.
+///
+/// # Errors
+/// The bridge's own file fails.
+pub fn metrics(state: &State) -> Result<String, Error> {
+    let noted = state.fact("capture")?.unwrap_or_default();
+    Ok(lag::metrics(&serde_json::from_str(&noted).unwrap_or_default()))
 }
 
 /// Appends the wishes for one event, in order; what the engine refuses at once is parked.
@@ -504,6 +519,19 @@ fn plan(event: Option<&Captured>, before: Option<&Sent>, taken: Option<&Taken>) 
         set_state(&mut planned, &mut now, state);
     }
     planned
+}
+
+/// Whether an event has a ticket type or a quota that it had not when it was last sent.
+fn gains(sent: Option<&Sent>, event: Option<&Captured>) -> bool {
+    let Some(event) = event else { return false };
+    let before = sent.and_then(|sent| serde_json::from_str(sent.definition.as_ref()?).ok());
+    let before: Value = before.unwrap_or_default();
+    let ids = |parts: Option<&Value>| -> BTreeSet<String> {
+        let parts = parts.and_then(Value::as_array).into_iter().flatten();
+        parts.filter_map(|part| part["id"].as_str().map(str::to_owned)).collect()
+    };
+    let has_new = |name: &str| !ids(event.definition.get(name)).is_subset(&ids(before.get(name)));
+    has_new("ticket_types") || has_new("quotas")
 }
 
 /// The keys of the events that are to be read again.

@@ -102,7 +102,9 @@ async fn note(context: &Context, reconcile_every: Option<Duration>) -> Result<()
             "behind_records": meter.behind(), "shards": meter.shards(), "error": meter.last_error(),
         });
         context.state.set_fact("write-back", Some(&fact.to_string()))?;
-        let text = meter.metrics() + &report.as_ref().map(Report::metrics).unwrap_or_default();
+        let text = capture::metrics(&context.state)?
+            + &meter.metrics()
+            + &report.as_ref().map(Report::metrics).unwrap_or_default();
         let new = context.state.folder().join(format!("{METRICS}.new"));
         let written = std::fs::write(&new, text)
             .and_then(|()| std::fs::rename(&new, context.state.folder().join(METRICS)));

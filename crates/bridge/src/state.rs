@@ -250,6 +250,15 @@ impl State {
         Ok(())
     }
 
+    /// Whether something is set aside.
+    ///
+    /// # Errors
+    /// The file fails.
+    pub fn is_parked(&self, way: &str, about: &str) -> Result<bool, Error> {
+        let sql = "SELECT 1 FROM parked WHERE way = ? AND about = ?";
+        Ok(self.db().query_row(sql, [way, about], |_| Ok(())).optional()?.is_some())
+    }
+
     /// What is set aside, oldest first.
     ///
     /// # Errors

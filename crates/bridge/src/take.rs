@@ -281,11 +281,11 @@ async fn debit(
                 });
             }
         }
-        tx.execute(
-            &own(kind, NOTE),
-            &[("name", name.into()), ("quota", quota.as_str().into()), ("amount", amount.into())],
-        )
-        .await?;
+        let noted =
+            [("name", name.into()), ("quota", quota.as_str().into()), ("amount", amount.into())];
+        if tx.execute(&own(kind, NOTE), &noted).await? != 1 {
+            return Err(Error::Database("somebody else takes this event over now".to_owned()));
+        }
         debited.insert(quota, amount);
     }
     if debited.is_empty() {

@@ -69,6 +69,7 @@ pub(super) async fn plan(
         undo: format!("DROP PUBLICATION {name}"),
         is_there: is_made,
         is_right: is_whole,
+        wrong: "has not all of them",
     });
     if !is_whole {
         check_owner(db, &tables, server, &publish, plan).await?;
@@ -84,6 +85,7 @@ pub(super) async fn plan(
         undo: format!("SELECT pg_drop_replication_slot('{name}')"),
         is_there: slot.is_some(),
         is_right: slot.is_some_and(|lost| !lost),
+        wrong: "is lost: the server gave it up, since it would have kept back more than max_slot_wal_keep_size",
     });
     table_steps(dialect, db, plan).await?;
     let makes_tables =

@@ -8,6 +8,11 @@ use crate::dialect::{About, Dialect, Watch};
 /// The table that triggers write to. Its ids are given anew when it is empty, which does no harm: what was read is
 /// deleted by id before anything else is read.
 pub const OUTBOX: &str = "onsale_outbox";
+/// Microseconds since 1970, to a millisecond, as every SQLite can say it.
+const NOW: &str = "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)";
+
+/// What is wrong with what an earlier version or another dialect made.
+const OTHER_FORM: &str = "is of another form than this version and dialect have it";
 
 pub(super) async fn plan(
     dialect: &Dialect,
@@ -16,12 +21,21 @@ pub(super) async fn plan(
 ) -> Result<(), Error> {
     plan.rights.push("to write to the file and its folder".to_owned());
     let is_there = table_exists(db, OUTBOX).await?;
+    let columns = format!("SELECT name FROM pragma_table_info('{OUTBOX}') WHERE name = 'at'");
+    let has_time = !db.ask(&columns, &[]).await?.is_empty();
     plan.steps.push(Step {
         what: format!("the table {OUTBOX}, which the triggers write to"),
-        sql: format!("CREATE TABLE {OUTBOX} (id INTEGER PRIMARY KEY, tbl TEXT NOT NULL, key TEXT)"),
+        sql: match is_there {
+            // Of an earlier version.
+            true => format!("ALTER TABLE {OUTBOX} ADD COLUMN at INTEGER"),
+            false => format!(
+                "CREATE TABLE {OUTBOX} (id INTEGER PRIMARY KEY, tbl TEXT NOT NULL, key TEXT, at INTEGER)"
+            ),
+        },
         undo: format!("DROP TABLE {OUTBOX}"),
         is_there,
-        is_right: is_there,
+        is_right: has_time,
+        wrong: OTHER_FORM,
     });
     for watch in &dialect.settings.watch {
         if !table_exists(db, &watch.table).await? {
@@ -55,8 +69,9 @@ async fn trigger(
     let name = format!("{}_{}_{}", dialect.added_name(), watch.table, change.to_lowercase());
     let (table, column) = (quoted(&watch.table), quoted(&watch.column));
     let text = watch.table.replace('\'', "''");
-    let note =
-        |row: &str| format!("INSERT INTO {OUTBOX} (tbl, key) VALUES ('{text}', {row}.{column});");
+    let note = |row: &str| {
+        format!("INSERT INTO {OUTBOX} (tbl, key, at) VALUES ('{text}', {row}.{column}, {NOW});")
+    };
     let (when, body) = match change {
         "INSERT" => (String::new(), note("NEW")),
         "DELETE" => (String::new(), note("OLD")),
@@ -69,7 +84,7 @@ async fn trigger(
                 format!(" WHEN {}", when.join(" OR "))
             };
             let old = format!(
-                "INSERT INTO {OUTBOX} (tbl, key) SELECT '{text}', OLD.{column} WHERE OLD.{column} IS NOT NEW.{column};"
+                "INSERT INTO {OUTBOX} (tbl, key, at) SELECT '{text}', OLD.{column}, {NOW} WHERE OLD.{column} IS NOT NEW.{column};"
             );
             (when, format!("{} {old}", note("NEW")))
         }
@@ -99,6 +114,7 @@ async fn trigger(
         undo: format!("DROP TRIGGER {name}"),
         is_there: there.is_some(),
         is_right: there.is_some_and(|sql| sql == create),
+        wrong: OTHER_FORM,
     })
 }
 

@@ -21,6 +21,8 @@ pub struct Changes {
     pub all: bool,
     /// Keys of events.
     pub events: BTreeSet<String>,
+    /// Of these, those that a row may have come to from another event, which is not told then.
+    pub moved: BTreeSet<String>,
     /// Values to look events up by, with the statement that does it.
     pub lookups: BTreeSet<(String, String)>,
     /// Codes of orders.
@@ -45,6 +47,7 @@ impl Changes {
         }
         self.all |= more.all;
         self.events.extend(more.events);
+        self.moved.extend(more.moved);
         self.lookups.extend(more.lookups);
         self.orders.extend(more.orders);
         self.rows += more.rows;

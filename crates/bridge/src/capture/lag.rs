@@ -22,6 +22,21 @@ pub(super) struct Lag {
     lags: VecDeque<i64>,
 }
 
+/// What [`Lag::to_json`] gave last, as Prometheus reads it.
+pub(super) fn metrics(noted: &Value) -> String {
+    let rows = [
+        ("rows_total", "counter", "rows_changed"),
+        ("events_total", "counter", "events_appended"),
+        ("lag_p50_milliseconds", "gauge", "lag_ms_p50"),
+        ("lag_p99_milliseconds", "gauge", "lag_ms_p99"),
+    ];
+    let row = |(name, kind, field): &(&str, &str, &str)| {
+        let (name, value) = (format!("onsale_bridge_capture_{name}"), noted[*field].as_i64()?);
+        Some(format!("# TYPE {name} {kind}\n{name} {value}\n"))
+    };
+    rows.iter().filter_map(row).collect()
+}
+
 impl Lag {
     pub(super) fn note(&mut self, brought: &Changes) {
         self.rows += brought.rows;

@@ -13,6 +13,8 @@ pub enum Message {
         table: String,
         /// Its columns, in order.
         columns: Vec<String>,
+        /// Which of them tell its rows apart, by their numbers.
+        keys: Vec<usize>,
     },
     /// A row came.
     Insert {
@@ -71,14 +73,16 @@ pub fn read(bytes: &[u8]) -> Option<Message> {
             let table = bytes.text()?;
             bytes.u8()?;
             let count = bytes.u16()?;
-            let mut columns = Vec::new();
-            for _ in 0..count {
-                bytes.u8()?;
+            let (mut columns, mut keys) = (Vec::new(), Vec::new());
+            for number in 0..count {
+                if bytes.u8()? & 1 != 0 {
+                    keys.push(usize::from(number));
+                }
                 columns.push(bytes.text()?);
                 bytes.u32()?;
                 bytes.u32()?;
             }
-            Message::Relation { id, table, columns }
+            Message::Relation { id, table, columns, keys }
         }
         b'I' => {
             let relation = bytes.u32()?;
@@ -168,7 +172,7 @@ mod tests {
         let columns = vec!["id".to_owned()];
         assert_eq!(
             read(relation),
-            Some(Message::Relation { id: 7, table: "stocks".to_owned(), columns })
+            Some(Message::Relation { id: 7, table: "stocks".to_owned(), columns, keys: vec![0] })
         );
         let delete = b"D\0\0\0\x07K\0\x02t\0\0\0\x011n";
         let old = vec![Datum::Text("1".to_owned()), Datum::Null];

@@ -63,6 +63,32 @@ pub(crate) fn failed(error: &tokio_postgres::Error) -> Error {
     }
 }
 
+/// Why there is no connection.
+fn not_let_in(error: &tokio_postgres::Error) -> Error {
+    let why = match failed(error) {
+        Error::Database(why) => why,
+        other => other.to_string(),
+    };
+    // What needs no server to be found wrong, as a password that is missing, has no code.
+    let is_settings = error.code().is_none() && why.contains("invalid configuration");
+    match error.code() {
+        Some(&(SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION)) => {
+            Error::refused(
+                format!("the database does not let us in: {why}"),
+                "Check user and password in --db.",
+            )
+        }
+        Some(&SqlState::INVALID_CATALOG_NAME) => {
+            Error::refused(format!("--db: {why}"), "Check the name at the end of --db.")
+        }
+        None if is_settings => Error::refused(
+            format!("the database does not let us in: {why}"),
+            "Say user and password in --db: postgres://USER:PASSWORD@HOST:PORT/NAME.",
+        ),
+        _ => failed(error),
+    }
+}
+
 impl Postgres {
     /// Connects.
     ///
@@ -78,18 +104,7 @@ impl Postgres {
         })?;
         config.connect_timeout(WAIT).application_name("onsale-bridge");
         let (client, connection) =
-            config.connect(NoTls).await.map_err(|error| match error.code() {
-                Some(
-                    &(SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION),
-                ) => {
-                    let Error::Database(why) = failed(&error) else { return failed(&error) };
-                    Error::refused(
-                        format!("the database does not let us in: {why}"),
-                        "Check user and password in --db.",
-                    )
-                }
-                _ => failed(&error),
-            })?;
+            config.connect(NoTls).await.map_err(|error| not_let_in(&error))?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to the database ended");

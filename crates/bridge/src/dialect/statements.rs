@@ -61,6 +61,8 @@ pub const STATEMENTS: &[Known] = &[
         about: "what stands in the way of attaching, a row each" },
     Known { name: "write-check", needed: Needed::Never, params: &["orders"], columns: &["order", "reason"], more: &[],
         about: "orders of :orders (a JSON array) that can't be written, and why" },
+    Known { name: "write-locks", needed: Needed::Never, params: &["orders"], columns: &["order", "status"], more: &[],
+        about: "locks the orders of :orders (a JSON array) that are to be cancelled, and says their status as it is" },
     Known { name: "reconcile-orders", needed: Needed::Never, params: &["event"], columns: &["order", "status", "total", "tickets"], more: &[],
         about: "the engine's orders that are there for the event :event; tickets: their codes, sorted, with commas" },
     Known { name: "reconcile-quotas", needed: Needed::Never, params: &["event"], columns: &["quota", "engine", "others"],

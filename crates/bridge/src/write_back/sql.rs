@@ -4,6 +4,9 @@
 //! Each statement gets the whole batch as `:orders`, a JSON array of [`Order`]. `write-check` names those that can't be
 //! written, with the reason; the others listed in the dialect's `write_back.steps` write. When the database refuses the batch as
 //! a whole, its orders are written one by one in the same transaction, and those that it refuses are set aside.
+//!
+//! An order that both sides cancel at the same moment is cancelled there when its cancellation comes to be written. The
+//! platform has its tickets back then, so they are taken again here ([`LOCKS`] says of which orders that is so).
 
 use std::sync::Arc;
 
@@ -17,21 +20,31 @@ use onsale_bus::{
 use super::Parked;
 use super::sales::{Order, OrderRecord, fold};
 use crate::Error;
+use crate::capture;
+use crate::capture::orders::{Again, CANCELLED, parked_as};
 use crate::database::{Database, Mode, Statement, Transaction};
 use crate::dialect::Dialect;
 use crate::state::State;
 
 /// The statement that names orders which can't be written: columns `order` and `reason`.
 pub const CHECK: &str = "write-check";
+/// The statement that locks the orders of a batch that are to be cancelled: columns `order` and `status`, as they are.
+pub const LOCKS: &str = "write-locks";
 
 /// Writes into one platform's database.
 pub struct Writer {
     db: Database,
-    check: Option<Statement>,
-    steps: Vec<Statement>,
+    how: Statements,
     group: Group,
     owner: WorkerId,
     state: Arc<State>,
+}
+
+/// The dialect's statements.
+struct Statements {
+    check: Option<Statement>,
+    cancelled: Option<(Statement, Again)>,
+    steps: Vec<Statement>,
 }
 
 /// Where a shard's write-back is.
@@ -70,9 +83,13 @@ impl Writer {
         let kind = db.kind();
         let steps = super::steps(dialect)?;
         let steps = steps.iter().map(|name| dialect.statement(kind, name));
-        Ok(Writer {
+        let how = Statements {
             check: dialect.find(kind, CHECK),
+            cancelled: dialect.find(kind, LOCKS).zip(Again::new(dialect, kind)?),
             steps: steps.collect::<Result<_, _>>()?,
+        };
+        Ok(Writer {
+            how,
             group: group(&dialect.settings.name)?,
             owner: WorkerId::fresh(),
             db,
@@ -201,8 +218,8 @@ impl Writer {
         odd: &[Parked],
         how: How,
     ) -> Result<Vec<Parked>, Error> {
-        let Writer { db, check, steps, state, .. } = self;
-        let (tx, refused) = attempt(db, batch, check.as_ref(), steps, orders, how).await?;
+        let Writer { db, how: statements, state, .. } = self;
+        let (tx, refused) = attempt(db, batch, statements, state, orders, how).await?;
         super::park(state, &[odd, refused.as_slice()].concat(), records)?;
         tx.commit().await?;
         Ok(refused)
@@ -221,8 +238,8 @@ use How::{All, OneByOne};
 async fn attempt<'a>(
     db: &'a mut Database,
     batch: &Batch,
-    check: Option<&Statement>,
-    steps: &[Statement],
+    statements: &Statements,
+    state: &State,
     orders: &[Order],
     how: How,
 ) -> Result<(Transaction<'a>, Vec<Parked>), Error> {
@@ -234,14 +251,15 @@ async fn attempt<'a>(
     if !goes_on.map_err(failed)? || orders.is_empty() {
         return Ok((tx, Vec::new()));
     }
+    take_again(&mut tx, statements, state, orders).await?;
     if how == All {
-        let refused = write(&mut tx, check, steps, orders).await?;
+        let refused = write(&mut tx, statements, orders).await?;
         return Ok((tx, refused));
     }
     let mut refused = Vec::new();
     for order in orders {
         point(&mut tx, "SAVEPOINT onsale").await?;
-        match write(&mut tx, check, steps, std::slice::from_ref(order)).await {
+        match write(&mut tx, statements, std::slice::from_ref(order)).await {
             Ok(named) => refused.extend(named),
             Err(error) if is_poison(&error) => {
                 point(&mut tx, "ROLLBACK TO SAVEPOINT onsale").await?;
@@ -252,6 +270,40 @@ async fn attempt<'a>(
         point(&mut tx, "RELEASE SAVEPOINT onsale").await?;
     }
     Ok((tx, refused))
+}
+
+/// Takes the tickets of orders again that the platform cancelled before we could: those that are cancelled there now, and
+/// not by us. Where the platform has sold them again, that is told.
+async fn take_again(
+    tx: &mut Transaction<'_>,
+    Statements { cancelled, .. }: &Statements,
+    state: &State,
+    orders: &[Order],
+) -> Result<(), Error> {
+    let Some((locks, again)) = cancelled else { return Ok(()) };
+    let is_wanted = |order: &&Order| !order.is_new && order.status.as_deref() == Some(CANCELLED);
+    let wanted: Vec<&Order> = orders.iter().filter(is_wanted).collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    for row in tx.query(locks, &[("orders", json_of(&wanted)?.into())]).await? {
+        let (code, status) = (row.text("order")?, row.text("status")?);
+        let written = state.echo(&code)?.and_then(|echo| echo.written);
+        if status != CANCELLED || written.as_deref() == Some(CANCELLED) {
+            continue;
+        }
+        point(tx, "SAVEPOINT onsale").await?;
+        match again.take(tx, &code).await {
+            Ok(()) => {}
+            Err(error @ Error::Refused { .. }) => {
+                point(tx, "ROLLBACK TO SAVEPOINT onsale").await?;
+                state.park(capture::WAY, &parked_as(&code), &error.to_string(), None)?;
+            }
+            Err(error) => return Err(error),
+        }
+        point(tx, "RELEASE SAVEPOINT onsale").await?;
+    }
+    Ok(())
 }
 
 async fn point(tx: &mut Transaction<'_>, sql: &str) -> Result<(), Error> {
@@ -268,8 +320,7 @@ async fn point(tx: &mut Transaction<'_>, sql: &str) -> Result<(), Error> {
 /// The dialect's statements; gives the orders that its check names.
 async fn write(
     tx: &mut Transaction<'_>,
-    check: Option<&Statement>,
-    steps: &[Statement],
+    Statements { check, steps, .. }: &Statements,
     orders: &[Order],
 ) -> Result<Vec<Parked>, Error> {
     let mut json = json_of(orders)?;

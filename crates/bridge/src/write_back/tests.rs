@@ -7,7 +7,8 @@ use tempfile::TempDir;
 
 use super::sql::Written;
 use super::*;
-use crate::database::{Kind, Value};
+use crate::capture::orders::Again;
+use crate::database::{Kind, Mode, Statement, Value};
 use crate::dialect::statements;
 
 /// A box office with one event: a stock of 10, all blocked for the engine, and two ticket types.
@@ -48,6 +49,9 @@ async fn office(kind: Kind) -> Office {
     let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join(schema);
     db.run(&std::fs::read_to_string(schema).unwrap()).await.unwrap();
     db.run(HOUSE).await.unwrap();
+    for (_, made) in crate::attach::TABLES {
+        db.run(made).await.unwrap();
+    }
     Office {
         db,
         url,
@@ -199,9 +203,90 @@ async fn what_the_box_office_cancelled_stays_cancelled() {
         office.write(&[paid]).await;
         let status = office.row("SELECT status FROM orders WHERE code = 'E1'").await;
         assert_eq!(status, [Value::from("cancelled")]);
+        // Its tickets are the engine's again, whoever comes first: capture or the engine's own cancellation.
         let gone = office.cancelled("E1");
         office.write(&[gone]).await;
-        assert_eq!(office.stock().await, (2, 8));
+        assert_eq!(office.stock().await, (2, 10));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_both_sides_cancel_at_the_same_moment_is_cancelled_once() {
+    const CANCEL: &str = "UPDATE orders SET status = 'cancelled' WHERE code = 'E1'; \
+                          UPDATE stocks SET sold = sold - 2";
+    on_both(async |kind| {
+        let mut office = office(kind).await;
+        let again = Again::new(&office.dialect, kind).unwrap().unwrap();
+        let placed = [office.placed("E1", "7", 2), office.placed("E2", "7", 3)];
+        office.write(&placed).await;
+        assert_eq!(office.stock().await, (7, 5));
+        // The office is first, and capture looks only after write-back: nothing is left to be taken.
+        office.db.run(CANCEL).await.unwrap();
+        let gone = [office.cancelled("E1"), office.cancelled("E2")];
+        office.write(&gone).await;
+        assert_eq!(office.stock().await, (2, 10));
+        let mut tx = office.db.begin(Mode::Write).await.unwrap();
+        again.take(&mut tx, "E1").await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(office.stock().await, (2, 10));
+        assert!(office.state.echo("E1").unwrap().unwrap().is_ours("cancelled"));
+        // All of it once more, as after a lost place: what we cancelled is not taken for the office's doing.
+        let mut late = office.writer().await;
+        let (place, fence) = late.place(0).await.unwrap();
+        let to = Place { position: 100, ..place.unwrap() };
+        late.write(0, fence + 1, place, to, &gone).await.unwrap();
+        assert_eq!(office.stock().await, (2, 10));
+        assert!(office.state.parked().unwrap().is_empty());
+    })
+    .await;
+}
+
+/// A cancellation in the office and the engine's, each in a transaction that is open while the other one is.
+#[tokio::test(flavor = "multi_thread")]
+async fn cancellations_that_meet_in_the_database_wait_for_each_other() {
+    let mut office = office(Kind::Postgres).await;
+    let placed = office.placed("E1", "7", 2);
+    office.write(&[placed]).await;
+    let mut desk = Database::open(&office.url).await.unwrap();
+    let mut tx = desk.begin(Mode::Write).await.unwrap();
+    let sql = "UPDATE orders SET status = 'cancelled' WHERE code = 'E1'";
+    tx.execute(&Statement::new(Kind::Postgres, "test", sql), &[]).await.unwrap();
+    let gone = office.cancelled("E1");
+    let to = Place { generation: Generation(7), position: office.next };
+    let (mut writer, place) = (office.writer().await, office.place);
+    let writing = tokio::spawn(async move { writer.write(0, 1, place, to, &[gone]).await });
+    // It waits for the desk, which has the order.
+    let waits = "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    let mut looks = tokio::time::interval(Duration::from_millis(5));
+    for look in 0.. {
+        assert!(look < 2_000 && !writing.is_finished(), "it does not wait");
+        looks.tick().await;
+        if office.db.ask(waits, &[]).await.unwrap()[0].integer("n").unwrap() > 0 {
+            break;
+        }
+    }
+    let sql = "UPDATE stocks SET sold = sold - 2";
+    tx.execute(&Statement::new(Kind::Postgres, "test", sql), &[]).await.unwrap();
+    tx.commit().await.unwrap();
+    writing.await.unwrap().unwrap();
+    assert_eq!(office.stock().await, (2, 10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tickets_that_the_office_sold_again_after_both_cancelled_are_told() {
+    on_both(async |kind| {
+        let mut office = office(kind).await;
+        let placed = office.placed("E1", "7", 2);
+        office.write(&[placed]).await;
+        // Cancelled, and sold to somebody else.
+        office.db.run("UPDATE orders SET status = 'cancelled' WHERE code = 'E1'").await.unwrap();
+        let (gone, other) = (office.cancelled("E1"), office.placed("E2", "7", 1));
+        assert_eq!(office.write(&[gone, other]).await.orders, 2);
+        assert_eq!(office.stock().await, (5, 7));
+        let parked = office.state.parked().unwrap();
+        assert_eq!((parked.len(), parked[0].about.as_str()), (1, "order E1"));
+        assert!(parked[0].reason.contains("has sold its tickets again: 2 of the quota 5"));
     })
     .await;
 }
@@ -211,13 +296,16 @@ async fn poison_is_set_aside_and_tried_again() {
     on_both(async |kind| {
         let mut office = office(kind).await;
         let unknown = office.placed("E1", "99", 1);
+        let mut elsewhere = office.placed("E5", "7", 1);
+        elsewhere.subject = "river/gone".to_owned();
         let (good, too_much) = (office.placed("E2", "7", 4), office.placed("E3", "7", 7));
         let last = office.placed("E4", "8", 1);
-        let written = office.write(&[unknown, good, too_much, last]).await;
+        let written = office.write(&[unknown, elsewhere, good, too_much, last]).await;
         assert_eq!(written.orders, 2, "{written:?}");
         let parked: BTreeMap<String, String> = written.parked.into_iter().collect();
         assert!(parked.contains_key("E3"), "{kind:?} {parked:?}");
         assert_eq!(parked["E1"], "there is no ticket type 99 in the event");
+        assert_eq!(parked["E5"], "there is no event river/gone");
         assert!(parked["E3"].to_lowercase().contains("constraint"), "{parked:?}");
         assert_eq!(office.stock().await, (7, 5));
 

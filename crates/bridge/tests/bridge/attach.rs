@@ -96,3 +96,106 @@ async fn a_dialect_with_a_mistake_is_told_by_file() {
         assert!(told.iter().any(|told| told.starts_with(expected)), "{expected}: {told:?}");
     }
 }
+
+/// What is said where there is no connection, or none that is of use.
+async fn refused(url: &str) -> String {
+    match Database::open(url).await {
+        Ok(_) => panic!("{url} lets us in"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_let_in_is_told_why() {
+    let server = onsale_services::postgres();
+    let mut owner = Database::open(server.url()).await.unwrap();
+    owner.run("CREATE ROLE bridge LOGIN PASSWORD 'right'").await.unwrap();
+    let rules = "host all onsale 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+    std::fs::write(server.folder().join("data/pg_hba.conf"), rules).unwrap();
+    owner.run("SELECT pg_reload_conf()").await.unwrap();
+    let at = |user: &str, db: &str| {
+        let (start, _) = server.url().rsplit_once('/').unwrap();
+        format!("{}/{db}", start.replace("onsale@", &format!("{user}@")))
+    };
+    // The new rules count from a moment on.
+    let mut looks = tokio::time::interval(std::time::Duration::from_millis(10));
+    while Database::open(&at("bridge:wrong", "postgres")).await.is_ok() {
+        looks.tick().await;
+    }
+    Database::open(&at("bridge:right", "postgres")).await.unwrap();
+    for (user, db, why, way_out) in [
+        (
+            "bridge:wrong",
+            "postgres",
+            "password authentication failed",
+            "Check user and password in --db",
+        ),
+        ("bridge", "postgres", "password", "Say user and password in --db: postgres://"),
+        (
+            "nobody:right",
+            "postgres",
+            "password authentication failed",
+            "Check user and password in --db",
+        ),
+        (
+            "bridge:right",
+            "none",
+            "database \"none\" does not exist",
+            "Check the name at the end of --db",
+        ),
+    ] {
+        let said = refused(&at(user, db)).await;
+        assert!(said.contains(why) && said.contains(way_out), "{user} {db}: {said}");
+    }
+    let said = refused("mysql://me@localhost/tickets").await;
+    assert!(said.contains("must be a file, sqlite:FILE or postgres://"), "{said}");
+    let said = refused("nowhere/office.db").await;
+    assert!(said.contains("nowhere/office.db: unable to open"), "{said}");
+}
+
+#[tokio::test]
+async fn a_server_without_logical_replication_says_what_to_set() {
+    let server = onsale_services::postgres_with(&["wal_level=replica"]);
+    let mut db = Database::open(server.url()).await.unwrap();
+    db.run(include_str!("../../../classic/schema/postgres.sql")).await.unwrap();
+    let dialect = Dialect::load("classic").unwrap();
+    let before = schema(server.url());
+    let error = attach(&dialect, &mut db).await.unwrap_err().to_string();
+    assert!(error.contains("wal_level is replica"), "{error}");
+    assert!(error.contains("ALTER SYSTEM SET wal_level = logical;"), "{error}");
+    assert_eq!(schema(server.url()), before, "nothing was added");
+}
+
+/// A file that an earlier version attached to.
+#[tokio::test]
+async fn what_an_earlier_version_added_is_brought_up_to_date() {
+    let mut site = Site::attached(Kind::Sqlite).await;
+    let right = schema(&site.url);
+    for (change, told) in [
+        ("ALTER TABLE onsale_outbox DROP COLUMN at", "the table onsale_outbox, which"),
+        (
+            "DROP TRIGGER onsale_classic_events_update; CREATE TRIGGER onsale_classic_events_update AFTER UPDATE ON events BEGIN SELECT 1; END",
+            "the trigger onsale_classic_events_update is of another form",
+        ),
+    ] {
+        // A trigger that writes to a column keeps it from going.
+        detach(&site.dialect, &mut site.db, false).await.unwrap();
+        attach(&site.dialect, &mut site.db).await.unwrap();
+        if change.starts_with("ALTER") {
+            let triggers = site
+                .db
+                .ask("SELECT name FROM sqlite_schema WHERE type = 'trigger'", &[])
+                .await
+                .unwrap();
+            for row in triggers {
+                site.sql(&format!("DROP TRIGGER {}", row.text("name").unwrap())).await;
+            }
+        }
+        site.sql(change).await;
+        let error = check_attached(&site.dialect, &mut site.db).await.unwrap_err().to_string();
+        assert!(error.contains(told) && error.contains("onsale bridge attach"), "{error}");
+        attach(&site.dialect, &mut site.db).await.unwrap();
+        check_attached(&site.dialect, &mut site.db).await.unwrap();
+    }
+    assert_eq!(schema(&site.url), right);
+}

@@ -46,6 +46,35 @@ async fn changes_arrive(kind: Kind) {
     site.sql("UPDATE events SET name = 'Last' WHERE id = 2").await;
     site.until_event("river/after", |definition, _| definition["name"] == "Last").await;
     assert_eq!(site.fake.count("catalogue"), count + 1);
+    // A type that moves is gone where it was.
+    site.sql("INSERT INTO ticket_types (id, event_id, stock_id, name, price_minor) VALUES (4, 2, 2, 'Moves', 0)").await;
+    site.until_event("river/after", |definition, _| {
+        definition["ticket_types"].as_array().unwrap().len() == 2
+    })
+    .await;
+    site.sql("UPDATE ticket_types SET event_id = 1, stock_id = 1 WHERE id = 4").await;
+    for subject in ["river/before", "river/after"] {
+        site.until_event(subject, |definition, _| {
+            let types = definition["ticket_types"].as_array().unwrap();
+            types.len() == if subject == "river/after" { 1 } else { 2 }
+        })
+        .await;
+    }
+    site.sql("DELETE FROM ticket_types WHERE id = 4").await;
+    site.until_event("river/before", |definition, _| {
+        definition["ticket_types"].as_array().unwrap().len() == 1
+    })
+    .await;
+    // How far it was behind is known.
+    let state = site.state();
+    site.until("a lag", || {
+        let fact = state.fact("capture").unwrap().unwrap_or_default();
+        let fact: serde_json::Value = serde_json::from_str(&fact).unwrap_or_default();
+        fact["lag_ms_p99"].as_i64().is_some_and(|lag| lag < 10_000)
+    })
+    .await;
+    let metrics = onsale_bridge::capture::metrics(&state).unwrap();
+    assert!(metrics.contains("\nonsale_bridge_capture_lag_p99_milliseconds "), "{metrics}");
     // Removed ones are closed.
     site.sql("DELETE FROM ticket_types WHERE id = 1; DELETE FROM stocks WHERE id = 1; DELETE FROM events WHERE id = 1").await;
     site.until_event("river/before", |_, state| state == "closed").await;
@@ -98,6 +127,8 @@ async fn what_the_engine_refuses_is_parked_and_stops_nothing() {
 }
 
 /// Many writers, whose transactions are open for a while and commit in another order than they began: nothing is skipped.
+///
+/// `ONSALE_HOLD_SECONDS` says how long one of them is open.
 async fn nothing_is_skipped(kind: Kind) {
     const WRITERS: i64 = 6;
     const ROUNDS: i64 = 15;
@@ -150,6 +181,16 @@ async fn nothing_is_skipped(kind: Kind) {
         .await;
     }
     if let Some(tx) = held {
+        let hold = std::env::var("ONSALE_HOLD_SECONDS").map_or(1, |text| text.parse().unwrap());
+        // Held open meanwhile, while others commit.
+        let begun = std::time::Instant::now();
+        let mut round = 0;
+        while begun.elapsed() < Duration::from_secs(hold) {
+            round += 1;
+            let name = format!("Round {round}");
+            site.sql(&format!("UPDATE events SET name = '{name}' WHERE id = 2")).await;
+            site.until_event("river/e-2", |definition, _| definition["name"] == name).await;
+        }
         assert_eq!(site.fake.event("river/e-1").unwrap().0["name"], "Concert 1");
         tx.commit().await.unwrap();
         site.until_event("river/e-1", |definition, _| definition["name"] == "held").await;
@@ -235,4 +276,32 @@ async fn another_server_and_a_failover_are_told() {
     let error =
         onsale_bridge::take::take(&site.parts(), "river/fest", |_| Ok(())).await.unwrap_err();
     assert!(error.to_string().contains("failed over"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_the_server_gave_up_is_told_and_made_anew() {
+    let mut site =
+        Site::attached_to(onsale_services::postgres_with(&["max_slot_wal_keep_size=1MB"])).await;
+    site.event(1, "fest").await;
+    let running = site.run();
+    site.until_event("river/fest", |_, _| true).await;
+    running.kill().await;
+    // More is written than the slot may keep back.
+    let mut looks = tokio::time::interval(Duration::from_millis(20));
+    for look in 0.. {
+        assert!(look < 200, "the slot is not given up");
+        looks.tick().await;
+        site.sql("SELECT pg_logical_emit_message(false, 'test', 'x'); SELECT pg_switch_wal(); CHECKPOINT").await;
+        let slot = "SELECT wal_status AS status FROM pg_replication_slots";
+        if site.db.ask(slot, &[]).await.unwrap()[0].text("status").unwrap() == "lost" {
+            break;
+        }
+    }
+    site.sql("UPDATE events SET name = 'While it was lost'").await;
+    let error = onsale_bridge::capture::run(site.parts()).await.unwrap_err().to_string();
+    assert!(error.contains("the replication slot onsale_classic is lost"), "{error}");
+    assert!(error.contains("onsale bridge attach"), "{error}");
+    onsale_bridge::attach::attach(&site.dialect, &mut site.db).await.unwrap();
+    let _running = site.run();
+    site.until_event("river/fest", |definition, _| definition["name"] == "While it was lost").await;
 }

@@ -26,6 +26,8 @@ pub struct Known {
     pub parked: Vec<(u64, String)>,
     /// Codes of orders that were cancelled.
     pub cancelled: Vec<String>,
+    /// Codes of orders that are open.
+    pub open: Vec<String>,
     /// Subjects whose definitions are refused.
     pub refuses: Vec<String>,
     /// How far its clock is ahead, in seconds.
@@ -141,6 +143,12 @@ impl Known {
                         (200, json)
                     }
                     None => (404, json!({})),
+                }
+            }
+            ("GET", ["v1", "organizers", _, "events", _, "orders", code]) => {
+                match self.open.iter().any(|open| open == code) {
+                    true => (200, json!({"code": code, "state": "confirmed"})),
+                    false => (404, json!({"type": "/problems/unknown-order"})),
                 }
             }
             ("POST", ["v1", "organizers", _, "events", _, "orders", code, "cancel"]) => {

@@ -37,15 +37,19 @@ impl Site {
             Kind::Sqlite => include_str!("../../../classic/schema/sqlite.sql"),
             Kind::Postgres => include_str!("../../../classic/schema/postgres.sql"),
         };
-        let site = Site::of(kind, schema, Dialect::load("classic").unwrap()).await;
-        let mut site = site;
+        let server = (kind == Kind::Postgres).then(onsale_services::postgres);
+        Site::with(server, schema).await
+    }
+
+    /// With the box office's tables, in a server of its own where there is one.
+    async fn with(server: Option<Server>, schema: &str) -> Site {
+        let mut site = Site::of(server, schema, Dialect::load("classic").unwrap()).await;
         site.sql("INSERT INTO organizers (id, slug, name, created_at) VALUES (1, 'river', 'River', '2026-11-24T10:00:00.000Z')").await;
         site
     }
 
-    pub async fn of(kind: Kind, schema: &str, dialect: Dialect) -> Site {
+    pub async fn of(server: Option<Server>, schema: &str, dialect: Dialect) -> Site {
         let folder = TempDir::new().unwrap();
-        let server = (kind == Kind::Postgres).then(onsale_services::postgres);
         let url = match &server {
             Some(server) => server.url().to_owned(),
             None => {
@@ -62,6 +66,14 @@ impl Site {
 
     pub async fn attached(kind: Kind) -> Site {
         let mut site = Site::new(kind).await;
+        attach::attach(&site.dialect, &mut site.db).await.unwrap();
+        site
+    }
+
+    /// Attached to a PostgreSQL of the caller's.
+    pub async fn attached_to(server: Server) -> Site {
+        let schema = include_str!("../../../classic/schema/postgres.sql");
+        let mut site = Site::with(Some(server), schema).await;
         attach::attach(&site.dialect, &mut site.db).await.unwrap();
         site
     }

@@ -81,7 +81,7 @@ async fn cancelled_in_the_platform(kind: Kind) {
     site.until_event("river/fest", |_, _| true).await;
     take(&site.parts(), "river/fest", |_| Ok(())).await.unwrap();
     let t = "'2026-11-24T10:00:00.000Z'";
-    for (id, code) in [(1, "EOURS"), (2, "LTHEIRS"), (3, "EECHO")] {
+    for (id, code) in [(1, "EOURS"), (2, "LTHEIRS"), (3, "EECHO"), (4, "KNOWN")] {
         if code.starts_with('E') {
             state.will_write([(code, "pending")].into_iter()).unwrap();
         }
@@ -108,6 +108,11 @@ async fn cancelled_in_the_platform(kind: Kind) {
     let fake = site.fake.clone();
     site.until("it is cancelled", || !fake.known.lock().unwrap().cancelled.is_empty()).await;
     assert_eq!(fake.known.lock().unwrap().cancelled, ["EOURS"]);
+    // One that a bridge wrote whose own file is lost: the engine knows it.
+    fake.known.lock().unwrap().open.push("KNOWN".to_owned());
+    site.sql(&cancel("KNOWN")).await;
+    site.until("it is cancelled, too", || fake.known.lock().unwrap().cancelled.len() == 2).await;
+    assert_eq!(fake.known.lock().unwrap().cancelled, ["EOURS", "KNOWN"]);
     // Its tickets are the engine's again, and those of the platform's own order are the platform's.
     assert_eq!(number(&mut site.db, "SELECT capacity - sold - blocked AS n FROM stocks").await, 2);
     site.sql(
@@ -115,7 +120,7 @@ async fn cancelled_in_the_platform(kind: Kind) {
     )
     .await;
     site.until_event("river/fest", |definition, _| definition["name"] == "Later").await;
-    assert_eq!(fake.known.lock().unwrap().cancelled.len(), 1);
+    assert_eq!(fake.known.lock().unwrap().cancelled.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

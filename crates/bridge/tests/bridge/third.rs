@@ -68,7 +68,7 @@ async fn tickets_that_are_rows() {
     let folder = tempfile::TempDir::new().unwrap();
     write(folder.path());
     let dialect = Dialect::load(folder.path().to_str().unwrap()).unwrap();
-    let mut site = Site::of(Kind::Sqlite, SCHEMA, dialect).await;
+    let mut site = Site::of(None, SCHEMA, dialect).await;
     let found = statements::check(&site.dialect, Kind::Sqlite, Some(&mut site.db)).await.unwrap();
     assert_eq!(found, []);
     let before = schema(&site.url);

@@ -49,6 +49,8 @@ struct Relation {
     /// Which watches are about it.
     watches: Vec<usize>,
     columns: Vec<String>,
+    /// Names of those that tell its rows apart. Only of these a change tells what was before.
+    keys: Vec<String>,
 }
 
 fn failed(error: &PgWireError) -> Error {
@@ -164,10 +166,11 @@ impl Slot {
             Error::Database("the feed has a message that can't be read".to_owned())
         })?;
         match message {
-            Message::Relation { id, table, columns } => {
+            Message::Relation { id, table, columns, keys } => {
                 let of = |(at, watch): (usize, &Watch)| (watch.table == table).then_some(at);
                 let watches = self.watches.iter().enumerate().filter_map(of).collect();
-                self.relations.insert(id, Relation { watches, columns });
+                let keys = keys.iter().map(|number| columns[*number].clone()).collect();
+                self.relations.insert(id, Relation { watches, columns, keys });
             }
             Message::Insert { relation, new } => self.row(relation, None, Some(&new), true),
             Message::Update { relation, old, new } => {
@@ -213,11 +216,19 @@ impl Slot {
                     if same || is_new_order {
                         continue;
                     }
-                    self.open.note(watch, value(new));
-                    // A row that moved to another event: its key columns were in the old one only if they are the
-                    // table's own key; else the other event is told by the sweep.
-                    if let Some(before) = old.and_then(value) {
-                        self.open.note(watch, Some(before));
+                    let now = value(new);
+                    self.open.note(watch, now.clone());
+                    match old.and_then(value) {
+                        Some(before) => self.open.note(watch, Some(before)),
+                        // It may have been another event's before, which is not told: see `Capture::bring`.
+                        None if !is_insert
+                            && watch.about == About::Event
+                            && watch.lookup.is_none()
+                            && !relation.keys.contains(&watch.column) =>
+                        {
+                            self.open.moved.extend(now);
+                        }
+                        None => {}
                     }
                 }
             }

@@ -30,7 +30,7 @@ impl Outbox {
         Outbox {
             watches: watches.collect(),
             select: statement(&format!(
-                "SELECT id, tbl, key FROM onsale_outbox ORDER BY id LIMIT {CHANGES_MAX}"
+                "SELECT id, tbl, key, at FROM onsale_outbox ORDER BY id LIMIT {CHANGES_MAX}"
             )),
             delete: statement("DELETE FROM onsale_outbox WHERE id <= :id"),
             upto: None,
@@ -47,6 +47,7 @@ impl Outbox {
             let rows = db.query(&self.select, &[]).await?;
             if !rows.is_empty() {
                 let mut changes = Changes { rows: rows.len() as u64, ..Changes::default() };
+                changes.since_us = rows[0].maybe_integer("at")?.unwrap_or(0);
                 for row in &rows {
                     self.upto = Some(row.integer("id")?);
                     if let Some(watch) = self.watches.get(&row.text("tbl")?) {
