@@ -24,6 +24,9 @@ pub enum Part {
     Kills,
     /// Two servers over a PostgreSQL, struck in turn, and the database killed; and histories with the journal there.
     Failover,
+    /// A box office, the bridge and the engine, each killed 150 times a round for each database; and changes in a
+    /// transaction that is open for a minute.
+    Bridge,
     /// Overload and slow clients.
     Overload,
     /// The API against its description, with new requests.
@@ -72,6 +75,13 @@ impl Part {
                 let seconds = (share / 2).as_secs().max(1).to_string();
                 let time = [("ONSALE_HISTORIES_SECONDS", seconds.as_str())];
                 cargo(root, "test --locked -p onsale-rows --test histories -- --nocapture", &time)
+            }
+            Part::Bridge => {
+                let hold = [("ONSALE_HOLD_SECONDS", "60")];
+                let line = "test --locked -p onsale-bridge --test bridge nothing_is_skipped";
+                cargo(root, line, &hold)?;
+                let kills = [("ONSALE_KILLS", "150")];
+                rounds(root, share, "--test bridge -- --nocapture", &kills)
             }
             Part::Overload => rounds(root, share, "--test overload", &[]),
             Part::Contract => rounds(root, share, "--test contract", &[("ONSALE_EXAMPLES", "200")]),

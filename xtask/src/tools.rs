@@ -75,6 +75,9 @@ pub fn provide_for_soak(root: &Path, parts: &[Part]) -> Result<()> {
     if parts.contains(&Part::Contract) {
         provide_schemathesis(root)?;
     }
+    if parts.contains(&Part::Bridge) {
+        servers::provide_packages()?;
+    }
     if !parts.contains(&Part::Fuzz) || cargo_fuzz(root).exists() {
         return Ok(());
     }

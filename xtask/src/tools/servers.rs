@@ -37,8 +37,11 @@ pub fn provide(root: &Path) -> Result<()> {
     provide_pretix(&root.join("target/tools").join(PRETIX))
 }
 
-/// Debian's packages that are missing.
-fn provide_packages() -> Result<()> {
+/// Sees to it that Debian's packages are there.
+///
+/// # Errors
+/// As for [`provide`].
+pub fn provide_packages() -> Result<()> {
     let missing = missing(has_postgres(), |program| answers(program, &["--version"]));
     if missing.is_empty() {
         return Ok(());

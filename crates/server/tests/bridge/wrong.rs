@@ -1,0 +1,116 @@
+//! What can't be brought over, with the real office, engine and bridge: `onsale bridge status` says what and why, the rest goes
+//! on, and it goes through once it is put right.
+
+use onsale_bridge::database::{Database, Kind};
+use serde_json::{Value, json};
+
+use crate::check;
+use crate::office::{Event, Office};
+use crate::sales::{HALL, Sales};
+use crate::world::{Who, World};
+
+impl World {
+    /// Changes something at the engine, which must go well.
+    fn tell(&self, method: &str, path: &str, body: &Value) -> Value {
+        let condition = match method {
+            "PUT" => [("If-None-Match", "*")],
+            "PATCH" => [("If-Match", "*")],
+            _ => [("Idempotency-Key", path)],
+        };
+        let answer = self.ask(Who::Engine, (method, path), &condition, Some(&body.to_string()));
+        assert!(answer.status < 300, "{method} {path}: {}", answer.problem());
+        answer.json()
+    }
+
+    /// Has the engine sell so many tickets of an event that it was told of by somebody else.
+    fn sell_elsewhere(&self, slug: &str, event: &Event, quantity: i64) -> String {
+        let path = format!("/v1/organizers/river/events/{slug}");
+        let (kind, (_, price)) = event.types.iter().next().unwrap();
+        let (stock, kind) = (event.stock.to_string(), kind.to_string());
+        let types = json!([{"id": kind, "name": "T", "price": price, "quotas": [stock]}]);
+        let quotas = json!([{"id": stock, "capacity": 10}]);
+        self.tell(
+            "PUT",
+            &path,
+            &json!({"name": "E", "currency": "EUR", "quotas": quotas, "ticket_types": types}),
+        );
+        self.tell("PATCH", &path, &json!({"state": "open"}));
+        self.buy(&path, &kind, quantity)
+    }
+
+    fn buy(&self, event: &str, kind: &str, quantity: i64) -> String {
+        let items = json!([{"ticket_type": kind, "quantity": quantity}]);
+        let order = json!({"customer": "c", "items": items});
+        let order = self.tell("POST", &format!("{event}/orders"), &order);
+        order["code"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until the status has all of these words in one line.
+    fn is_told(&self, words: &[&str]) {
+        self.wait_until(|| {
+            let output = self.try_run(&["bridge", "status"], "");
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let is_so = text.lines().any(|line| words.iter().all(|word| line.contains(word)));
+            is_so.then_some(()).ok_or_else(|| format!("{words:?} in no line of: {text}"))
+        });
+    }
+
+    /// Changes the office's tables in a way that the office itself would not.
+    fn break_in(&self, sql: &str) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut db = Database::open(&self.db).await.unwrap();
+            db.run("PRAGMA ignore_check_constraints = ON").await.unwrap();
+            db.run(sql).await.unwrap();
+        });
+    }
+}
+
+#[test]
+fn what_is_wrong_is_told_and_goes_through_when_it_is_put_right() {
+    let (world, sales) = (World::new(Kind::Sqlite), Sales::default());
+    let office = Office::log_in(&world);
+    let hall = office.make("hall", 1_000, &[0]);
+    let [mut full, mut later] = ["full", "later"].map(|slug| office.make(slug, 3, &[0]));
+    let odd = office.make("odd", 100, &[1_000]);
+    world.run(&["bridge", "attach"], "");
+    world.start(Who::Engine);
+    let orders = [
+        // More is sold than the office has places, and nothing of it was taken over.
+        (world.sell_elsewhere("full", &full, 5), 5),
+        // The office does not know the event.
+        (world.sell_elsewhere("elsewhere", &later, 2), 2),
+    ];
+    world.break_in(&format!("UPDATE ticket_types SET price_minor = -5 WHERE event_id = (SELECT id FROM events WHERE slug = '{}')", odd.slug));
+    world.start(Who::Bridge);
+    world.is_told(&["refused by the engine", "quotas[0].capacity", "has 5 sold or held, 3 is less"]);
+    world.is_told(&["parked  write-back", &orders[0].0, "CHECK constraint failed"]);
+    world.is_told(&["parked  write-back", &orders[1].0, "there is no event river/elsewhere"]);
+    world.is_told(&["parked  capture", "river/odd", "price", "below zero"]);
+
+    // None of it is in the way of the others.
+    world.run(&["bridge", "take", "river/hall"], "");
+    check::is_open(&world);
+    let kind = hall.types.keys().next().unwrap().to_string();
+    world.break_in("ALTER TABLE orders RENAME COLUMN customer TO buyer");
+    let last = world.buy(HALL, &kind, 1);
+    world.is_told(&["write-back", "now: dialects/classic/sql/sqlite/write-orders.sql", "customer"]);
+    world.break_in("ALTER TABLE orders RENAME COLUMN buyer TO customer");
+
+    // Put right.
+    office.set_stock(&mut full, 20, 5);
+    office.set_stock(&mut later, 20, 2);
+    office.rename(&mut later, "elsewhere");
+    world.break_in("UPDATE ticket_types SET price_minor = 700 WHERE price_minor < 0");
+    for (code, _) in &orders {
+        let told = world.run(&["bridge", "retry", code], "");
+        assert_eq!(told, format!("{code} is written back"));
+    }
+    for (code, quantity) in orders.into_iter().chain([(last, 1)]) {
+        let sold = crate::sales::Sold { quantity, is_paid: true, ..Default::default() };
+        sales.sold.lock().unwrap().insert(code, sold);
+    }
+    check::settled(&world, &sales);
+    let there = "SELECT COUNT(*) AS n FROM orders WHERE channel = 'onsale' AND status = 'paid'";
+    assert_eq!(world.number(there), 3);
+}
