@@ -40,6 +40,27 @@ fn sells_out_exactly_and_leaves_nothing_behind() {
     check_page(&std::fs::read_to_string(page).unwrap());
 }
 
+#[test]
+fn the_box_office_has_every_order_and_nothing_is_left_behind() {
+    let temporary = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_onsale"))
+        .args(["demo", "bridge", "--json", "--buyers", "1500"])
+        .env("TMPDIR", temporary.path())
+        .output()
+        .unwrap();
+    let (out, err) = (text(output.stdout), text(output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{out}\n{err}");
+    assert!(out.contains("both sides agree"), "{out}");
+    let last: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["orders"], &last["differences"]), (&1_500.into(), &0.into()), "{out}");
+    assert_eq!(last["in_box_office"], last["sold_by_engine"], "{out}");
+    for figure in [&last["capture_lag_ms"]["p99"], &last["written_back_per_second"]] {
+        assert!(figure.as_f64().unwrap() > 0.0, "{out}");
+    }
+    let left: Vec<_> = std::fs::read_dir(temporary.path()).unwrap().collect();
+    assert!(left.is_empty(), "it left {left:?}");
+}
+
 /// The page says how it ended, has all its charts with something in them, and needs nothing else.
 fn check_page(page: &str) {
     assert!(page.contains("Sold out exactly"), "{page}");
