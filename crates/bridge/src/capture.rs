@@ -364,7 +364,11 @@ async fn append(
     for planned in wishes {
         let body = planned.wish.data.to_string();
         let content = digest(&(&planned.wish.kind, &planned.wish.subject, &body));
-        let once = format!("capture-{}-{}-{content:x}", instance, sent.position);
+        // Killed from here on, it is not known what the engine has: see `plan`.
+        sent = planned.under_way(&sent);
+        parts.state.set_sent(key, Some(&sent))?;
+        let Sent { position, attempt, .. } = sent;
+        let once = format!("capture-{instance}-{position}-{attempt}-{content:x}");
         match parts.engine.append(CATALOGUE, &planned.wish, &once).await {
             Ok(position) => sent.position = position,
             Err(Error::Answered { status, why })
@@ -374,7 +378,7 @@ async fn append(
             }
             Err(error) => return Err(error),
         }
-        sent = Sent { position: sent.position, ..planned.after.clone() };
+        sent = Sent { position: sent.position, attempt, ..planned.after.clone() };
         // Noted after each, so that a wish is sent once only, whenever we are killed.
         parts.state.set_sent(key, Some(&sent))?;
     }
@@ -481,7 +485,24 @@ struct Planned {
     after: Sent,
 }
 
-/// What is to be sent for an event, in order.
+impl Planned {
+    /// What is noted before it is sent. Sent again it is the same attempt, so that it is appended once; anything else is
+    /// another one, also where it was sent before.
+    fn under_way(&self, before: &Sent) -> Sent {
+        let mut sent = Sent { position: before.position, ..self.after.clone() };
+        if self.wish.kind == DEFINE {
+            sent.unsure = sent.definition.take();
+        } else {
+            sent.state = sent.state.map(|state| format!("?{state}"));
+        }
+        let is_same = sent.subject == before.subject
+            && (&sent.unsure, &sent.state) == (&before.unsure, &before.state);
+        sent.attempt = before.attempt + u64::from(!is_same);
+        sent
+    }
+}
+
+/// What is to be sent for an event, in order. What is not known to be there is sent again, or what takes its place.
 fn plan(event: Option<&Captured>, before: Option<&Sent>, taken: Option<&Taken>) -> Vec<Planned> {
     let mut planned: Vec<Planned> = Vec::new();
     let mut now = before.cloned().unwrap_or_default();
@@ -494,13 +515,25 @@ fn plan(event: Option<&Captured>, before: Option<&Sent>, taken: Option<&Taken>) 
         now.state = Some(state.to_owned());
         planned.push(Planned { wish, after: now.clone() });
     };
+    let define = |planned: &mut Vec<Planned>, now: &mut Sent, definition: Value| {
+        (now.definition, now.unsure) = (Some(definition.to_string()), None);
+        let subject = now.subject.clone();
+        let wish = Wish { kind: DEFINE.to_owned(), subject, data: definition };
+        planned.push(Planned { wish, after: now.clone() });
+    };
     let goes = event.is_none_or(|event| event.subject != now.subject);
     if before.is_some() && goes && now.state.as_deref() != Some("closed") {
+        // The engine must know it to close it.
+        let unsure = now.unsure.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        if let Some(definition) = unsure {
+            define(&mut planned, &mut now, definition);
+        }
         set_state(&mut planned, &mut now, "closed");
     }
     let Some(event) = event else { return planned };
     if now.subject != event.subject {
-        now = Sent { subject: event.subject.clone(), position: now.position, ..Sent::default() };
+        let Sent { position, attempt, .. } = now;
+        now = Sent { subject: event.subject.clone(), position, attempt, ..Sent::default() };
     }
     let (definition, state) = event.wanted(taken);
     // One that stops selling does so before it changes; one that begins, after.
@@ -508,12 +541,8 @@ fn plan(event: Option<&Captured>, before: Option<&Sent>, taken: Option<&Taken>) 
     if is_now != state && state != "open" && now.definition.is_some() {
         set_state(&mut planned, &mut now, state);
     }
-    let text = definition.to_string();
-    if now.definition.as_deref() != Some(text.as_str()) {
-        now.definition = Some(text);
-        let wish =
-            Wish { kind: DEFINE.to_owned(), subject: event.subject.clone(), data: definition };
-        planned.push(Planned { wish, after: now.clone() });
+    if now.definition.as_deref() != Some(definition.to_string().as_str()) {
+        define(&mut planned, &mut now, definition);
     }
     if now.state.as_deref().unwrap_or("paused") != state {
         set_state(&mut planned, &mut now, state);

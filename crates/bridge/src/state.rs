@@ -31,6 +31,10 @@ CREATE TABLE parked (
 CREATE TABLE echoes (code TEXT PRIMARY KEY, written TEXT, writing TEXT) WITHOUT ROWID;
 -- What the engine may sell of an event, by subject: quotas and numbers as JSON.
 CREATE TABLE taken (subject TEXT PRIMARY KEY, number INTEGER NOT NULL, quotas TEXT NOT NULL) WITHOUT ROWID;
+", "
+-- What is being appended, before it is known to be there; and the number of that attempt.
+ALTER TABLE sent ADD COLUMN unsure TEXT;
+ALTER TABLE sent ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0;
 "];
 
 /// The bridge's own file.
@@ -47,12 +51,16 @@ pub struct State {
 pub struct Sent {
     /// `ORGANIZER/EVENT`.
     pub subject: String,
-    /// The definition, as JSON.
+    /// The definition, as JSON; none: not known.
     pub definition: Option<String>,
-    /// The state.
+    /// The state; none: it has the one that it began with. One with a question mark is not known to be there.
     pub state: Option<String>,
     /// Of the last record in `catalogue`.
     pub position: u64,
+    /// A definition that is not known to be there.
+    pub unsure: Option<String>,
+    /// Grows whenever something else is sent than what is not known to be there.
+    pub attempt: u64,
 }
 
 /// What could not be brought over.
@@ -191,15 +199,18 @@ impl State {
     /// The file fails.
     pub fn sent(&self) -> Result<BTreeMap<String, Sent>, Error> {
         let db = self.db();
-        let mut select =
-            db.prepare_cached("SELECT key, subject, definition, state, position FROM sent")?;
+        let mut select = db.prepare_cached(
+            "SELECT key, subject, definition, state, position, unsure, attempt FROM sent",
+        )?;
         let rows = select.query_map([], |row| {
-            let position: i64 = row.get(4)?;
+            let (position, attempt): (i64, i64) = (row.get(4)?, row.get(6)?);
             let sent = Sent {
                 subject: row.get(1)?,
                 definition: row.get(2)?,
                 state: row.get(3)?,
                 position: position.cast_unsigned(),
+                unsure: row.get(5)?,
+                attempt: attempt.cast_unsigned(),
             };
             Ok((row.get(0)?, sent))
         })?;
@@ -213,10 +224,14 @@ impl State {
     pub fn set_sent(&self, key: &str, sent: Option<&Sent>) -> Result<(), Error> {
         match sent {
             None => self.db().execute("DELETE FROM sent WHERE key = ?", [key])?,
-            Some(Sent { subject, definition, state, position }) => self.db().execute(
-                "INSERT OR REPLACE INTO sent VALUES (?, ?, ?, ?, ?)",
-                params![key, subject, definition, state, position.cast_signed()],
-            )?,
+            Some(Sent { subject, definition, state, position, unsure, attempt }) => {
+                let (position, attempt) = (position.cast_signed(), attempt.cast_signed());
+                self.db().execute(
+                    "INSERT OR REPLACE INTO sent (key, subject, definition, state, position, unsure, attempt) \
+                     VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    params![key, subject, definition, state, position, unsure, attempt],
+                )?
+            }
         };
         Ok(())
     }

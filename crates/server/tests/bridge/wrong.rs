@@ -83,7 +83,11 @@ fn what_is_wrong_is_told_and_goes_through_when_it_is_put_right() {
     ];
     world.break_in(&format!("UPDATE ticket_types SET price_minor = -5 WHERE event_id = (SELECT id FROM events WHERE slug = '{}')", odd.slug));
     world.start(Who::Bridge);
-    world.is_told(&["refused by the engine", "quotas[0].capacity", "has 5 sold or held, 3 is less"]);
+    world.is_told(&[
+        "refused by the engine",
+        "quotas[0].capacity",
+        "has 5 sold or held, 3 is less",
+    ]);
     world.is_told(&["parked  write-back", &orders[0].0, "CHECK constraint failed"]);
     world.is_told(&["parked  write-back", &orders[1].0, "there is no event river/elsewhere"]);
     world.is_told(&["parked  capture", "river/odd", "price", "below zero"]);
