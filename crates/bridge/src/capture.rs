@@ -45,6 +45,8 @@ const APPENDS_AT_ONCE: usize = 8;
 const EVENTS_PER_SNAPSHOT: usize = 200;
 /// The longest wait after something that passes.
 const TROUBLE_MAX: Duration = Duration::from_secs(5);
+/// Refused records that are looked at each time.
+const REFUSED_LOOKS: usize = 20;
 /// How often the engine is asked what it refused, clocks are compared, and how it goes is noted.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -333,6 +335,7 @@ impl Capture {
         self.look_at = Instant::now() + LOOK;
         self.refused =
             self.parts.engine.parked().await?.iter().map(|parked| parked.position).collect();
+        self.forget_superseded().await?;
         check::clocks(&mut self.db, &self.parts).await?;
         check::slot(&mut self.db, &self.parts).await?;
         let state = &self.parts.state;
@@ -340,6 +343,24 @@ impl Capture {
             state.set_fact("alarm:capture", None)?;
         }
         state.set_fact("capture", Some(&self.lag.to_json(&self.sent).to_string()))
+    }
+}
+
+impl Capture {
+    /// Has the engine forget definitions that it refused and that others have taken the place of. It refuses some time
+    /// after they were appended, so the next one may have been sent before that was known.
+    async fn forget_superseded(&mut self) -> Result<(), Error> {
+        let engine = &self.parts.engine;
+        for position in self.refused.iter().take(REFUSED_LOOKS) {
+            let (records, _) = engine.read(CATALOGUE, position.saturating_sub(1)).await?;
+            let is_it = |record: &&Value| record["position"].as_u64() == Some(*position);
+            let Some(record) = records.iter().find(is_it) else { continue };
+            let of = self.sent.values().find(|sent| record["subject"] == sent.subject.as_str());
+            if record["type"] == DEFINE && of.is_some_and(|sent| sent.defined > *position) {
+                engine.drop_parked(*position).await?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -367,10 +388,15 @@ async fn append(
         // Killed from here on, it is not known what the engine has: see `plan`.
         sent = planned.under_way(&sent);
         parts.state.set_sent(key, Some(&sent))?;
-        let Sent { position, attempt, .. } = sent;
+        let Sent { position, attempt, mut defined, .. } = sent;
         let once = format!("capture-{instance}-{position}-{attempt}-{content:x}");
         match parts.engine.append(CATALOGUE, &planned.wish, &once).await {
-            Ok(position) => sent.position = position,
+            Ok(position) => {
+                sent.position = position;
+                if planned.wish.kind == DEFINE {
+                    defined = position;
+                }
+            }
             Err(Error::Answered { status, why })
                 if (400..500).contains(&status) && ![401, 403, 408, 429].contains(&status) =>
             {
@@ -378,7 +404,7 @@ async fn append(
             }
             Err(error) => return Err(error),
         }
-        sent = Sent { position: sent.position, attempt, ..planned.after.clone() };
+        sent = Sent { position: sent.position, attempt, defined, ..planned.after.clone() };
         // Noted after each, so that a wish is sent once only, whenever we are killed.
         parts.state.set_sent(key, Some(&sent))?;
     }
@@ -489,7 +515,8 @@ impl Planned {
     /// What is noted before it is sent. Sent again it is the same attempt, so that it is appended once; anything else is
     /// another one, also where it was sent before.
     fn under_way(&self, before: &Sent) -> Sent {
-        let mut sent = Sent { position: before.position, ..self.after.clone() };
+        let Sent { position, defined, .. } = *before;
+        let mut sent = Sent { position, defined, ..self.after.clone() };
         if self.wish.kind == DEFINE {
             sent.unsure = sent.definition.take();
         } else {

@@ -35,6 +35,8 @@ CREATE TABLE taken (subject TEXT PRIMARY KEY, number INTEGER NOT NULL, quotas TE
 -- What is being appended, before it is known to be there; and the number of that attempt.
 ALTER TABLE sent ADD COLUMN unsure TEXT;
 ALTER TABLE sent ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0;
+-- Position of the last definition.
+ALTER TABLE sent ADD COLUMN defined INTEGER NOT NULL DEFAULT 0;
 "];
 
 /// The bridge's own file.
@@ -61,6 +63,8 @@ pub struct Sent {
     pub unsure: Option<String>,
     /// Grows whenever something else is sent than what is not known to be there.
     pub attempt: u64,
+    /// Position of the last definition.
+    pub defined: u64,
 }
 
 /// What could not be brought over.
@@ -200,17 +204,18 @@ impl State {
     pub fn sent(&self) -> Result<BTreeMap<String, Sent>, Error> {
         let db = self.db();
         let mut select = db.prepare_cached(
-            "SELECT key, subject, definition, state, position, unsure, attempt FROM sent",
+            "SELECT key, subject, definition, state, position, unsure, attempt, defined FROM sent",
         )?;
         let rows = select.query_map([], |row| {
-            let (position, attempt): (i64, i64) = (row.get(4)?, row.get(6)?);
+            let number = |column: usize| row.get(column).map(i64::cast_unsigned);
             let sent = Sent {
                 subject: row.get(1)?,
                 definition: row.get(2)?,
                 state: row.get(3)?,
-                position: position.cast_unsigned(),
+                position: number(4)?,
                 unsure: row.get(5)?,
-                attempt: attempt.cast_unsigned(),
+                attempt: number(6)?,
+                defined: number(7)?,
             };
             Ok((row.get(0)?, sent))
         })?;
@@ -224,12 +229,13 @@ impl State {
     pub fn set_sent(&self, key: &str, sent: Option<&Sent>) -> Result<(), Error> {
         match sent {
             None => self.db().execute("DELETE FROM sent WHERE key = ?", [key])?,
-            Some(Sent { subject, definition, state, position, unsure, attempt }) => {
-                let (position, attempt) = (position.cast_signed(), attempt.cast_signed());
+            Some(Sent { subject, definition, state, position, unsure, attempt, defined }) => {
+                let [position, attempt, defined] =
+                    [position, attempt, defined].map(|number| number.cast_signed());
                 self.db().execute(
-                    "INSERT OR REPLACE INTO sent (key, subject, definition, state, position, unsure, attempt) \
-                     VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    params![key, subject, definition, state, position, unsure, attempt],
+                    "INSERT OR REPLACE INTO sent (key, subject, definition, state, position, unsure, attempt, defined) \
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    params![key, subject, definition, state, position, unsure, attempt, defined],
                 )?
             }
         };

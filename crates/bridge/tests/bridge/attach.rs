@@ -155,7 +155,7 @@ async fn who_is_not_let_in_is_told_why() {
 
 #[tokio::test]
 async fn a_server_without_logical_replication_says_what_to_set() {
-    let server = onsale_services::postgres_with(&["wal_level=replica"]);
+    let server = onsale_services::postgres_with(&["fsync=off", "wal_level=replica"]);
     let mut db = Database::open(server.url()).await.unwrap();
     db.run(include_str!("../../../classic/schema/postgres.sql")).await.unwrap();
     let dialect = Dialect::load("classic").unwrap();

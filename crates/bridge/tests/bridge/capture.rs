@@ -280,8 +280,11 @@ async fn another_server_and_a_failover_are_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_that_the_server_gave_up_is_told_and_made_anew() {
-    let mut site =
-        Site::attached_to(onsale_services::postgres_with(&["max_slot_wal_keep_size=1MB"])).await;
+    let mut site = Site::attached_to(onsale_services::postgres_with(&[
+        "fsync=off",
+        "max_slot_wal_keep_size=1MB",
+    ]))
+    .await;
     site.event(1, "fest").await;
     let running = site.run();
     site.until_event("river/fest", |_, _| true).await;

@@ -131,7 +131,13 @@ impl Known {
                 let after = query.split('&').find_map(|part| part.strip_prefix("after="));
                 let after: usize = after.map_or(0, |after| after.parse().unwrap());
                 let records = self.streams.get(*stream).cloned().unwrap_or_default();
-                let page: Vec<Value> = records.iter().skip(after).take(100).cloned().collect();
+                let page = records.iter().enumerate().skip(after).take(100);
+                let numbered = |(at, record): (usize, &Value)| {
+                    let mut record = record.clone();
+                    record["position"] = json!(at + 1);
+                    record
+                };
+                let page: Vec<Value> = page.map(numbered).collect();
                 let next = after + page.len();
                 (200, json!({"records": page, "next": next}))
             }
