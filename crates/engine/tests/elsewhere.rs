@@ -13,8 +13,11 @@ fn open(folder: &Folder) -> Shard<u32> {
     folder.shards(&options, &SEEDS, BEGIN).expect("it opens").remove(0)
 }
 
+/// What was kept elsewhere of a batch: its first position, its records, the chain after it.
+type Kept = (u64, Vec<u8>, u32);
+
 /// A folder and its shard, with its first record, which was kept elsewhere.
-fn begun(data: &std::path::Path) -> (Folder, Shard<u32>, Vec<(u64, Vec<u8>, u32)>) {
+fn begun(data: &std::path::Path) -> (Folder, Shard<u32>, Vec<Kept>) {
     let folder = Folder::open(data, 1, &SEEDS).expect("it opens");
     let (mut shards, mut kept) = (vec![open(&folder)], Vec::new());
     let mut keep = |_, job: &WriteJob| {
