@@ -33,7 +33,7 @@ pub use format::{
     BATCH_BYTES_MAX, RECORD_BYTES_MAX, RECORD_OVERHEAD_BYTES, Records, batch_bytes_max, chain,
 };
 pub use plan::Replay;
-pub use reader::{Earlier, Reader};
+pub use reader::{Earlier, Elsewhere, Reader};
 pub use recovery::{Durability, Opened, Options, ReadOnly, open, open_read_only};
 pub use spare::{SpareDone, SpareJob};
 pub use storage::{FileStorage, FolderLock, Stores, lock_folder};

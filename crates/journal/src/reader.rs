@@ -33,21 +33,69 @@ impl Earlier for Reader {
     }
 }
 
+/// Records that are kept elsewhere than in files of this crate. Calls may wait for another machine.
+pub trait Elsewhere: Send + Sync {
+    /// The highest position that is known to be durable.
+    fn durable(&self) -> u64;
+
+    /// The lowest position that is left.
+    ///
+    /// # Errors
+    /// `Io`: it can't be reached.
+    fn begins_at(&self) -> Result<u64, Error>;
+
+    /// As [`Reader::read`].
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    fn read(
+        &self,
+        after: u64,
+        limit: usize,
+        bytes_max: usize,
+        each: &mut dyn FnMut(u64, &[u8]),
+    ) -> Result<(), Error>;
+}
+
 /// Reads durable records by position, from any thread.
 #[derive(Clone)]
 pub struct Reader {
-    pub(crate) shared: Arc<Shared>,
+    source: Source,
+}
+
+#[derive(Clone)]
+enum Source {
+    Files(Arc<Shared>),
+    Elsewhere(Arc<dyn Elsewhere>),
 }
 
 impl Reader {
     pub(crate) fn new(shared: Arc<Shared>) -> Reader {
-        Reader { shared }
+        Reader { source: Source::Files(shared) }
+    }
+
+    /// One that reads what is kept elsewhere.
+    #[must_use]
+    pub fn elsewhere(records: Arc<dyn Elsewhere>) -> Reader {
+        Reader { source: Source::Elsewhere(records) }
+    }
+
+    /// The files that it reads.
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Shared {
+        match &self.source {
+            Source::Files(shared) => shared,
+            Source::Elsewhere(_) => panic!("it reads no files"),
+        }
     }
 
     /// The highest position that is durable.
     #[must_use]
     pub fn durable(&self) -> u64 {
-        self.shared.durable()
+        match &self.source {
+            Source::Files(shared) => shared.durable(),
+            Source::Elsewhere(records) => records.durable(),
+        }
     }
 
     /// Hands out records in order, from the one after `after` to the durable one: up
@@ -63,12 +111,16 @@ impl Reader {
         bytes_max: usize,
         each: &mut dyn FnMut(u64, &[u8]),
     ) -> Result<(), Error> {
+        let files = match &self.source {
+            Source::Files(shared) => Files { shared },
+            Source::Elsewhere(records) => return records.read(after, limit, bytes_max, each),
+        };
         let durable = self.durable();
         let mut next = after.saturating_add(1);
         let (mut left, mut bytes_left) = (limit, bytes_max);
         let mut batch = Batch::default();
         while next <= durable && left > 0 {
-            let header = self.load(next, &mut batch)?;
+            let header = files.load(next, &mut batch)?;
             let payload = header.payload(&batch.bytes).expect("it was loaded whole");
             let skipped = (next - header.first) as usize;
             for record in Records::new(payload).skip(skipped) {
@@ -103,38 +155,53 @@ impl Reader {
     /// # Errors
     /// `Io`, `Damaged`: the first segment can't be read.
     pub fn begins_at(&self) -> Result<u64, Error> {
-        let first = self.shared.sequences().start;
+        let shared = match &self.source {
+            Source::Files(shared) => shared,
+            Source::Elsewhere(records) => return records.begins_at(),
+        };
+        let first = shared.sequences().start;
         if first == FIRST_SEQUENCE {
             return Ok(1);
         }
-        Ok(self.shared.range(first)?.0)
+        Ok(shared.range(first)?.0)
     }
 
-    /// The sealed segments in the folder, in order; of a log that is only looked at, none.
+    /// The sealed segments in the folder, in order; of a log that is only looked at, or is kept elsewhere, none.
     ///
     /// # Errors
     /// `Io`, `Foreign`, `Version`.
     pub fn sealed(&self) -> Result<Vec<Sealed>, Error> {
-        self.shared.sealed()
+        match &self.source {
+            Source::Files(shared) => shared.sealed(),
+            Source::Elsewhere(_) => Ok(Vec::new()),
+        }
     }
 
     /// Segment and offset of the batch that holds a durable position, for messages.
     #[must_use]
     pub fn locate(&self, position: u64) -> Option<(String, u64)> {
+        let Source::Files(shared) = &self.source else { return None };
         if !(1..=self.durable()).contains(&position) {
             return None;
         }
-        let place = match self.shared.find(position).ok()? {
+        let place = match shared.find(position).ok()? {
             Found::Here(place) => place,
             Found::Gone(_) => return None,
             Found::In(segment) => {
-                let mut copies = self.shared.copies(segment).into_iter().flatten();
-                copies.find_map(|kind| self.shared.run(segment, kind).ok()?.find(position))?
+                let mut copies = shared.copies(segment).into_iter().flatten();
+                copies.find_map(|kind| shared.run(segment, kind).ok()?.find(position))?
             }
         };
         Some((place.kind.shown(place.segment), place.offset))
     }
+}
 
+/// The segments of a log, to be read from.
+struct Files<'a> {
+    shared: &'a Arc<Shared>,
+}
+
+impl Files<'_> {
     /// Reads the batch that holds this durable position, and checks it.
     fn load(&self, position: u64, batch: &mut Batch) -> Result<Header, Error> {
         match self.shared.find(position)? {

@@ -125,18 +125,18 @@ fn a_start_reads_only_what_it_needs_and_memory_does_not_grow() {
     let (storage, _) = Counting::open(folder.path());
     let mut opened = open(storage, OPTIONS, 0, &mut |_, _, _| Ok(())).unwrap();
     write(&mut opened.writer, 800);
-    assert_eq!(opened.reader.shared.recent().runs.len(), RECENT_RUNS_MAX);
-    assert_eq!(opened.reader.shared.index().runs.len(), 1);
+    assert_eq!(opened.reader.shared().recent().runs.len(), RECENT_RUNS_MAX);
+    assert_eq!(opened.reader.shared().index().runs.len(), 1);
     drop(opened);
     // The end of the log costs a few segments, spares included; all of it costs all.
     let (tail, _) = read_by_start(folder.path(), 795);
     let (end, reader) = read_by_start(folder.path(), 800);
     assert!(tail < 12 * OPTIONS.segment_bytes && end < 8 * OPTIONS.segment_bytes, "{tail}, {end}");
-    assert!(reader.shared.sequences().end > 80);
+    assert!(reader.shared().sequences().end > 80);
     for position in (1..=800).chain((1..=800).rev()) {
         assert_eq!(reader.record(position).unwrap(), position.to_le_bytes());
     }
-    assert_eq!(reader.shared.recent().runs.len(), RECENT_RUNS_MAX);
+    assert_eq!(reader.shared().recent().runs.len(), RECENT_RUNS_MAX);
     drop(reader);
     let (all, _) = read_by_start(folder.path(), 0);
     assert!(all > 80 * OPTIONS.segment_bytes, "{all}");
