@@ -1,6 +1,16 @@
 -- The shard as a whole: how its log begins, how nodes join it, what time alone changes, what can be seen, and the list of
 -- all functions.
 
+-- A state as it is after the first record of a log.
+local function blank(k, started, fence, run, at)
+  for _, key in ipairs({ k.holds, k.orders, k.customers, k.defs, k.payments, k.ids }) do
+    call('HSET', key, '', '')
+  end
+  call('HSET', k.state, 'l', LAYOUT, 'log', started[1], 'shard', started[2], 'shards', started[3], 'key', started[4],
+    'g', started[5], 'run', run, 'f', fence, 'F', pack({ { fence, 1 } }), 'p', 1, 't', at, 'o', 0, 'c', 0, 'r', 0, 'r1', '',
+    'n', 0)
+end
+
 -- A new log. Arguments: its id, shard, of how many, the secret of its codes, generation, the server's run id, the time.
 local function begin(keys, a)
   local k = names_of(keys[1])
@@ -12,11 +22,7 @@ local function begin(keys, a)
   end
   local fact = { a[1], tonumber(a[2]), tonumber(a[3]), a[4], tonumber(a[5]) }
   call('XADD', k.sales, '1-1', 'e', pack({ K.ShardStarted, tonumber(a[7]), false, false, false, false, '', fact }))
-  for _, key in ipairs({ k.holds, k.orders, k.customers, k.defs, k.payments, k.ids }) do
-    call('HSET', key, '', '')
-  end
-  call('HSET', k.state, 'l', LAYOUT, 'log', a[1], 'shard', a[2], 'shards', a[3], 'key', a[4], 'g', a[5], 'run', a[6],
-    'f', 1, 'F', pack({ { 1, 1 } }), 'p', 1, 't', a[7], 'o', 0, 'c', 0, 'r', 0, 'r1', '', 'n', 0)
+  blank(k, fact, 1, a[6], a[7])
   return { W.Done, 1 }
 end
 
@@ -65,6 +71,50 @@ end
 local function mend_state(keys, a)
   local c, bad = open(keys, a, true)
   return c and { W.Unchanged, c.p } or bad
+end
+
+-- Makes the state again from the stream, so many records a call. Arguments: whether to begin, by throwing away what there is of
+-- it, and how many. Gives the position that was reached, and the last one. Until that is reached every other function
+-- finds the state too far behind its stream to touch it.
+local function rebuild(keys, a)
+  local k = names_of(keys[1])
+  if a[1] == '1' then
+    local first = call('XRANGE', k.sales, '-', '+', 'COUNT', 1)[1]
+    local r = first and unpack_(first[2][2])
+    if not r or position_of(first[1]) ~= 1 or r[1] ~= K.ShardStarted then
+      return trouble(T.Missing, k.sales)
+    end
+    for slot = 0, tonumber(call('HGET', k.state, 'n') or 0) - 1 do
+      call('DEL', k.due .. whole(slot))
+    end
+    call('DEL', k.state, k.defs, k.holds, k.ended, k.customers, k.orders, k.payments, k.unpaid, k.ids, k.idlist)
+    blank(k, r[8], tonumber(string.match(first[1], '^(%d+)-')), '', r[2])
+  end
+  local s = call('HMGET', k.state, 'f', 'p', 't', 'o', 'r', 'r1', 'g', 'F')
+  if not s[1] then
+    return trouble(T.Missing, k.state)
+  end
+  local c = { k = k, fence = s[1], p = tonumber(s[2]), t = tonumber(s[3]), o = tonumber(s[4]), cut = 0, r = tonumber(s[5]),
+    r1 = s[6] ~= '' and tonumber(s[6]), g = tonumber(s[7]), of = {} }
+  local fences = unpack_(s[8])
+  for i, entry in ipairs(call('XRANGE', k.sales, '(' .. c.fence .. '-' .. whole(c.p), '+', 'COUNT', a[2])) do
+    local r, fence = unpack_(entry[2][2]), string.match(entry[1], '^(%d+)-')
+    if position_of(entry[1]) ~= c.p + 1 then
+      return trouble(T.Lost, k.sales, position_of(entry[1]), c.p)
+    end
+    if fence ~= c.fence then
+      c.fence, fences[#fences + 1] = fence, { tonumber(fence), c.p + 1 }
+      call('HSET', k.state, 'f', fence, 'F', pack(fences))
+    end
+    c.subject = r[3] or ''
+    local packed = call('HGET', k.state, 'e' .. c.subject)
+    c.e, c.of = packed and unpack_(packed), {}
+    -- The first may have been carried out in part by a call that was cut off.
+    c.mending = i == 1
+    carry_out(c, r, c.p + 1)
+    save(c)
+  end
+  return { W.Done, c.p, c.cut + call('XLEN', k.sales) }
 end
 
 -- Ends what is due. Arguments as of `open`, then the slot of the event to begin with, how many events are looked at, and
@@ -197,6 +247,7 @@ register('begin', begin, SALES)
 register('join', join, ALWAYS)
 register('mend', mend_state, ALWAYS)
 register('timer', timer, ALWAYS)
+register('rebuild', rebuild, ALWAYS)
 register('define_event', define_event, SALES)
 register('set_state', set_state, SALES)
 register('place_hold', place_hold, SALES)

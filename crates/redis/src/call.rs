@@ -625,6 +625,14 @@ pub fn begin(
     cmd
 }
 
+/// The call that makes a state again from its stream, so many records at a time; `begin` throws away what there is of it.
+#[must_use]
+pub fn rebuild(library: &Library, state: &str, begin: bool, records: usize) -> Cmd {
+    let mut cmd = redis::cmd("FCALL");
+    cmd.arg(library.function("rebuild")).arg(1).arg(state).arg(flag(begin)).arg(records);
+    cmd
+}
+
 /// The call with which a node joins. `keeps`: all that was ever acknowledged is sure to be there.
 #[must_use]
 pub fn join(library: &Library, state: &str, run: &str, keeps: bool, now: Option<Time>) -> Cmd {

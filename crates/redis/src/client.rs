@@ -92,6 +92,12 @@ impl ShardClient {
         ShardClient { options, library: &LIBRARY, state, stream, log, present }
     }
 
+    /// The same with functions of another version, as while nodes are being replaced.
+    #[must_use]
+    pub fn with_library(self, library: &'static Library) -> ShardClient {
+        ShardClient { library, ..self }
+    }
+
     /// What the shard's state said when this node joined; joins if need be.
     ///
     /// # Errors
@@ -116,7 +122,7 @@ impl ShardClient {
         if let Some(present) = place.as_ref() {
             return Ok(present.clone());
         }
-        let session = session::find(&self.options, self.library, &self.state).await?;
+        let session = session::find(&self.options, Some(self.library), &self.state).await?;
         let present = Arc::new(self.join(session).await?);
         *place = Some(present.clone());
         Ok(present)
@@ -464,7 +470,7 @@ async fn send(session: &Session, cmds: &[Cmd]) -> Result<Vec<Value>, Failure> {
     said.map_err(|error| explained(&error))
 }
 
-fn entries(said: Value, codes: &Codes) -> Result<Vec<(u64, Event)>, Failure> {
+pub(crate) fn entries(said: Value, codes: &Codes) -> Result<Vec<(u64, Event)>, Failure> {
     if let Value::ServerError(error) = said {
         return Err(explained(&error.into()));
     }

@@ -17,10 +17,10 @@ mod session;
 mod store;
 mod words;
 
-pub use call::{About, Caller, Look, Reply, Terms, Trouble, View, begin, join};
+pub use call::{About, Caller, Look, Reply, Terms, Trouble, View, begin, join, rebuild};
 pub use client::{Ask, Said, ShardClient, Tick, state_key};
 pub use library::{DUE_PER_CALL_MAX, LAYOUT, LIBRARY, Library};
 pub use pack::{Damaged, Value};
 pub use record::{Codes, decode};
 pub use session::{Durability, Failure, Joined, Options, Status};
-pub use store::{Places, Seeds, Store, shard_of_group};
+pub use store::{Places, Seeds, Store, read_all, rebuild_all, shard_of_group};

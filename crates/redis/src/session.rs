@@ -96,6 +96,8 @@ pub struct Joined {
     pub cut: u64,
     /// The last position.
     pub position: u64,
+    /// How durable what is acknowledged is.
+    pub durability: Durability,
 }
 
 /// A connection.
@@ -114,11 +116,11 @@ impl Session {
         Time(time.0 + i64::try_from(at.elapsed().as_micros()).unwrap_or(i64::MAX / 2))
     }
 
-    /// Connects to a server, and loads the library.
+    /// Connects to a server that takes writes, and loads the library, where one is given; else it only connects.
     pub(crate) async fn open(
         url: &str,
         options: &Options,
-        library: &Library,
+        library: Option<&Library>,
     ) -> Result<Session, Failure> {
         let client = Client::open(url).map_err(|_| {
             let rule = "redis://[user][:password@]host[:port][/database]";
@@ -136,8 +138,10 @@ impl Session {
         let clock = (Time(0), Instant::now());
         let status = Status { run: String::new(), keeps: false, durability: Durability::Memory };
         let mut session = Session { connection, status, clock };
-        session.load(library).await?;
-        session.refresh(options).await?;
+        if let Some(library) = library {
+            session.refresh(options).await?;
+            session.load(library).await?;
+        }
         Ok(session)
     }
 
@@ -214,11 +218,15 @@ impl Session {
     ) -> Result<Result<Joined, Trouble>, Failure> {
         let Status { run, keeps, .. } = &self.status;
         let said = self.one(&join(library, state, run, *keeps, None)).await?;
-        read_joined(said).map_err(|error| Failure::Unusable(error.to_string()))
+        read_joined(said, self.status.durability)
+            .map_err(|error| Failure::Unusable(error.to_string()))
     }
 }
 
-fn read_joined(said: Value) -> Result<Result<Joined, Trouble>, crate::Damaged> {
+fn read_joined(
+    said: Value,
+    durability: Durability,
+) -> Result<Result<Joined, Trouble>, crate::Damaged> {
     let mut said = Heard::of(said)?;
     if said.word(WORDS)? == Word::Trouble {
         return said.trouble().map(Err);
@@ -242,7 +250,7 @@ fn read_joined(said: Value) -> Result<Result<Joined, Trouble>, crate::Damaged> {
     let (shard, shards) = (said.number()?, said.number()?);
     let codes = Codes { shard, key: CodeKey(wide(said.bytes()?)?) };
     let (cut, position) = (said.number()?, said.number()?);
-    Ok(Ok(Joined { fence, fences, generation, log, shards, codes, cut, position }))
+    Ok(Ok(Joined { fence, fences, generation, log, shards, codes, cut, position, durability }))
 }
 
 fn text(value: Value) -> String {
@@ -268,7 +276,7 @@ pub(crate) fn moved_to(error: &RedisError) -> Option<String> {
 /// Follows a store's addresses, and a cluster's redirects, to the server that holds a key.
 pub(crate) async fn find(
     options: &Options,
-    library: &Library,
+    library: Option<&Library>,
     key: &str,
 ) -> Result<Session, Failure> {
     let mut last = Failure::Unreachable("it has no address".into());
@@ -285,7 +293,7 @@ pub(crate) async fn find(
 async fn follow(
     url: &str,
     options: &Options,
-    library: &Library,
+    library: Option<&Library>,
     key: &str,
 ) -> Result<Session, Failure> {
     let mut url = url.to_owned();

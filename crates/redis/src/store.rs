@@ -1,15 +1,17 @@
 //! A store as a whole: which log it is, which shards it has, and which event is on which of them.
 
 use onsale_core::event::Subject;
-use onsale_core::{CodeKey, Id, Time};
+use onsale_core::{CodeKey, Event, Id, Time};
 use redis::Value;
 use tokio::sync::Mutex;
 
-use crate::call::{Trouble, begin};
-use crate::client::{ShardClient, state_key};
+use crate::call::{Trouble, begin, rebuild};
+use crate::client::{entries, state_key};
+use crate::heard::Heard;
 use crate::library::LIBRARY;
-use crate::record;
+use crate::record::{self, Codes};
 use crate::session::{self, Failure, Joined, Options, Session};
+use crate::words::{WORDS, Word};
 
 /// What a log is made from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,13 +28,17 @@ pub struct Seeds {
 pub struct Store {
     /// The log's id, secret and number of shards.
     pub seeds: Seeds,
-    /// Its shards, in order, and what they said of themselves.
-    pub shards: Vec<(ShardClient, Joined)>,
+    /// What its shards said of themselves, in order.
+    pub shards: Vec<Joined>,
     /// Which event is where.
     pub places: Places,
 }
 
 const SEEDS_BYTES: usize = 34;
+/// Records read at a time.
+const RECORDS_PER_READ: usize = 1_000;
+/// Records carried out again by one call: some ten milliseconds' work.
+const RECORDS_PER_REBUILD: usize = 500;
 
 impl Seeds {
     fn to_bytes(self) -> Vec<u8> {
@@ -64,7 +70,7 @@ impl Store {
         now: Time,
     ) -> Result<Store, Failure> {
         let key = format!("{{{}}}log", options.prefix);
-        let session = session::find(options, &LIBRARY, &key).await?;
+        let session = session::find(options, Some(&LIBRARY), &key).await?;
         let found = fields(&session, &key).await?;
         let (seeds, begun) = match found {
             Some(found) => found,
@@ -106,7 +112,7 @@ async fn first_seeds(
     new: Seeds,
 ) -> Result<Seeds, Failure> {
     let state = state_key(&options.prefix, 0);
-    let of_shard = session::find(options, &LIBRARY, &state).await?;
+    let of_shard = session::find(options, Some(&LIBRARY), &state).await?;
     let seeds = match of_shard.join(&LIBRARY, &state).await? {
         Ok(Joined { log, codes, shards, .. }) => Seeds { log, key: codes.key, shards },
         Err(Trouble::Missing { .. }) if known.is_none() => new,
@@ -127,26 +133,23 @@ async fn open_shard(
     shard: u16,
     begun: bool,
     now: Time,
-) -> Result<(ShardClient, Joined), Failure> {
+) -> Result<Joined, Failure> {
     let state = state_key(&options.prefix, shard);
-    let session = session::find(options, &LIBRARY, &state).await?;
-    if let Err(trouble) = session.join(&LIBRARY, &state).await? {
-        if begun || !matches!(trouble, Trouble::Missing { .. }) {
-            return Err(Failure::Unusable(trouble.to_string()));
-        }
-        let run = &session.status.run;
-        let of = (shard, seeds.shards);
-        let said =
-            session.one(&begin(&LIBRARY, &state, seeds.log, of, seeds.key, run, now)).await?;
-        if let Value::Array(said) = &said
-            && said.len() > 2
-        {
-            return Err(Failure::Unusable(format!("{state} is missing, but its stream is there")));
-        }
+    let session = session::find(options, Some(&LIBRARY), &state).await?;
+    let trouble = match session.join(&LIBRARY, &state).await? {
+        Ok(joined) if joined.log == seeds.log => return Ok(joined),
+        Ok(_) => return Err(Failure::Unusable(format!("{state} is of another log"))),
+        Err(trouble) => trouble,
+    };
+    if begun || !matches!(trouble, Trouble::Missing { .. }) {
+        return Err(Failure::Unusable(trouble.to_string()));
     }
-    let client = ShardClient::new(options.clone(), shard, seeds.log);
-    let joined = client.joined().await?;
-    Ok((client, joined))
+    let run = &session.status.run;
+    let of = (shard, seeds.shards);
+    session.one(&begin(&LIBRARY, &state, seeds.log, of, seeds.key, run, now)).await?;
+    // Where only the state was missing, nothing was made.
+    let joined = session.join(&LIBRARY, &state).await?;
+    joined.map_err(|trouble| Failure::Unusable(trouble.to_string()))
 }
 
 /// Which event is on which shard: one hash for all nodes.
@@ -208,7 +211,7 @@ impl Places {
         let mut present = self.session.lock().await;
         let session = match present.take() {
             Some(session) => session,
-            None => session::find(&self.options, &LIBRARY, &self.key).await?,
+            None => session::find(&self.options, Some(&LIBRARY), &self.key).await?,
         };
         let said = session.one(cmd).await?;
         *present = Some(session);
@@ -229,4 +232,99 @@ fn read<T: redis::FromRedisValue>(value: Value) -> Result<T, Failure> {
 pub fn shard_of_group(organizer: &Id, group: &Id, shards: u16) -> u16 {
     let digest = CodeKey([0; 16]).digest("place", &[organizer.as_bytes(), group.as_bytes()]);
     (digest % u128::from(shards)) as u16
+}
+
+/// Hands out every record of every shard, in order, without joining or changing anything: shard, position, event. Gives the
+/// seeds of the log.
+///
+/// # Errors
+/// It can't be reached; there is no log; a stream does not begin at position 1, has a gap, or ends before its state.
+pub async fn read_all(
+    options: &Options,
+    each: &mut dyn FnMut(u16, u64, &Event),
+) -> Result<Seeds, Failure> {
+    let key = format!("{{{}}}log", options.prefix);
+    let session = session::find(options, None, &key).await?;
+    let found = fields(&session, &key).await?;
+    let (seeds, _) = found.ok_or_else(|| Failure::Unusable(format!("there is no {key}")))?;
+    for shard in 0..seeds.shards {
+        let state = state_key(&options.prefix, shard);
+        let stream = format!("{{{}/{shard}}}sales", options.prefix);
+        let session = session::find(options, None, &state).await?;
+        let codes = Codes { shard, key: seeds.key };
+        let (mut next, mut from) = (1, "-".to_owned());
+        // What comes later than this look is not waited for.
+        let applied = session.one(redis::cmd("HGET").arg(&state).arg("p")).await?;
+        let applied: Option<u64> = read(applied)?;
+        let applied = applied.ok_or_else(|| Failure::Unusable(format!("{state} is missing")))?;
+        loop {
+            let mut range = redis::cmd("XRANGE");
+            range.arg(&stream).arg(&from).arg("+").arg("COUNT").arg(RECORDS_PER_READ);
+            let said = session.one(&range).await?;
+            let last = last_id(&said);
+            let records = entries(said, &codes)?;
+            for (position, event) in &records {
+                if *position != next {
+                    let why = format!("{stream}: {position} stands where {next} must be");
+                    return Err(Failure::Unusable(why));
+                }
+                each(shard, *position, event);
+                next += 1;
+            }
+            match last {
+                Some(last) if records.len() == RECORDS_PER_READ => from = format!("({last}"),
+                _ => break,
+            }
+        }
+        if next <= applied {
+            let why = format!("{stream} ends at {}, but its state is at {applied}", next - 1);
+            return Err(Failure::Unusable(why));
+        }
+    }
+    Ok(seeds)
+}
+
+/// The id of the last entry.
+fn last_id(said: &Value) -> Option<String> {
+    let Value::Array(entries) = said else { return None };
+    let Some(Value::Array(entry)) = entries.last() else { return None };
+    redis::from_redis_value(entry.first()?.clone()).ok()
+}
+
+/// Makes the states of all shards again from their streams. No server must be working on the store; one that is stops selling
+/// until it is done. `each` is told how far a shard is: shard, position, last position.
+///
+/// # Errors
+/// It can't be reached; there is no log; a stream does not begin at position 1, or has a gap.
+pub async fn rebuild_all(
+    options: &Options,
+    each: &mut dyn FnMut(u16, u64, u64),
+) -> Result<(), Failure> {
+    let key = format!("{{{}}}log", options.prefix);
+    let session = session::find(options, Some(&LIBRARY), &key).await?;
+    let (seeds, _) = fields(&session, &key)
+        .await?
+        .ok_or_else(|| Failure::Unusable(format!("there is no {key}")))?;
+    for shard in 0..seeds.shards {
+        let state = state_key(&options.prefix, shard);
+        let session = session::find(options, Some(&LIBRARY), &state).await?;
+        let mut first = true;
+        loop {
+            let call = rebuild(&LIBRARY, &state, first, RECORDS_PER_REBUILD);
+            first = false;
+            let wrong = |error: crate::Damaged| Failure::Unusable(error.to_string());
+            let mut heard = Heard::of(session.one(&call).await?).map_err(wrong)?;
+            if heard.word(WORDS).map_err(wrong)? == Word::Trouble {
+                let trouble = heard.trouble().map_err(wrong)?;
+                return Err(Failure::Unusable(trouble.to_string()));
+            }
+            let reached: u64 = heard.number().map_err(wrong)?;
+            let last: u64 = heard.number().map_err(wrong)?;
+            each(shard, reached, last);
+            if reached >= last {
+                break;
+            }
+        }
+    }
+    Ok(())
 }

@@ -13,7 +13,9 @@ use std::sync::Mutex;
 
 use onsale_core::Time;
 use onsale_core::limits::COMMANDS_REMEMBERED_MAX;
-use onsale_redis::{About, Caller, Codes, LIBRARY, Library, Look, Reply, Terms, View, begin, join};
+use onsale_redis::{
+    About, Caller, Codes, LIBRARY, Library, Look, Reply, Terms, View, begin, join, rebuild,
+};
 use onsale_sim::coverage::ANSWERS;
 use onsale_sim::side_by_side::{KEY, SHARD, SHARDS};
 use redis::{Cmd, Connection, ConnectionLike as _, Value};
@@ -140,11 +142,26 @@ fn compare(connection: &mut Connection, library: &'static Library, seed: u64, id
     same_views(connection, &caller, &history, &terms, seed);
     let of_redis = image::of_redis(connection, &state, history.sale.time());
     image::compare(&of_redis, &image::of_core(&history.sale), seed);
+    made_again(connection, library, &state);
+    let again = image::of_redis(connection, &state, history.sale.time());
+    image::compare(&again, &of_redis, seed);
     let keys: Vec<Vec<u8>> = redis::cmd("KEYS")
         .arg(format!("{{{seed}-{ids}}}*"))
         .query(connection)
         .expect("the keys of the history");
     let _ = one(connection, redis::cmd("UNLINK").arg(keys));
+}
+
+/// Makes the state again from the stream.
+fn made_again(connection: &mut Connection, library: &Library, state: &str) {
+    for number in 0.. {
+        let said = one(connection, &rebuild(library, state, number == 0, 300));
+        let Value::Array(said) = said else { panic!("{said:?}") };
+        assert_eq!(said[0], Value::Int(1), "{said:?}");
+        if said[1] == said[2] {
+            return;
+        }
+    }
 }
 
 fn answer(reply: Reply) -> Answer {
