@@ -35,6 +35,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "onsale-bridge",
             "onsale-bus",
             "onsale-engine",
+            "onsale-redis",
             "onsale-rows",
             "onsale-rush",
             "onsale-classic",

@@ -11,10 +11,16 @@ pub enum Durability {
     /// Written and synced to the disk.
     #[default]
     Synced,
-    /// The same, and on the disk of another machine, too.
+    /// The same, and on the disk of another machine, too; in Redis: in the memory of as many replicas as are waited for.
     Replicated,
     /// Handed to the operating system: safe when the process ends, not when the machine does.
     Os,
+    /// In Redis' append-only file, and synced.
+    Always,
+    /// In Redis' append-only file, which is synced every second.
+    Everysec,
+    /// In Redis' memory only.
+    Memory,
 }
 
 impl Durability {
@@ -25,6 +31,9 @@ impl Durability {
             Durability::Synced => "synced",
             Durability::Replicated => "replicated",
             Durability::Os => "os",
+            Durability::Always => "always",
+            Durability::Everysec => "everysec",
+            Durability::Memory => "memory",
         }
     }
 }

@@ -116,6 +116,9 @@ pub enum Unavailable {
     /// The shard has stopped after a fault; nothing changed.
     #[error("the shard has stopped after a fault: nothing was changed")]
     Stopped,
+    /// What keeps the state can't be reached, or not in time; nothing changed.
+    #[error("what keeps the sale can't be reached: nothing was changed")]
+    Unreachable,
     /// A fault struck while the answer waited for its sync: it may or may not have
     /// become durable. Ask again, with the same id, after a restart.
     #[error("a fault struck before the change was durable: its outcome is not known")]

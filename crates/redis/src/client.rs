@@ -174,6 +174,11 @@ impl ShardClient {
         let present = match self.present().await {
             Ok(present) => present,
             Err(failure) => {
+                // Nothing was sent yet.
+                let failure = match failure {
+                    Failure::Unknown(why) => Failure::Unreachable(why),
+                    failure => failure,
+                };
                 open.iter().for_each(|i| answers[*i] = Some(Err(failure.clone())));
                 return;
             }

@@ -82,6 +82,26 @@ pub fn audit_rows(url: &str) -> anyhow::Result<Audit> {
     Ok(Audit { report, findings })
 }
 
+/// Audits a store in Redis. Servers may be working on it: what comes after the look is not looked at.
+///
+/// # Errors
+/// It can't be reached, or a stream is damaged: names its key and the position.
+pub fn audit_store(options: &onsale_redis::Options) -> anyhow::Result<Audit> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut auditor = Auditor::new();
+    let mut record = |shard, position, event: &onsale_core::Event| {
+        auditor.record(shard, position, event);
+    };
+    runtime.block_on(onsale_redis::read_all(options, &mut record))?;
+    let report = auditor.finish();
+    let findings = report.findings.iter().map(|finding| {
+        let stream = format!("{{{}/{}}}sales", options.prefix, finding.shard);
+        Located { place: Some((stream, finding.position)), what: finding.to_string() }
+    });
+    let findings = findings.collect();
+    Ok(Audit { report, findings })
+}
+
 fn open(
     data: &Path,
     archive: Option<&Path>,

@@ -15,6 +15,7 @@ mod memory;
 pub mod plot;
 mod postgres;
 mod recovery;
+mod redis;
 pub mod report;
 mod rules;
 mod site;
@@ -75,7 +76,7 @@ impl Settings {
 /// Measures a row.
 pub type Measure = fn(&Settings) -> anyhow::Result<Row>;
 
-const ROWS: [(Which, &str, Measure); 9] = [
+const ROWS: [(Which, &str, Measure); 10] = [
     (Which::Holds, "holds", http::holds),
     (Which::Batch, "batch", http::batch),
     (Which::Engine, "engine", engine::row),
@@ -85,6 +86,7 @@ const ROWS: [(Which, &str, Measure); 9] = [
     (Which::Growth, "growth", growth::row),
     (Which::Bus, "bus", bus::row),
     (Which::Postgres, "postgres", postgres::row),
+    (Which::Redis, "redis", redis::row),
 ];
 
 /// The rows that are meant, each once, with their names.

@@ -10,6 +10,7 @@ pub mod bridge;
 mod check;
 mod classic;
 mod journal;
+mod rebuild;
 mod rush;
 pub mod stream;
 #[cfg(test)]
@@ -157,6 +158,9 @@ pub struct ServeArgs {
     /// With --journal: follows the active server, and takes its place when it is gone
     #[arg(long)]
     pub standby: bool,
+    /// Keeps the sale in a Redis or Valkey, redis://HOST:PORT, from which any number of servers may sell
+    #[arg(long, value_name = "URL")]
+    pub store: Option<String>,
     /// A TOML file with settings
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -173,6 +177,7 @@ pub enum JournalCommand {
     Inspect(InspectArgs),
     Backup(BackupArgs),
     Restore(RestoreArgs),
+    Rebuild(rebuild::RebuildArgs),
 }
 
 /// Works on the configuration.
@@ -268,6 +273,7 @@ fn run(command: Command) -> u8 {
         Command::Journal(JournalCommand::Inspect(args)) => journal::inspect(&args),
         Command::Journal(JournalCommand::Backup(args)) => journal::back_up(&args),
         Command::Journal(JournalCommand::Restore(args)) => journal::restore(&args),
+        Command::Journal(JournalCommand::Rebuild(args)) => rebuild::run(&args),
         Command::Stream(command) => stream::run(&command),
         Command::Bridge(command) => bridge::run(&command),
         Command::Config(ConfigCommand::Check(args)) => check::run(&args),
@@ -286,8 +292,8 @@ fn serve_command(args: ServeArgs) -> u8 {
         say(config::DEFAULTS.trim_end());
         return OK;
     }
-    let ServeArgs { data, listen, cores, shards, segment_mib, journal, standby, .. } = args;
-    let flags = Flags { data, listen, cores, shards, segment_mib, journal, standby };
+    let ServeArgs { data, listen, cores, shards, segment_mib, journal, standby, store, .. } = args;
+    let flags = Flags { data, listen, cores, shards, segment_mib, journal, standby, store };
     let file = args.config;
     let config = match Config::load(file.as_deref(), &flags) {
         Ok(config) => config,

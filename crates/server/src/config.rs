@@ -39,6 +39,8 @@ pub struct Config {
     pub journal: onsale_engine::Options,
     /// Where the journal is kept, if not in the files of the data folder.
     pub rows: Option<RowsConfig>,
+    /// Where the sale is kept, if not in the data folder.
+    pub store: Option<onsale_redis::Options>,
     /// How much of anything a client may have.
     pub limits: Limits,
     /// What webhooks may be and do.
@@ -97,6 +99,8 @@ pub struct Flags {
     pub journal: Option<String>,
     /// `--standby`
     pub standby: bool,
+    /// `--store`
+    pub store: Option<String>,
 }
 
 /// Everything that is wrong with the configuration.
@@ -170,6 +174,7 @@ impl Config {
         }
         read_flags(flags, &mut settings);
         let mut check = Check { settings: &settings, wrong };
+        check.one_place();
         let config = Config {
             data: check.path("data"),
             listen: check.address("listen"),
@@ -177,6 +182,7 @@ impl Config {
             shards: check.number("shards", 1, SHARDS_MAX.into(), "") as u16,
             journal: check.journal(),
             rows: check.rows(),
+            store: check.store(),
             webhooks: check.webhooks(),
             streams: retention(
                 check.number("streams.retention_days", 0, 36_500, "days; 0: for ever"),
@@ -224,7 +230,11 @@ fn told(settings: &Settings) -> String {
             table = of;
         }
         let bare = text.parse::<i64>().is_ok() || text.parse::<bool>().is_ok();
-        let shown = if key == "journal.url" { without_password(text) } else { text.clone() };
+        let shown = match key.as_str() {
+            "journal.url" => without_password(text),
+            "store.url" if !text.is_empty() => "…".to_owned(),
+            _ => text.clone(),
+        };
         let value = if bare { text.clone() } else { toml::Value::String(shown).to_string() };
         lines.push(format!("{:<44} # {source}", format!("{name} = {value}")));
     }
@@ -282,6 +292,7 @@ fn read_flags(flags: &Flags, settings: &mut Settings) {
         ("segment_mib", "--segment-mib", &flags.segment_mib),
         ("journal.url", "--journal", &flags.journal),
         ("journal.standby", "--standby", &standby),
+        ("store.url", "--store", &flags.store),
     ];
     for (key, flag, text) in said {
         if let Some(text) = text {
@@ -398,6 +409,36 @@ impl Check<'_> {
             self.refuse(key, &setting, "must be true or false");
             false
         })
+    }
+
+    /// The sale is in one place.
+    fn one_place(&mut self) {
+        let (journal, store) = (self.setting("journal.url"), self.setting("store.url"));
+        if !journal.text.is_empty() && !store.text.is_empty() {
+            let rule = "must be empty where journal.url is not: the sale is in one place";
+            self.wrong.push(format!("store.url ({}): {rule}", store.source));
+        }
+    }
+
+    fn store(&mut self) -> Option<onsale_redis::Options> {
+        let url = self.setting("store.url");
+        let prefix = self.setting("store.prefix");
+        let timeout = Duration::from_millis(self.number("store.timeout_ms", 50, 60_000, "ms"));
+        let replicas = self.number("store.replicas", 0, 16, "") as u32;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if prefix.text.is_empty() || !prefix.text.bytes().all(plain) {
+            self.refuse("store.prefix", &prefix, "must be made of letters, digits, - and _");
+        }
+        if url.text.is_empty() {
+            return None;
+        }
+        if !url.text.split(',').all(|url| url.trim().starts_with("redis://")) {
+            // What it is may hold a password, so it is not said again.
+            let rule =
+                "must be redis://[user][:password@]host[:port][/database], or several with commas";
+            self.wrong.push(format!("store.url ({}): {rule}", url.source));
+        }
+        Some(onsale_redis::Options { url: url.text, prefix: prefix.text, timeout, replicas })
     }
 
     fn webhooks(&mut self) -> WebhookLimits {

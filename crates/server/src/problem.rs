@@ -221,6 +221,7 @@ impl Problem {
         let kind = match error {
             Unavailable::StorageFull => &kind::STORAGE_FULL,
             Unavailable::Stopped => &kind::SHARD_STOPPED,
+            Unavailable::Unreachable => &kind::STORE_UNREACHABLE,
             Unavailable::Unknown => &kind::OUTCOME_UNKNOWN,
             Unavailable::Busy => &kind::BUSY,
             Unavailable::Unreadable => &kind::UNREADABLE_RECORD,

@@ -20,7 +20,7 @@ use crate::api::{Api, Beside};
 use crate::config::Config;
 use crate::keys::{FirstKey, KeyStore};
 use crate::listen::{self, Listener};
-use crate::shards::{Driver, Opened, Shards, wall_time};
+use crate::shards::{Driver, Opened, RedisStore, Shards, wall_time};
 use crate::systemd;
 use crate::webhooks::Webhooks;
 
@@ -67,8 +67,15 @@ impl Server {
     /// The folder, the key file or the port can't be used.
     pub fn start(config: &Config, key: Option<&str>, cores: &[CoreId]) -> anyhow::Result<Server> {
         let sockets = open_sockets(config)?;
-        let opened = Opened::files(&config.data, config.shards, &config.journal)?;
-        Server::start_over(config, sockets, opened, key, cores)
+        let shards = match &config.store {
+            None => Shards::over(Opened::files(&config.data, config.shards, &config.journal)?),
+            Some(options) => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                let opened = RedisStore::open(&config.data, config.shards, options.clone());
+                Shards::over_redis(runtime.block_on(opened)?)?
+            }
+        };
+        Server::start_over(config, sockets, shards, key, cores)
     }
 
     /// The same over shards that are open.
@@ -78,12 +85,12 @@ impl Server {
     pub fn start_over(
         config: &Config,
         sockets: Vec<std::net::TcpListener>,
-        opened: Opened,
+        shards: (Shards, Vec<Driver>),
         key: Option<&str>,
         cores: &[CoreId],
     ) -> anyhow::Result<Server> {
         let address = sockets[0].local_addr()?;
-        let (shards, drivers) = Shards::over(opened);
+        let (shards, drivers) = shards;
         let (keys, first_key) = KeyStore::load_or_create(&config.data, key, wall_time())?;
         let webhooks = Webhooks::load(&config.data)?;
         let over = watch::Sender::new(false);

@@ -8,25 +8,29 @@
 mod batch;
 mod directory;
 mod driver;
+mod over_redis;
+mod remote;
 mod store;
 mod upkeep;
 
-use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use onsale_core::{Action, Command, Id, Refusal, Time};
 use onsale_engine::folder::settles_place;
 use onsale_engine::{
-    Answer, Folder, Options, Query, Reply, Request, Seeds, Shard, ShardFigures, ShardInfo,
-    Unavailable,
+    Answer, Durability, Folder, Options, Query, Reply, Request, Seeds, Shard, ShardFigures,
+    ShardInfo, Unavailable,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use batch::{Batch, Ground, Kept, Tell};
 use directory::Directory;
-pub use driver::{Driver, Ticket};
+pub use driver::Ticket;
+pub use over_redis::RedisStore;
+use remote::Remote;
 pub use store::{Fence, Lost, Store, append, lost};
 use upkeep::UpkeepThread;
 
@@ -98,6 +102,65 @@ struct Shared {
     /// The durable position, for readers that wait for more.
     durable: watch::Receiver<u64>,
     figures: Arc<Mutex<Figures>>,
+    /// How durable its answers are.
+    durability: Arc<DurabilityCell>,
+}
+
+/// How durable the answers of a shard are; where that can change, what was found last.
+#[derive(Debug)]
+struct DurabilityCell(AtomicU8);
+
+impl DurabilityCell {
+    const ALL: [Durability; 6] = [
+        Durability::Synced,
+        Durability::Os,
+        Durability::Always,
+        Durability::Everysec,
+        Durability::Memory,
+        Durability::Replicated,
+    ];
+
+    fn new(durability: Durability) -> Arc<DurabilityCell> {
+        let cell = DurabilityCell(AtomicU8::new(0));
+        cell.set(durability);
+        Arc::new(cell)
+    }
+
+    fn get(&self) -> Durability {
+        DurabilityCell::ALL[usize::from(self.0.load(Relaxed))]
+    }
+
+    fn set(&self, durability: Durability) {
+        let place = DurabilityCell::ALL.iter().position(|other| *other == durability);
+        self.0.store(place.expect("all are among them") as u8, Relaxed);
+    }
+}
+
+/// Drives one shard until the server closes.
+pub enum Driver {
+    /// One whose state is here.
+    Here(Box<driver::Driver>),
+    /// One whose state is in Redis.
+    Redis(remote::Driver),
+}
+
+impl Driver {
+    /// Which shard it drives.
+    #[must_use]
+    pub fn shard(&self) -> u16 {
+        match self {
+            Driver::Here(driver) => driver.shard(),
+            Driver::Redis(driver) => driver.shard(),
+        }
+    }
+
+    /// Runs until [`Shards::close`], and until all that came before is answered.
+    pub async fn run(self) {
+        match self {
+            Driver::Here(driver) => driver.run().await,
+            Driver::Redis(driver) => driver.run().await,
+        }
+    }
 }
 
 impl Shared {
@@ -120,8 +183,7 @@ impl Replied {
         match reply.answer {
             Answer::Unavailable(unavailable) => Err(unavailable),
             answer => {
-                let info = &shards.inner.shards[usize::from(shard)].info;
-                let durability = info.durability.as_str();
+                let durability = shards.inner.shards[usize::from(shard)].durability.get().as_str();
                 let (position, text) = (reply.position, Vec::new());
                 Ok(Replied { shard, position, durability, answer, text })
             }
@@ -167,12 +229,17 @@ pub struct Shards {
 
 struct Inner {
     shards: Vec<Shared>,
-    directory: Directory,
+    directory: Arc<Directory>,
     /// One event is made at a time, so that its place is decided once.
     making: Arc<tokio::sync::Mutex<()>>,
     closing: watch::Sender<bool>,
     closed: watch::Receiver<usize>,
-    folder: Folder,
+    /// The data folder.
+    data: PathBuf,
+    /// Keeps it locked, where the journal is in it.
+    _folder: Option<Folder>,
+    /// Where the state is in Redis: what the shards have in common.
+    remote: Option<Remote>,
     /// Where another server may become the writer without this one's doing: says that it has. Then nothing is answered
     /// that no shard has checked.
     lost: Option<watch::Receiver<Option<Lost>>>,
@@ -221,7 +288,7 @@ impl Shards {
     #[must_use]
     pub fn over(opened: Opened) -> (Shards, Vec<Driver>) {
         let Opened { folder, shards: opened, stores, lost } = opened;
-        let directory = Directory::default();
+        let directory = Arc::<Directory>::default();
         let (closing, closing_seen) = watch::channel(false);
         let (closed_count, closed) = watch::channel(0);
         let started = Instant::now();
@@ -242,8 +309,9 @@ impl Shards {
                 queued: queued.clone(),
                 durable: durable_seen,
                 figures: figures.clone(),
+                durability: DurabilityCell::new(shard.info().durability),
             });
-            drivers.push(Driver::new(driver::Parts {
+            drivers.push(Driver::Here(Box::new(driver::Driver::new(driver::Parts {
                 shard,
                 store,
                 requests,
@@ -254,10 +322,22 @@ impl Shards {
                 closed: closed_count.clone(),
                 upkeep: upkeep.clone(),
                 started,
-            }));
+            }))));
         }
         let making = Arc::default();
-        let inner = Inner { shards: shared, directory, making, closing, closed, folder, lost };
+        let (data, folder) = (folder.path().to_owned(), Some(folder));
+        let remote = None;
+        let inner = Inner {
+            shards: shared,
+            directory,
+            making,
+            closing,
+            closed,
+            data,
+            _folder: folder,
+            remote,
+            lost,
+        };
         (Shards { inner: Arc::new(inner) }, drivers)
     }
 
@@ -267,7 +347,7 @@ impl Shards {
     /// # Errors
     /// There is no decision, or none that can be told.
     pub async fn command(&self, command: Box<Command>) -> Result<Replied, Unavailable> {
-        match self.inner.directory.event(&command.organizer, &command.event) {
+        match self.find_event(&command.organizer, &command.event).await? {
             Some(shard) => self.ask(shard, Request::Command(command)).await,
             None if matches!(command.action, Action::DefineEvent { .. }) => {
                 // In a task of its own: a caller that goes away must not leave an event
@@ -288,9 +368,10 @@ impl Shards {
             return Ok(self.unknown_event());
         };
         let group = definition.sale_group;
-        let shard = match self.inner.directory.event(&organizer, &event) {
-            Some(shard) => shard,
-            None => self.inner.directory.place(&organizer, &group, self.count()),
+        let shard = match (self.inner.directory.event(&organizer, &event), &self.inner.remote) {
+            (Some(shard), _) => shard,
+            (None, Some(remote)) => self.place_in_redis(remote, organizer, event, group).await?,
+            (None, None) => self.inner.directory.place(&organizer, &group, self.count()),
         };
         let replied = self.ask(shard, Request::Command(command)).await;
         let settled = match &replied {
@@ -309,7 +390,7 @@ impl Shards {
     /// There is no answer, or none that can be told.
     pub async fn query(&self, query: Query) -> Result<Replied, Unavailable> {
         let (organizer, event) = query.subject();
-        match self.inner.directory.event(organizer, event) {
+        match self.find_event(organizer, event).await? {
             Some(shard) => self.ask(shard, Request::Query(query)).await,
             None if self.elsewhere() => self.ask(0, Request::Query(query)).await,
             None => Ok(self.unknown_event()),
@@ -411,7 +492,7 @@ impl Shards {
         Replied {
             shard: info.shard,
             position: info.reader.durable(),
-            durability: info.durability.as_str(),
+            durability: self.inner.shards[0].durability.get().as_str(),
             answer: Answer::Refused(Refusal::UnknownEvent),
             text: Vec::new(),
         }
@@ -426,7 +507,7 @@ impl Shards {
     /// The data folder.
     #[must_use]
     pub fn data(&self) -> &Path {
-        self.inner.folder.path()
+        &self.inner.data
     }
 
     /// Number of shards.

@@ -158,3 +158,9 @@ fn arguments_that_make_no_sense_end_with_2_before_anything_is_measured() {
         assert!(!output.stderr.is_empty(), "{arguments:?}");
     }
 }
+
+#[test]
+fn the_sale_in_redis_and_its_function_alone_both_hold() {
+    let row = quick("redis");
+    assert_eq!(row["figures"].as_array().unwrap().len(), 2, "{row}");
+}

@@ -96,8 +96,9 @@ fn journal_options(identity: Identity, options: &Options, shard: u16) -> onsale_
         generation: FIRST_GENERATION,
         durability: match options.durability {
             _ if options.elsewhere => onsale_journal::Durability::Os,
-            Durability::Synced | Durability::Replicated => onsale_journal::Durability::Synced,
             Durability::Os => onsale_journal::Durability::Os,
+            // The others are promises of who keeps the log elsewhere, too.
+            _ => onsale_journal::Durability::Synced,
         },
     }
 }

@@ -342,7 +342,7 @@ const SCOPE: Kinds = &[&k::SCOPE_MISSING];
 /// Of every operation of an organizer.
 const ORGANIZER: Kinds = &[&k::INVALID_ID, &k::INVALID_PATH, &k::OTHER_ORGANIZER];
 /// Of every operation of an event.
-const EVENT: Kinds = &[&k::UNKNOWN_EVENT, &k::SHARD_STOPPED];
+const EVENT: Kinds = &[&k::UNKNOWN_EVENT, &k::SHARD_STOPPED, &k::STORE_UNREACHABLE];
 /// Of every operation with a JSON body.
 const JSON: Kinds = &[
     &k::MALFORMED_JSON,
@@ -428,7 +428,12 @@ fn problems(operation: &str) -> Option<Vec<Kinds>> {
         "readiness" => vec![&[&k::NOT_READY]],
         "figures" | "description" | "streams_description" | "list_problems" => vec![KEY],
         "get_problem" => vec![KEY, &[&k::UNKNOWN_ROUTE]],
-        "list_events" => vec![KEY, SCOPE, ORGANIZER, &[&k::INVALID_QUERY, &k::SHARD_STOPPED]],
+        "list_events" => vec![
+            KEY,
+            SCOPE,
+            ORGANIZER,
+            &[&k::INVALID_QUERY, &k::SHARD_STOPPED, &k::STORE_UNREACHABLE],
+        ],
         "get_event" | "get_availability" => of_event(&[]),
         "follow_availability" => of_event(&[&[&k::TOO_MANY_READERS]]),
         "define_event" => of_event(&[JSON, CHANGE, VERSION, DEFINITION]),

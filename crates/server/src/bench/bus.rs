@@ -4,7 +4,7 @@
 //! Each run has a folder of its own, and a runtime of one thread, as the server has for what is beside the sale.
 
 #[cfg(feature = "redis")]
-mod redis;
+pub(in crate::bench) mod redis;
 mod tail;
 
 use std::path::Path;

@@ -5,8 +5,10 @@ use super::*;
 #[test]
 fn all_rows_are_meant_by_all_and_each_once() {
     let names = |which: &[Which]| chosen(which).map(|(name, _)| name).collect::<Vec<_>>();
-    let all =
-        ["holds", "batch", "engine", "core", "recovery", "memory", "growth", "bus", "postgres"];
+    let all = [
+        "holds", "batch", "engine", "core", "recovery", "memory", "growth", "bus", "postgres",
+        "redis",
+    ];
     assert_eq!(names(&[Which::All]), all);
     assert_eq!(names(&[Which::Core, Which::Holds, Which::Core, Which::All]), all);
     assert_eq!(names(&[Which::Growth, Which::Core]), ["core", "growth"]);

@@ -14,7 +14,8 @@ use crate::rows;
 /// Recomputes everything from the records and checks per quota that free + held +
 /// sold = allotment, the limits, that codes are unique, and the money. It shares no
 /// code with the engine's own counting. What is wrong is told with file, offset
-/// and event. No server may be working on the folder; where the journal is in a database, one may.
+/// and event. No server may be working on the folder; where the journal is in a database, or the sale in
+/// Redis (--store), one may.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Exit codes:\n  \
     0  nothing is wrong\n  \
@@ -22,8 +23,11 @@ use crate::rows;
     2  the arguments make no sense")]
 pub struct AuditArgs {
     /// The data folder; or postgres://…, the database that the journal is in.
-    #[arg(long, value_name = "DIR")]
-    pub data: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "store")]
+    pub data: Option<PathBuf>,
+    /// A store in Redis instead, redis://HOST:PORT. Servers may be working on it.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["data", "archive"])]
+    pub store: Option<String>,
     /// Where the server archives full files of the journal, if it does. Without it, what the
     /// configuration says counts.
     #[arg(long, value_name = "DIR")]
@@ -50,20 +54,27 @@ impl AuditArgs {
 
 /// Audits; returns the exit code.
 pub fn run(args: &AuditArgs) -> u8 {
-    if let Some(url) = rows::look::url(&args.data) {
-        return match crate::audit::audit_rows(url) {
-            Ok(audit) => told(&audit, args.json),
-            Err(error) => complain(&error, FAILED),
-        };
-    }
-    if !args.data.is_dir() {
-        return complain(&anyhow::anyhow!("{} is no folder", args.data.display()), USAGE);
-    }
-    let archive = match args.archive() {
-        Ok(archive) => archive,
-        Err(error) => return complain(&error.into(), USAGE),
+    let audited = match (&args.data, &args.store) {
+        (Some(data), _) => match rows::look::url(data) {
+            Some(url) => crate::audit::audit_rows(url),
+            None if !data.is_dir() => {
+                return complain(&anyhow::anyhow!("{} is no folder", data.display()), USAGE);
+            }
+            None => match args.archive() {
+                Ok(archive) => crate::audit::audit_with(data, archive.as_deref()),
+                Err(error) => return complain(&error.into(), USAGE),
+            },
+        },
+        (None, store) => {
+            let flags = Flags { store: store.clone(), ..Flags::default() };
+            match Config::load(args.config.as_deref(), &flags) {
+                Ok(Config { store: Some(options), .. }) => crate::audit::audit_store(&options),
+                Ok(_) => return complain(&anyhow::anyhow!("--store must not be empty"), USAGE),
+                Err(error) => return complain(&error.into(), USAGE),
+            }
+        }
     };
-    let audit = match crate::audit::audit_with(&args.data, archive.as_deref()) {
+    let audit = match audited {
         Ok(audit) => audit,
         Err(error) => return complain(&error, FAILED),
     };

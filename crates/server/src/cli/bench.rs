@@ -26,6 +26,8 @@ pub const MEMORY_ABOUT: &str = "what live things cost in memory";
 pub const GROWTH_ABOUT: &str = "how costs go with events, sales, due holds and a day's length";
 /// What `bus` measures.
 pub const BUS_ABOUT: &str = "streams on files, their readers, and the relay to Redis";
+/// What `redis` measures.
+pub const REDIS_ABOUT: &str = "holds with the sale in Redis, beside its own function asked plainly";
 
 /// What `postgres` measures.
 pub const POSTGRES_ABOUT: &str = "one durable hold per request with the journal in a PostgreSQL";
@@ -52,6 +54,8 @@ pub enum Which {
     Bus,
     #[value(help = POSTGRES_ABOUT)]
     Postgres,
+    #[value(help = REDIS_ABOUT)]
+    Redis,
     /// Every row, one after the other
     All,
 }

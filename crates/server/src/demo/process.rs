@@ -21,7 +21,8 @@ const LISTENING: &str = "listening on ";
 /// The cores that this process may use, shared out: the first for the server, the rest
 /// for this process (the same one where there is no other).
 pub struct Cores {
-    server: usize,
+    /// The one of the server.
+    pub server: usize,
     all: usize,
 }
 

@@ -277,6 +277,8 @@ kinds! {
         "Nothing was changed. The shard stopped after a fault; it takes a restart.").again(30);
     SHARD_FULL = Kind::new(503, "shard-full", "The shard has given all its order numbers",
         "Nothing was changed. New events go to other shards.").again(3_600);
+    STORE_UNREACHABLE = Kind::new(503, "store-unreachable", "The store can't be reached",
+        "Nothing was changed. The Redis that keeps the sale does not serve now, or not in time.").again(1);
     OUTCOME_UNKNOWN = Kind::new(503, "outcome-unknown", "Outcome unknown",
         "It may or may not have been done. Ask again with the same Idempotency-Key.").again(5);
     BUSY = Kind::new(503, "busy", "Too busy",

@@ -10,7 +10,7 @@ use super::{Server, Signals, open_sockets};
 use crate::config::Config;
 use crate::rows::files::Mirror;
 use crate::rows::{Active, become_active};
-use crate::shards::Lost;
+use crate::shards::{Lost, Shards};
 use crate::systemd;
 
 /// How long a server from which another has taken over tells where that is, before it ends.
@@ -58,7 +58,7 @@ fn start_blocking(
     let early = if rows.standby { None } else { Some(open_sockets(config)?) };
     let Active { opened, mirror, lost } = become_active(config, rows)?;
     let sockets = early.map_or_else(|| open_sockets(config), Ok)?;
-    let server = Server::start_over(config, sockets, opened, key, cores)?;
+    let server = Server::start_over(config, sockets, Shards::over(opened), key, cores)?;
     Ok((server, Some(Elsewhere { mirror, lost })))
 }
 

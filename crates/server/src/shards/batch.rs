@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use onsale_core::{Command, Event, Keys};
-use onsale_engine::{LOOK_AHEAD, Reply, Shard};
+use onsale_engine::{Answer, LOOK_AHEAD, Reply, Shard};
 
 /// Batches that are kept to be used again: a megabyte each, at the most.
 const KEPT_MAX: usize = 8;
@@ -81,6 +81,21 @@ impl Batch {
         let keys = &self.keys[self.taken];
         submit(&self.commands[self.taken], keys, &mut |ground, event| tell(text, ground, event));
         self.told.push(start..self.text.len() as u32);
+        self.taken += 1;
+    }
+}
+
+impl Batch {
+    /// Takes the reply to the next command of a batch whose commands were carried out elsewhere.
+    pub(super) fn answered(&mut self, mut reply: Reply, ground: Ground) {
+        let start = self.text.len() as u32;
+        if let Answer::Done(event) = &reply.answer
+            && (self.tell)(&mut self.text, ground, event)
+        {
+            reply.answer = Answer::Told;
+        }
+        self.told.push(start..self.text.len() as u32);
+        self.replies.push(reply);
         self.taken += 1;
     }
 }

@@ -47,7 +47,7 @@ pub fn add(settings: &Settings, row: &mut Row) -> anyhow::Result<()> {
     })?;
     let (limits, products) = interleaved(settings.pairs, |side| {
         settings.tell(&format!("bus: relay, {side:?}"));
-        let server = Server::start(&program)?;
+        let server = Server::start(&program, &["--appendonly", "no"])?;
         runtime.block_on(async {
             let options = RedisOptions::new(&server.url);
             if side == Side::Limit {
@@ -74,22 +74,29 @@ pub fn add(settings: &Settings, row: &mut Row) -> anyhow::Result<()> {
 }
 
 /// The server's program.
-fn found() -> Option<PathBuf> {
+pub(in crate::bench) fn found() -> Option<PathBuf> {
+    found_program("redis-server")
+}
+
+/// A program on the PATH.
+pub(in crate::bench) fn found_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join("redis-server"))
-        .find(|file| file.is_file())
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
 /// A Redis at work; it is killed when this is dropped.
-struct Server {
-    url: String,
-    child: Child,
+pub(in crate::bench) struct Server {
+    pub(in crate::bench) url: String,
+    pub(in crate::bench) child: Child,
     _folder: TempDir,
 }
 
 impl Server {
-    fn start(program: &std::path::Path) -> anyhow::Result<Server> {
+    /// Starts it on a spare port, with options of its own.
+    pub(in crate::bench) fn start(
+        program: &std::path::Path,
+        options: &[&str],
+    ) -> anyhow::Result<Server> {
         let first = u64::from(std::process::id()) ^ getrandom::u64()?;
         for port in (0..TRIES_MAX).map(|n| port(first.wrapping_add(u64::from(n)))) {
             if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err() {
@@ -98,7 +105,7 @@ impl Server {
             let folder = folder()?;
             let mut command = Command::new(program);
             command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", ""]);
-            command.args(["--appendonly", "no", "--dir"]).arg(folder.path());
+            command.args(options).arg("--dir").arg(folder.path());
             let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
             let child = child.with_context(|| program.display().to_string())?;
             let url = format!("redis://127.0.0.1:{port}");
