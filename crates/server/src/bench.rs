@@ -6,6 +6,7 @@
 
 mod apart;
 pub mod bare;
+mod bridge;
 mod bus;
 mod drive;
 mod engine;
@@ -76,7 +77,7 @@ impl Settings {
 /// Measures a row.
 pub type Measure = fn(&Settings) -> anyhow::Result<Row>;
 
-const ROWS: [(Which, &str, Measure); 10] = [
+const ROWS: [(Which, &str, Measure); 11] = [
     (Which::Holds, "holds", http::holds),
     (Which::Batch, "batch", http::batch),
     (Which::Engine, "engine", engine::row),
@@ -87,6 +88,7 @@ const ROWS: [(Which, &str, Measure); 10] = [
     (Which::Bus, "bus", bus::row),
     (Which::Postgres, "postgres", postgres::row),
     (Which::Redis, "redis", redis::row),
+    (Which::Bridge, "bridge", bridge::row),
 ];
 
 /// The rows that are meant, each once, with their names.

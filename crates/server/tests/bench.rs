@@ -104,6 +104,15 @@ fn streams_and_the_relay_are_measured_beside_what_they_stand_on() {
     assert_eq!(units, ["/s", "/s", "ns", "ms", "ms", "/s"]);
 }
 
+#[test]
+fn both_ways_of_the_bridge_are_measured() {
+    let server = onsale_services::postgres();
+    let row = quick_with("bridge", &["--database", server.url()]);
+    let figures = row["figures"].as_array().unwrap();
+    let beside = figures.iter().filter(|figure| !figure["limit"].is_null()).count();
+    assert_eq!((figures.len(), beside), (7, 3), "{row}");
+}
+
 /// Without a Redis the row says that it has none, and measures the rest.
 #[test]
 fn without_a_redis_the_relay_is_left_out() {

@@ -7,7 +7,7 @@ fn all_rows_are_meant_by_all_and_each_once() {
     let names = |which: &[Which]| chosen(which).map(|(name, _)| name).collect::<Vec<_>>();
     let all = [
         "holds", "batch", "engine", "core", "recovery", "memory", "growth", "bus", "postgres",
-        "redis",
+        "redis", "bridge",
     ];
     assert_eq!(names(&[Which::All]), all);
     assert_eq!(names(&[Which::Core, Which::Holds, Which::Core, Which::All]), all);

@@ -31,6 +31,9 @@ pub const REDIS_ABOUT: &str = "holds with the sale in Redis, beside its own func
 
 /// What `postgres` measures.
 pub const POSTGRES_ABOUT: &str = "one durable hold per request with the journal in a PostgreSQL";
+/// What `bridge` measures.
+pub const BRIDGE_ABOUT: &str =
+    "a platform beside the engine: write-back, capture, and what they cost it";
 
 /// A row of the benchmarks, or all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -56,6 +59,8 @@ pub enum Which {
     Postgres,
     #[value(help = REDIS_ABOUT)]
     Redis,
+    #[value(help = BRIDGE_ABOUT)]
+    Bridge,
     /// Every row, one after the other
     All,
 }
@@ -94,8 +99,9 @@ pub struct BenchArgs {
     /// 86,400,000 sales and takes some 20 GB of disk.
     #[arg(long, value_name = "SHARE", default_value_t = 0.02, value_parser = share)]
     pub scale: f64,
-    /// A PostgreSQL for the row `postgres`, postgres://USER@HOST/NAME, whose user may make databases. On
-    /// another core than the first, where the server is, if it is on this machine.
+    /// A PostgreSQL for the rows `postgres` and `bridge` (there with wal_level = logical),
+    /// postgres://USER@HOST/NAME, whose user may make databases. On another core than the first, where the
+    /// server is, if it is on this machine.
     #[arg(long, value_name = "URL", env = "ONSALE_BENCH_DATABASE", hide_env_values = true)]
     pub database: Option<String>,
     /// Prints one JSON object instead of text.
