@@ -202,7 +202,7 @@ impl Office<'_> {
         while !self.world.is_over() {
             catalogue.edits += 1;
             let number = catalogue.edits;
-            if number % 15 == 0 {
+            if number.is_multiple_of(15) {
                 let prices = [1_500, 0];
                 catalogue.events.push(self.make(&format!("new-{number}"), 50, &prices));
             } else if number % 40 == 1 && catalogue.events.len() > sold_from + 4 {
