@@ -160,6 +160,10 @@ impl Session {
             let why = "it is a read-only replica: give the address of its primary";
             return Err(Failure::Unreachable(why.into()));
         }
+        // Until it has read its files it says that it keeps none.
+        if field(&told, "loading") == "1" {
+            return Err(Failure::Unreachable("it still reads its files".into()));
+        }
         let evicts = field(&told, "maxmemory_policy").starts_with("all");
         if field(&told, "maxmemory") != "0" && evicts {
             let why = "it throws away what it likes when its memory is full: set maxmemory-policy to noeviction";

@@ -42,7 +42,7 @@ pub fn row(settings: &Settings) -> anyhow::Result<Row> {
         row.notes.push("Left out: no redis-server and redis-benchmark on the PATH.".to_owned());
         return Ok(row);
     };
-    let holds = settings.count(HOLDS);
+    let (holds, machine) = (settings.count(HOLDS), machine());
     let apart = Apart::new()?;
     for (name, fsync, goals) in [
         ("append-only file, synced every second", "everysec", true),
@@ -73,7 +73,7 @@ pub fn row(settings: &Settings) -> anyhow::Result<Row> {
         "Redis has one core, who asks the other; {} holds a run, each by its own customer, under a limit, with an id that is \
          remembered; one event on one shard. {}.",
         number(holds as f64),
-        machine()
+        machine
     ));
     Ok(row)
 }
