@@ -209,10 +209,12 @@ fn same_views(
             };
             let (organizer, event) = (&subject.organizer, &subject.event);
             let expected = match look {
-                Look::Event => Ok(View::Event(history.sale.event(organizer, event).unwrap())),
-                Look::Availability => {
-                    Ok(View::Availability(history.sale.availability(organizer, event).unwrap()))
+                Look::Event => {
+                    Ok(View::Event(history.sale.event(organizer, event).expect("it is there")))
                 }
+                Look::Availability => Ok(View::Availability(
+                    history.sale.availability(organizer, event).expect("it is there"),
+                )),
                 Look::Hold(hold) => history.sale.hold(organizer, event, hold, now).map(View::Hold),
                 Look::Order(order) => {
                     let order = history.sale.order(organizer, event, order);

@@ -165,17 +165,20 @@ fn bridged(
     Ok(seconds)
 }
 
+type Texts = Vec<String>;
+type Numbers = Vec<i64>;
+
 /// Columns of a page, each an array.
 #[derive(Default)]
 struct Arrays {
     /// Code, customer, status, total, made, paid.
-    orders: (Vec<String>, Vec<String>, Vec<String>, Vec<i64>, Vec<String>, Vec<Option<String>>),
+    orders: (Texts, Texts, Texts, Numbers, Texts, Vec<Option<String>>),
     /// Order, type, how many, price.
-    lines: (Vec<String>, Vec<i64>, Vec<i64>, Vec<i64>),
+    lines: (Texts, Numbers, Numbers, Numbers),
     /// Order, type, code.
-    tickets: (Vec<String>, Vec<i64>, Vec<String>),
+    tickets: (Texts, Numbers, Texts),
     /// Order, provider, reference, amount, paid.
-    payments: (Vec<String>, Vec<String>, Vec<String>, Vec<i64>, Vec<String>),
+    payments: (Texts, Texts, Texts, Numbers, Texts),
 }
 
 impl Arrays {
