@@ -179,7 +179,7 @@ impl WriteJob {
         self.header.first
     }
 
-    /// Its records as they lie in the batch, for whoever keeps the log elsewhere; [`Records`] reads them.
+    /// Its records as they lie in the batch, for whoever keeps the log elsewhere; [`crate::Records`] reads them.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         &self.buffer[HEADER_BYTES..HEADER_BYTES + self.header.payload_bytes as usize]
