@@ -221,8 +221,8 @@ impl Log {
         let mut next = None;
         match writer.finish(done) {
             Ok(()) => {
-                next = writer.seal();
                 self.durable.send_replace(writer.durable());
+                next = writer.seal();
             }
             Err(error) => {
                 tracing::error!(log = self.what, %error, "the log takes nothing more");

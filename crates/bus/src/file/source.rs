@@ -139,7 +139,8 @@ impl Readable {
             Ok(false) => return Err(closed(&self.name)),
             Err(_) => return Ok(self.page(Records::default(), after, after)),
         }
-        let records = self.records(number, after, limits).await?;
+        let last = *durable.borrow();
+        let records = self.records(number, after..last, limits).await?;
         let next = after + records.len() as u64;
         let last = (*durable.borrow()).max(next);
         Ok(self.page(records, next, last))
@@ -203,13 +204,21 @@ impl Readable {
     }
 
     /// Records after a position that is below the durable one: from memory, or read once for all who wait.
-    async fn records(&self, number: u32, after: u64, limits: Limits) -> Result<Records, Error> {
+    /// None past the end of the range, though the log may have more already: where the next read begins would be
+    /// after the last position that was told.
+    async fn records(
+        &self,
+        number: u32,
+        range: Range<u64>,
+        limits: Limits,
+    ) -> Result<Records, Error> {
+        let after = range.start;
         let mut pieces = self.shards[number as usize].pieces.lock().await;
         if let Some(piece) = pieces.iter().find(|piece| piece.has(after + 1)) {
             return Ok(part(piece, after, limits));
         }
         let source = Arc::clone(&self.source);
-        let piece = blocking(move || load(&*source, number, after)).await?;
+        let piece = blocking(move || load(&*source, number, range)).await?;
         if piece.records.is_empty() {
             return Err(Error::Damaged {
                 what: format!("{}/{number}", self.name),
@@ -237,10 +246,11 @@ pub(crate) async fn blocking<T: Send + 'static>(
 }
 
 /// Reads a piece of a log into one buffer, of which the records are parts.
-fn load(source: &dyn Source, number: u32, after: u64) -> Result<Piece, Error> {
+fn load(source: &dyn Source, number: u32, range: Range<u64>) -> Result<Piece, Error> {
+    let (after, count) = (range.start, PIECE_RECORDS.min((range.end - range.start) as usize));
     let mut bytes = BytesMut::with_capacity(PIECE_BYTES / 4);
     let mut places = Vec::new();
-    source.read(number, after, PIECE_RECORDS, PIECE_BYTES, &mut |position, cut| {
+    source.read(number, after, count, PIECE_BYTES, &mut |position, cut| {
         bytes.extend_from_slice(cut.key);
         bytes.extend_from_slice(cut.payload);
         places.push((position, cut.key.len(), cut.payload.len(), cut.written_at_us));

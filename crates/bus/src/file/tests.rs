@@ -176,7 +176,7 @@ async fn a_stream_made_anew_is_another_history() {
     assert_ne!(seen[0], seen[1]);
 }
 
-/// A foreign log: its records are the positions.
+/// A foreign log: its records are the positions. It has more of them than it tells yet.
 struct Numbers(tokio::sync::watch::Sender<u64>);
 
 impl Source for Numbers {
@@ -204,7 +204,7 @@ impl Source for Numbers {
         _: usize,
         each: &mut dyn FnMut(u64, Cut<'_>),
     ) -> Result<(), Error> {
-        for at in (after + 1..=*self.0.borrow()).take(records) {
+        for at in (after + 1..=*self.0.borrow() + 100).take(records) {
             let payload = at.to_string();
             each(at, Cut { key: b"k", payload: payload.as_bytes(), written_at_us: at });
         }
