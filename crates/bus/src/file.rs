@@ -12,7 +12,6 @@ mod log;
 mod owner;
 mod socket;
 mod source;
-mod tail;
 mod wire;
 
 use std::path::Path;
