@@ -1,5 +1,6 @@
 //! The rows over HTTP: one hold per request, and a thousand.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -164,15 +165,26 @@ fn run_side(
     })?;
     expect_granted(&hits).with_context(|| format!("{side:?} of {kind:?}"))?;
     let folder = site.stop()?;
+    check_journal(side, folder.path(), shape, &hits)?;
+    Ok(hits)
+}
+
+/// As many records are in the journal as holds were granted, of as many bytes as were to be.
+pub(super) fn check_journal(
+    side: Side,
+    journal: &Path,
+    shape: Shape,
+    hits: &Hits,
+) -> anyhow::Result<()> {
     let (holds, bytes) = match side {
-        Side::Limit => bare_records_in(folder.path())?,
-        Side::Product => holds_in(folder.path())?,
+        Side::Limit => bare_records_in(journal)?,
+        Side::Product => holds_in(journal)?,
     };
     ensure!(holds == hits.granted_total, "{side:?}: {holds} in the journal, {hits:?}");
     let each = bytes as f64 / holds as f64;
     let off = (each - shape.record_bytes as f64).abs();
     ensure!(off <= 2.0, "{side:?}: {each} bytes a record, {} were to be", shape.record_bytes);
-    Ok(hits)
+    Ok(())
 }
 
 /// The product at a pace, latencies from the intended times.

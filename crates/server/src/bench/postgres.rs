@@ -11,9 +11,9 @@ use onsale_rush::hammer::{self, Hits, Pace, Plan};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Config, NoTls};
 
-use super::http::{expect_granted, p50, p99, rates, warn};
+use super::http::{check_journal, expect_granted, p50, p99, rates, warn};
 use super::report::{Figure, Goal, Row, Unit, number};
-use super::site::{Kind, Shape, Site, bare_records_in, holds_in};
+use super::site::{Kind, Shape, Site, holds_in};
 use super::stats::{Middle, Side, interleaved};
 use super::{Settings, apart::Apart};
 use crate::cli::bench::POSTGRES_ABOUT;
@@ -187,13 +187,6 @@ fn run_side(
     let hits = hammer::run(plan(&site))?;
     expect_granted(&hits).with_context(|| format!("{side:?}"))?;
     let folder = site.stop()?;
-    let (holds, bytes) = match side {
-        Side::Limit => bare_records_in(folder.path())?,
-        Side::Product => holds_in(folder.path())?,
-    };
-    ensure!(holds == hits.granted_total, "{side:?}: {holds} in the journal, {hits:?}");
-    let each = bytes as f64 / holds as f64;
-    let off = (each - shape.record_bytes as f64).abs();
-    ensure!(off <= 2.0, "{side:?}: {each} bytes a record, {} were to be", shape.record_bytes);
+    check_journal(side, folder.path(), shape, &hits)?;
     Ok(hits)
 }
