@@ -12,6 +12,7 @@ mod log;
 mod owner;
 mod socket;
 mod source;
+mod tail;
 mod wire;
 
 use std::path::Path;

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout_at};
 
+use super::tail::Tail;
 use crate::record::now_us;
 use crate::{
     Error, From, Generation, Lag, Limits, Page, Position, Record, Records, ShardId, ShardInfo,
@@ -68,7 +69,14 @@ pub struct Cut<'a> {
 pub(super) struct Readable {
     pub(super) name: StreamName,
     pub(super) source: Arc<dyn Source>,
-    shards: Vec<Mutex<VecDeque<Piece>>>,
+    shards: Vec<Shard>,
+}
+
+/// What readers of a shard share.
+#[derive(Default)]
+struct Shard {
+    pieces: Mutex<VecDeque<Piece>>,
+    tail: Tail,
 }
 
 /// Records of a shard that follow each other.
@@ -85,7 +93,7 @@ impl Piece {
 
 impl Readable {
     pub(super) fn new(name: StreamName, source: Arc<dyn Source>) -> Readable {
-        let shards = (0..source.shards()).map(|_| Mutex::default()).collect();
+        let shards = (0..source.shards()).map(|_| Shard::default()).collect();
         Readable { name, source, shards }
     }
 
@@ -122,18 +130,14 @@ impl Readable {
     ) -> Result<Page, Error> {
         let number = self.number(shard)?;
         let deadline = Instant::now() + limits.wait;
-        let mut durable = self.source.durable(number);
+        let durable = self.source.durable(number);
         let last = *durable.borrow();
         let after = self.after(shard, number, from, last).await?;
-        loop {
-            if *durable.borrow_and_update() > after {
-                break;
-            }
-            match timeout_at(deadline, durable.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Err(closed(&self.name)),
-                Err(_) => return Ok(self.page(Records::default(), after, after)),
-            }
+        let more = self.shards[number as usize].tail.more(&durable, after);
+        match timeout_at(deadline, more).await {
+            Ok(true) => {}
+            Ok(false) => return Err(closed(&self.name)),
+            Err(_) => return Ok(self.page(Records::default(), after, after)),
         }
         let last = *durable.borrow();
         let records = self.records(number, after..last, limits).await?;
@@ -209,7 +213,7 @@ impl Readable {
         limits: Limits,
     ) -> Result<Records, Error> {
         let after = range.start;
-        let mut pieces = self.shards[number as usize].lock().await;
+        let mut pieces = self.shards[number as usize].pieces.lock().await;
         if let Some(piece) = pieces.iter().find(|piece| piece.has(after + 1)) {
             return Ok(part(piece, after, limits));
         }
