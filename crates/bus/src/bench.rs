@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -201,13 +202,15 @@ pub async fn append_paced(
     Ok(())
 }
 
-/// Appends so many records a second at a steady pace, each read back at the tail; gives the times from the moment when
-/// the append was meant to be called to the record in the reader's hands, in microseconds, sorted.
+/// Appends so many records a second at a steady pace, on the bus' runtime, each read back at the tail on the one that
+/// this is called on; gives the times from the moment when the append was meant to be called to the record in the
+/// reader's hands, in microseconds, sorted.
 ///
 /// # Errors
 /// When the bus fails.
 pub async fn lags_us(
     bus: &Bus,
+    home: &Handle,
     stream: &StreamName,
     per_second: u32,
     time: Duration,
@@ -215,12 +218,17 @@ pub async fn lags_us(
     const EVERY: Duration = Duration::from_millis(10);
     let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let entry = |payload: Vec<u8>| Entry::new("key", payload);
-    let placed = bus.append(stream, &[entry(vec![0; 8])]).await.map_err(|error| error.first())?;
+    let broken = |error| Error::Unavailable { what: "the writer".into(), why: format!("{error}") };
+    let writer = home.spawn({
+        let (bus, stream) = (bus.clone(), stream.clone());
+        async move { bus.append(&stream, &[entry(vec![0; 8])]).await }
+    });
+    let placed = writer.await.map_err(broken)?.map_err(|error| error.first())?;
     let (shard, mut from) = (placed[0].shard.clone(), From::After(placed[0].position));
     let batch = (per_second / 100).max(1) as usize;
     let batches = u32::try_from(time.as_millis() / EVERY.as_millis()).unwrap_or(u32::MAX);
     let begun = Instant::now();
-    let writer = tokio::spawn({
+    let writer = home.spawn({
         let (bus, stream) = (bus.clone(), stream.clone());
         async move {
             let batch = |at: Duration| {
@@ -243,7 +251,6 @@ pub async fn lags_us(
         let sent = page.records.iter().filter_map(|record| record.payload.first_chunk::<8>());
         lags.extend(sent.map(|sent| now_us.saturating_sub(u64::from_le_bytes(*sent))));
     }
-    let broken = |error| Error::Unavailable { what: "the writer".into(), why: format!("{error}") };
     writer.await.map_err(broken)??;
     lags.sort_unstable();
     Ok(lags)

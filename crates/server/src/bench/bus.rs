@@ -23,8 +23,8 @@ use super::site::{bare_records_in, folder};
 use super::stats::{Middle, Side, interleaved};
 use crate::cli::bench::BUS_ABOUT;
 
-/// Records that are appended, and read.
-const RECORDS: u64 = 2_000_000;
+/// Records that are appended, and read: for seconds, since what a disk takes in a burst it does not take for long.
+const RECORDS: u64 = 20_000_000;
 /// Records to an append.
 const BATCH: usize = 2_000;
 /// Appends under way at a time.

@@ -1,10 +1,12 @@
 //! A day of sales at a thousand a second, on a simulated clock: each a hold and its claim two
 //! seconds later, and one hold in ten that is left to run out.
 
-use std::time::{Duration, Instant};
+use std::ops::Add;
+use std::time::Duration;
 
 use anyhow::ensure;
 use onsale_core::{Action, Time};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::super::Settings;
 use super::super::drive::BATCH;
@@ -30,6 +32,35 @@ const KEPT_UP_EVERY: u64 = 50_000;
 /// When the day begins.
 const MORNING_US: u64 = 1_000_000_000_000;
 
+/// The time, and the processor's on this thread.
+#[derive(Clone, Copy, Default)]
+struct Clocks {
+    wall: Duration,
+    thread: Duration,
+}
+
+impl Clocks {
+    fn now() -> Clocks {
+        let [wall, thread] = [ClockId::Monotonic, ClockId::ThreadCPUTime].map(|clock| {
+            Duration::try_from(clock_gettime(clock)).expect("clocks do not go below zero")
+        });
+        Clocks { wall, thread }
+    }
+
+    fn since(self) -> Clocks {
+        let now = Clocks::now();
+        Clocks { wall: now.wall - self.wall, thread: now.thread - self.thread }
+    }
+}
+
+impl Add for Clocks {
+    type Output = Clocks;
+
+    fn add(self, other: Clocks) -> Clocks {
+        Clocks { wall: self.wall + other.wall, thread: self.thread + other.thread }
+    }
+}
+
 /// A day, or the share of it that is wanted.
 ///
 /// # Errors
@@ -44,7 +75,7 @@ pub fn table(settings: &Settings) -> anyhow::Result<Table> {
     for look in 1..=LOOKS {
         let until = sales * look / LOOKS;
         settings.tell(&format!("growth: {number} of {sales} sales of a day"));
-        let (began, first, mut upkeep) = (Instant::now(), number, Duration::ZERO);
+        let (began, first, mut upkeep) = (Clocks::now(), number, Clocks::default());
         while number < until {
             let now = Time((MORNING_US + number * EVERY_US) as i64);
             drive.submit(now, Box::new(workload.hold(number)))?;
@@ -61,13 +92,14 @@ pub fn table(settings: &Settings) -> anyhow::Result<Table> {
             }
             number += 1;
             if number.is_multiple_of(KEPT_UP_EVERY) {
-                let began = Instant::now();
+                let began = Clocks::now();
                 drive.keep_up()?;
-                upkeep += began.elapsed();
+                upkeep = upkeep + began.since();
             }
         }
         drive.flush()?;
-        let sale_us = (began.elapsed() - upkeep).as_secs_f64() * 1e6 / (number - first) as f64;
+        let (all, sales) = (began.since(), (number - first) as f64);
+        let each_us = |all: Duration, upkeep: Duration| (all - upkeep).as_secs_f64() * 1e6 / sales;
         drive.rest()?;
         drive.keep_up()?;
         let state_mib = drive.shard.figures().state_bytes as f64 / MIB;
@@ -82,7 +114,8 @@ pub fn table(settings: &Settings) -> anyhow::Result<Table> {
         lines.push(vec![
             hours,
             number as f64,
-            sale_us,
+            each_us(all.wall, upkeep.wall),
+            each_us(all.thread, upkeep.thread),
             state_mib,
             disk_mib,
             starts.seconds,
@@ -96,6 +129,7 @@ pub fn table(settings: &Settings) -> anyhow::Result<Table> {
             "hours",
             "holds",
             "durable hold and claim, µs",
+            "of it on the shard's thread, µs",
             "state, MiB",
             "disk, MiB",
             "start, s",
