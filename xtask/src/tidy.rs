@@ -1,6 +1,7 @@
 //! The rules of style that neither the compiler nor clippy knows, over all files
 //! that git tracks or would track. Each is a small function from files to findings.
 
+mod commands;
 mod lines;
 mod links;
 mod manifests;
@@ -79,6 +80,7 @@ fn check(files: &Files, exists: impl Fn(&str) -> bool) -> Vec<Finding> {
         manifests::check(path, text, &mut findings);
     }
     modules::check(files, &mut findings);
+    commands::check(files, &mut findings);
     findings.sort();
     findings
 }

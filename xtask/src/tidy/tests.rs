@@ -146,6 +146,31 @@ fn links_lead_to_files() {
 }
 
 #[test]
+fn commands_name_what_is_there() {
+    let manifest =
+        "[package]\nname = \"a\"\n[lints]\nworkspace = true\n\n[[bench]]\nname = \"b\"\n";
+    let page = "`cargo test -p a --test sale two_buyers`, `cargo test -p a --test sale crash`\n\
+                `cargo test -p a --test sale three` `cargo test -p a --test gone` | `cargo bench -p b`\n\
+                cargo bench -p a --bench hot -- --quick\ncargo test -p a --features x --test\n";
+    let files = [
+        ("a/Cargo.toml", manifest),
+        ("a/benches/hot.rs", "//! B.\n"),
+        ("a/tests/sale/main.rs", "//! S.\nmod crashes;\nfn two_buyers_one_ticket() {}\n"),
+        ("a/tests/sale/crashes.rs", "//! C.\n"),
+        ("docs/x.md", page),
+    ];
+    assert_eq!(
+        found(&files),
+        [
+            "docs/x.md:2: a has no gone in tests",
+            "docs/x.md:2: no test there is named by three",
+            "docs/x.md:2: there is no package b",
+            "docs/x.md:4: --test has no value",
+        ]
+    );
+}
+
+#[test]
 fn manifests_take_the_lints() {
     let missing = ["c/Cargo.toml: must have [lints] with workspace = true"];
     assert_eq!(found(&[("c/Cargo.toml", "[package]\n")]), missing);
