@@ -32,11 +32,11 @@ apply[K.GenerationStarted] = function(c, f)
 end
 
 -- A node comes to a server. Where that is another one than before, or the same after a start, the fence grows; and the
--- generation, too, unless all that was ever acknowledged is sure to be there. Arguments: the server's run id, whether
--- that is sure, the time (0: the server's). Gives all that a node must know.
+-- generation, too, unless all that was ever acknowledged is sure to be there: the one before kept it, and so does this one.
+-- Arguments: the server's run id, whether it keeps all, the time (0: the server's). Gives all that a node must know.
 local function join(keys, a)
   local k = names_of(keys[1])
-  local s = call('HMGET', k.state, 'l', 'run', 'f', 'F', 'g')
+  local s = call('HMGET', k.state, 'l', 'run', 'f', 'F', 'k')
   if not s[1] then
     return trouble(T.Missing, k.state)
   end
@@ -50,7 +50,7 @@ local function join(keys, a)
   if s[2] ~= a[1] then
     local fence, first = tonumber(s[3]) + 1, c.p + 1
     c.fence = whole(fence)
-    if a[2] ~= '1' then
+    if a[2] ~= '1' or s[5] ~= '1' then
       if c.g >= L.GENERATIONS_MAX then
         return trouble(T.Generations, c.g)
       end
@@ -62,6 +62,9 @@ local function join(keys, a)
     local fences = unpack_(s[4])
     fences[#fences + 1] = { fence, first }
     call('HSET', k.state, 'f', fence, 'F', pack(fences), 'run', a[1])
+  end
+  if s[5] ~= a[2] then
+    call('HSET', k.state, 'k', a[2])
   end
   local all = call('HMGET', k.state, 'f', 'F', 'g', 'log', 'shard', 'shards', 'key', 'c', 'p', 'n')
   return { W.View, c.p, unpack(all) }

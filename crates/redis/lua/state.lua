@@ -3,6 +3,7 @@
 -- All keys of a shard share one hash tag. `state` is a hash with all that counts:
 --   l layout, log, shard, shards, key: fixed when the log begins
 --   f fence, run: the fence grows whenever the server's run id changes
+--   k 1 if the server keeps all that it acknowledges, as far as is known
 --   g generation, p position, t time of the last record applied, o orders ever placed
 --   c records that were trimmed off the stream
 --   r, r1 from which second on ids are remembered, and the second of the oldest remembered one

@@ -175,10 +175,7 @@ impl ShardClient {
             Ok(present) => present,
             Err(failure) => {
                 // Nothing was sent yet.
-                let failure = match failure {
-                    Failure::Unknown(why) => Failure::Unreachable(why),
-                    failure => failure,
-                };
+                let failure = certain(failure);
                 open.iter().for_each(|i| answers[*i] = Some(Err(failure.clone())));
                 return;
             }
@@ -205,7 +202,9 @@ impl ShardClient {
                     Failure::Unreachable(why) => Failure::Unknown(why),
                     failure => failure,
                 };
-                open.iter().for_each(|i| answers[*i] = Some(Err(unknown.clone())));
+                for i in open {
+                    answers[*i] = Some(Err(for_whom(&asks[*i], &unknown)));
+                }
                 return;
             }
         };
@@ -300,9 +299,13 @@ impl ShardClient {
             if positions.is_empty() {
                 continue;
             }
-            match self.records_at(&positions).await {
-                Ok(records) => said.records = records,
-                Err(failure) => *answer = Err(failure),
+            match (self.records_at(&positions).await, &said.reply) {
+                (Ok(records), _) => said.records = records,
+                // It was carried out, and nobody can say what came of it.
+                (Err(failure), Reply::Repeated { .. }) => {
+                    *answer = Err(Failure::Unknown(failure.to_string()));
+                }
+                (Err(failure), _) => *answer = Err(certain(failure)),
             }
         }
     }
@@ -391,7 +394,7 @@ impl ShardClient {
     }
 
     /// Asks the server anew what it is like, so that receipts and limits of time are right. A server that was started
-    /// again, or became a replica, is joined anew.
+    /// again, became a replica, or keeps more or less than before, is joined anew.
     ///
     /// # Errors
     /// It can't be reached or used.
@@ -402,8 +405,9 @@ impl ShardClient {
             self.leave(&present).await;
             return Err(failure);
         }
-        let durability = session.status.durability;
-        if session.status.run != present.session.status.run {
+        let (now, before) = (&session.status, &present.session.status);
+        let durability = now.durability;
+        if (&now.run, now.keeps) != (&before.run, before.keeps) {
             self.leave(&present).await;
             return Ok(durability);
         }
@@ -447,6 +451,21 @@ struct Wrong {
     server: bool,
     /// A state is behind its stream.
     behind: bool,
+}
+
+/// What a call without an answer means for what was asked: a look changes nothing, whatever became of it.
+fn for_whom(ask: &Ask<'_>, failure: &Failure) -> Failure {
+    match ask {
+        Ask::Command(_) => failure.clone(),
+        Ask::Look(..) => certain(failure.clone()),
+    }
+}
+
+fn certain(failure: Failure) -> Failure {
+    match failure {
+        Failure::Unknown(why) => Failure::Unreachable(why),
+        failure => failure,
+    }
 }
 
 /// Positions of the records that an answer is about and does not bear.

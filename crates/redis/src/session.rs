@@ -71,7 +71,7 @@ pub enum Failure {
 pub struct Status {
     /// Another one after each start.
     pub run: String,
-    /// Whether all that was ever acknowledged is sure to be there after a start.
+    /// Whether all that it acknowledges is sure to be there after a start.
     pub keeps: bool,
     /// How durable what is acknowledged is.
     pub durability: Durability,
@@ -169,11 +169,7 @@ impl Session {
             let why = "it throws away what it likes when its memory is full: set maxmemory-policy to noeviction";
             return Err(Failure::Unusable(why.into()));
         }
-        let config = redis::cmd("CONFIG").arg("GET").arg("appendfsync").to_owned();
-        // Where that is forbidden there is no promise.
-        let config = self.one(&config).await.ok();
-        let config = config.and_then(|found| redis::from_redis_value::<Vec<String>>(found).ok());
-        let fsync = config.and_then(|found| found.into_iter().nth(1)).unwrap_or_default();
+        let fsync = self.fsync().await?;
         let durability = match (field(&told, "aof_enabled"), fsync.as_str()) {
             _ if options.replicas > 0 => Durability::Replicated,
             ("1", "always") => Durability::Always,
@@ -186,6 +182,19 @@ impl Session {
         let run = field(&told, "run_id").to_owned();
         self.status = Status { run, keeps, durability };
         Ok(())
+    }
+
+    /// How the append-only file is synced; nothing where that is not told, so there is no promise.
+    async fn fsync(&self) -> Result<String, Failure> {
+        let config = redis::cmd("CONFIG").arg("GET").arg("appendfsync").to_owned();
+        let mut connection = self.connection.clone();
+        let said = match connection.send_packed_command(&config).await {
+            Ok(said) => said,
+            Err(error) if error.is_io_error() => return Err(explained(&error)),
+            Err(_) => return Ok(String::new()),
+        };
+        let told = redis::from_redis_value::<Vec<String>>(said).unwrap_or_default();
+        Ok(told.into_iter().nth(1).unwrap_or_default())
     }
 
     /// Loads the library, if it is not there.

@@ -209,10 +209,17 @@ impl Places {
 
     async fn ask(&self, cmd: &redis::Cmd) -> Result<Value, Failure> {
         let mut present = self.session.lock().await;
-        let session = match present.take() {
-            Some(session) => session,
-            None => session::find(&self.options, Some(&LIBRARY), &self.key).await?,
-        };
+        if let Some(session) = present.take() {
+            match session.one(cmd).await {
+                // It may have been started again since.
+                Err(Failure::Unreachable(_)) => {}
+                said => {
+                    *present = said.is_ok().then_some(session);
+                    return said;
+                }
+            }
+        }
+        let session = session::find(&self.options, Some(&LIBRARY), &self.key).await?;
         let said = session.one(cmd).await?;
         *present = Some(session);
         Ok(said)

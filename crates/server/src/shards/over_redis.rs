@@ -24,6 +24,8 @@ pub struct RedisStore {
     options: Options,
     data: PathBuf,
     store: Store,
+    /// Which event is where, by now.
+    places: Vec<(Subject, u16)>,
 }
 
 impl RedisStore {
@@ -45,11 +47,12 @@ impl RedisStore {
         let onsale_engine::Seeds { log, key } = super::seeds();
         let new = Seeds { log, key, shards };
         let store = Store::open(&options, known, new, wall_time()).await?;
+        let places = store.places.all().await?;
         if known.is_none() {
             std::fs::write(&file, format!("{:032x}\n", store.seeds.log))
                 .with_context(|| format!("cannot write {}", file.display()))?;
         }
-        Ok(RedisStore { options, data: data.to_owned(), store })
+        Ok(RedisStore { options, data: data.to_owned(), store, places })
     }
 }
 
@@ -59,8 +62,11 @@ impl Shards {
     /// # Errors
     /// The machine has no thread left.
     pub fn over_redis(opened: RedisStore) -> std::io::Result<(Shards, Vec<Driver>)> {
-        let RedisStore { options, data, store } = opened;
+        let RedisStore { options, data, store, places } = opened;
         let directory = Arc::<Directory>::default();
+        for (Subject { organizer, event }, shard) in places {
+            directory.insert(shard, &[(organizer, event)], &[]);
+        }
         let (closing, closing_seen) = watch::channel(false);
         let (closed_count, closed) = watch::channel(0);
         let (mut shared, mut drivers) = (Vec::new(), Vec::new());

@@ -132,3 +132,29 @@ fn a_fail_over_raises_the_generation_and_the_sale_goes_on() {
     assert_eq!(body_of(&careful.hold("three", "carl"))["type"], "/problems/outcome-unknown");
     audit(&replica);
 }
+
+#[test]
+fn a_redis_that_kept_less_for_a_while_is_not_trusted_to_have_kept_all() {
+    let mut redis =
+        onsale_services::redis_with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let node = Node::start(&redis);
+    node.open_event(10);
+    // Fence, generation, whether all is kept; once a server has come to a start of it.
+    let joined = |redis: &_, fence: &str| {
+        let state = || ask(redis, &["HMGET", "{onsale/0}state", "f", "g", "k"]);
+        wait_for("a server that has come to it", || state()[0] == fence);
+        state()
+    };
+    assert_eq!(joined(&redis, "1"), ["1", "1", "1"]);
+    redis.kill();
+    redis.restart();
+    assert_eq!(joined(&redis, "2"), ["2", "1", "1"], "all was kept");
+    ask(&redis, &["CONFIG", "SET", "appendfsync", "everysec"]);
+    wait_for("a server that has noticed", || joined(&redis, "2")[2].is_empty());
+    // It is started as it was at first; but the last second of before may be missing.
+    redis.kill();
+    redis.restart();
+    assert_eq!(joined(&redis, "3"), ["3", "2", "1"]);
+    drop(node);
+    audit(&redis);
+}
