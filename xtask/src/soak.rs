@@ -31,7 +31,8 @@ pub enum Part {
     Overload,
     /// The API against its description, with new requests.
     Contract,
-    /// The core and its rules in Lua, over new histories: a million commands a round.
+    /// Four servers over a Redis that sell 20,000 tickets while they are killed, a Redis that is killed 60 times, 400 histories of both;
+    /// then the core and its rules in Lua, over new histories: a million commands a round.
     Redis,
     /// The fuzzers; what they find stays in `fuzz/artifacts`, what is new in `fuzz/corpus`.
     Fuzz,
@@ -86,7 +87,11 @@ impl Part {
             Part::Overload => rounds(root, share, "--test overload", &[]),
             Part::Contract => rounds(root, share, "--test contract", &[("ONSALE_EXAMPLES", "200")]),
             Part::Redis => {
-                let begin = Instant::now();
+                let whole = [("ONSALE_TICKETS", "20000"), ("ONSALE_KILLS", "60")];
+                rounds(root, share / 3, "--test redis kills -- --nocapture", &whole)?;
+                let more = [("ONSALE_HISTORIES", "400")];
+                rounds(root, share / 3, "--test histories over_a_redis -- --nocapture", &more)?;
+                let (begin, share) = (Instant::now(), share / 3);
                 let line = "test --locked -p onsale-redis --test differential redis_answers";
                 while begin.elapsed() < share {
                     cargo(root, line, &[("ONSALE_REDIS_HISTORIES", "440")])?;

@@ -13,7 +13,9 @@ use crate::site::{KEY, Site};
 pub type History = Vec<Operation<Call, Answer>>;
 
 /// Times that a client asks again at most.
-const TRIES_MAX: u32 = 50;
+const TRIES_MAX: u64 = 50;
+/// All other refusals for now (503) say that nothing was changed.
+const OUTCOME_UNKNOWN: &str = "/problems/outcome-unknown";
 
 /// All choices follow from a seed.
 pub struct Choices(pub u64);
@@ -62,7 +64,12 @@ pub fn visit(site: &Site, event: &Event, seed: u64, calls: u32) {
         // A release has no key: asked again it is another one, which finds the hold released.
         let gives_up = choices.below(3) == 0 || matches!(call, Call::Release { .. });
         let called_ns = site.now_ns();
-        let answer = ask(site, event, &call, &key, gives_up);
+        let answer = match ask(site, event, &call, &key, gives_up) {
+            Heard::Answer(answer, at_ns) => Some((answer, at_ns)),
+            Heard::Nothing => None,
+            // As if it had never been asked.
+            Heard::NotDone => continue,
+        };
         if let Some((answer, _)) = &answer {
             learn(event, &call, answer);
         }
@@ -108,26 +115,33 @@ fn learn(event: &Event, call: &Call, answer: &Answer) {
     }
 }
 
-/// The answer and when it was there; none: the client never heard.
-fn ask(
-    site: &Site,
-    event: &Event,
-    call: &Call,
-    key: &str,
-    gives_up: bool,
-) -> Option<(Answer, u64)> {
-    for _ in 0..TRIES_MAX {
-        let (url, start) = site.url();
+/// What a client knows of its call.
+enum Heard {
+    /// The answer, and when it was there.
+    Answer(Answer, u64),
+    Nothing,
+    /// That nothing was changed.
+    NotDone,
+}
+
+fn ask(site: &Site, event: &Event, call: &Call, key: &str, gives_up: bool) -> Heard {
+    // Each call begins at another server, and is asked again at the next.
+    let first = key.bytes().map(u64::from).sum::<u64>();
+    for which in first..first + TRIES_MAX {
+        let (url, start) = site.url(which);
         let client = Client::new(&url, Some(KEY)).unwrap();
         let sent = send(&client, event, call, key);
         let answered_ns = site.now_ns();
         match sent {
             Ok(response) if response.status != 503 => {
                 site.answered();
-                return Some((understand(call, &response), answered_ns));
+                return Heard::Answer(understand(call, &response), answered_ns);
+            }
+            Ok(response) if gives_up && response.json()["type"] != OUTCOME_UNKNOWN => {
+                return Heard::NotDone;
             }
             // It said that it may have happened, or died over it.
-            _ if gives_up => return None,
+            _ if gives_up => return Heard::Nothing,
             _ => site.wait_for_another(start),
         }
     }

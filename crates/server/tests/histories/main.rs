@@ -1,4 +1,4 @@
-//! Concurrent clients against the real server, which is killed with SIGKILL meanwhile.
+//! Concurrent clients against real servers, which are killed with SIGKILL meanwhile, as is the Redis that they sell from.
 //! What each event's clients asked and were told is a history; each must be linearizable:
 //! explained by some order in which everything happened at one moment between its call
 //! and its answer, by rules written down here once more. An event is a sale group of its own.
@@ -17,8 +17,8 @@ mod site;
 use checker::{Failure, check};
 use client::{Choices, Event, History, visit};
 use hall::{Answer, BALCONY, HALL, Hall, PER_CUSTOMER, State};
-use onsale_services::{Server, postgres};
-use site::Site;
+use onsale_services::{postgres, redis_with};
+use site::{Site, Store};
 
 /// Histories of one server, at the same time.
 const EVENTS: u64 = 10;
@@ -26,16 +26,18 @@ const EVENTS: u64 = 10;
 const CLIENTS: u64 = 4;
 /// What each of them asks.
 const CALLS: u32 = 30;
-/// How often a server is killed.
+/// How often a server is killed, or what it sells from.
 const KILLS: u64 = 3;
+const KILLS_WITH_REDIS: u64 = 6;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }
 
-/// The histories of one server.
-fn record(seed: u64, database: Option<Server>) -> Vec<History> {
-    let site = Site::start(database);
+/// The histories of one site.
+fn record(seed: u64, store: Store) -> Vec<History> {
+    let kills = if matches!(store, Store::Redis(_)) { KILLS_WITH_REDIS } else { KILLS };
+    let site = Site::start(store);
     let events: Vec<Event> = (0..EVENTS).map(|n| Event::new(format!("e-{n}"))).collect();
     for event in &events {
         let path = format!("/v1/organizers/o/events/{}", event.name);
@@ -46,9 +48,7 @@ fn record(seed: u64, database: Option<Server>) -> Vec<History> {
             "ticket_types":[{{"id":"floor","name":"F","price":0,"quotas":["hall"]}},
                 {{"id":"balcony","name":"B","price":0,"quotas":["hall","balcony"]}}]}}"#
         );
-        assert_eq!(site.send("PUT", &path, ("if-none-match", "*"), &definition), 201);
-        let open = r#"{"state":"open"}"#;
-        assert_eq!(site.send("PATCH", &path, ("if-match", "*"), open), 200);
+        site.open_event(&path, &definition);
     }
     std::thread::scope(|scope| {
         for (event, number) in events.iter().zip(0..) {
@@ -60,10 +60,10 @@ fn record(seed: u64, database: Option<Server>) -> Vec<History> {
         }
         let all = EVENTS * CLIENTS * u64::from(CALLS);
         let mut choices = Choices(seed);
-        for kill in 1..=KILLS {
+        for kill in 1..=kills {
             // Clients that give up leave fewer answers than calls.
-            let part = all * kill / (KILLS + 2);
-            site.kill_after(part / 2 + choices.below(part / 2));
+            let part = all * kill / (kills + 2);
+            site.kill_after(part / 2 + choices.below(part / 2), choices.below(1_000));
         }
     });
     site.audit();
@@ -86,22 +86,28 @@ fn told(history: &History, failure: &Failure) -> String {
 
 #[test]
 fn histories_of_a_server_that_is_killed_are_linearizable() {
-    record_and_check(number("ONSALE_HISTORIES", 100), || None);
+    record_and_check(number("ONSALE_HISTORIES", 100), || Store::Folder);
 }
 
 #[test]
 fn histories_of_one_with_its_journal_in_a_database_are_linearizable() {
-    record_and_check(number("ONSALE_HISTORIES", 100) / 4, || Some(postgres()));
+    record_and_check(number("ONSALE_HISTORIES", 100) / 4, || Store::Rows(postgres()));
 }
 
-fn record_and_check(wanted: u64, database: impl Fn() -> Option<Server>) {
+#[test]
+fn histories_of_three_over_a_redis_that_is_killed_too_are_linearizable() {
+    let always = ["--appendonly", "yes", "--appendfsync", "always"];
+    record_and_check(number("ONSALE_HISTORIES", 100), || Store::Redis(redis_with(&always)));
+}
+
+fn record_and_check(wanted: u64, store: impl Fn() -> Store) {
     let first = number("ONSALE_SEED", 1);
     let (mut checked, mut operations, mut unknown) = (0, 0, 0);
     for seed in first.. {
         if checked >= wanted {
             break;
         }
-        for history in record(seed, database()) {
+        for history in record(seed, store()) {
             if let Err(failure) = check(&Hall, State::default(), &history) {
                 panic!("ONSALE_SEED={seed}: {failure:?}\n{}", told(&history, &failure));
             }
@@ -116,7 +122,7 @@ fn record_and_check(wanted: u64, database: impl Fn() -> Option<Server>) {
 
 #[test]
 fn a_history_with_one_wrong_count_is_found_out() {
-    let mut histories = record(0, None);
+    let mut histories = record(0, Store::Folder);
     let mut found = 0;
     for history in &mut histories {
         assert_eq!(check(&Hall, State::default(), history), Ok(()));

@@ -4,12 +4,15 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
 mod faults;
+mod front;
+mod kills;
 #[path = "../support/process.rs"]
 mod process;
 mod selling;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use onsale::http_client::{Client, Response};
@@ -36,10 +39,25 @@ impl Node {
 
     fn start_with(redis: &Server, environment: &[(&str, &str)]) -> Node {
         let folder = tempfile::tempdir().unwrap();
-        let arguments = ["--shards", "2", "--store", redis.url()];
-        let process = Process::serve(folder.path(), &arguments, environment);
+        let process = serve(folder.path(), redis, environment);
         let client = Client::new(&process.url, Some(KEY)).unwrap();
         Node { process, client, folder }
+    }
+
+    /// Kills it, and starts it with the same folder.
+    fn start_again(&mut self, redis: &Server) {
+        self.process.kill();
+        self.process = serve(self.folder.path(), redis, &[]);
+        self.client = Client::new(&self.process.url, Some(KEY)).unwrap();
+    }
+
+    fn port(&self) -> u16 {
+        self.process.url.rsplit(':').next().unwrap().parse().unwrap()
+    }
+
+    /// Lets it hear of the event that another one has made.
+    fn knows_event(&self) {
+        self.expect(200, "GET", "", &Value::Null);
     }
 
     fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Response {
@@ -56,7 +74,11 @@ impl Node {
 
     /// Makes the event, with so many tickets, and opens it.
     fn open_event(&self, capacity: u64) {
-        let definition = json!({ "name": "E", "currency": "EUR", "hold_seconds": 600,
+        self.open_event_with(capacity, 600);
+    }
+
+    fn open_event_with(&self, capacity: u64, hold_seconds: u64) {
+        let definition = json!({ "name": "E", "currency": "EUR", "hold_seconds": hold_seconds,
             "quotas": [{ "id": "q", "capacity": capacity }],
             "ticket_types": [{ "id": "free", "name": "Free", "price": 0, "quotas": ["q"] },
                              { "id": "paid", "name": "Paid", "price": 1250, "quotas": ["q"] }] });
@@ -71,6 +93,10 @@ impl Node {
             "items": [{ "ticket_type": "paid", "quantity": 1 }] });
         self.send("POST", "/holds", &[("idempotency-key", key)], &body)
     }
+}
+
+fn serve(folder: &Path, redis: &Server, environment: &[(&str, &str)]) -> Process {
+    Process::serve(folder, &["--shards", "2", "--store", redis.url()], environment)
 }
 
 fn body_of(response: &Response) -> Value {
