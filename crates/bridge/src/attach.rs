@@ -6,6 +6,7 @@
 //! and detaching takes away what is there.
 
 mod postgres;
+mod rights;
 mod sqlite;
 
 use crate::Error;
@@ -80,7 +81,10 @@ pub async fn plan(dialect: &Dialect, db: &mut Database) -> Result<Plan, Error> {
     }
     match db {
         Database::Sqlite(_) => sqlite::plan(dialect, db, &mut plan).await?,
-        Database::Postgres(_) => postgres::plan(dialect, db, &mut plan).await?,
+        Database::Postgres(_) => {
+            postgres::plan(dialect, db, &mut plan).await?;
+            rights::check(dialect, db, &mut plan).await?;
+        }
     }
     Ok(plan)
 }
@@ -171,6 +175,22 @@ async fn transfers(dialect: &Dialect, db: &mut Database) -> Result<i64, Error> {
         }
     }
     Ok(count)
+}
+
+/// Whether the tables are there that write-back by SQL needs.
+///
+/// # Errors
+/// One is missing, or the database fails.
+pub(crate) async fn check_tables(db: &mut Database) -> Result<(), Error> {
+    for (table, _) in TABLES {
+        if !table_exists(db, table).await? {
+            return Err(Error::refused(
+                format!("the bridge is not attached to this database: there is no table {table}"),
+                "Run `onsale bridge attach`, which adds what is missing.",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Whether all is there that capture needs; what is missing, else.

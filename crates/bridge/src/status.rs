@@ -73,12 +73,14 @@ impl Status {
         }
         let capture = &self.json["facts"]["capture"];
         if capture.is_object() {
+            let lag = match (&capture["lag_ms_p50"], &capture["lag_ms_p99"]) {
+                (Value::Null, _) => "no lag measured yet".to_owned(),
+                (p50, p99) => format!("lag p50 {p50} ms, p99 {p99} ms"),
+            };
             text += &format!(
-                "capture  {} events, {} appended, lag p50 {} ms, p99 {} ms, at {}\n",
+                "capture  {} events, {} appended, {lag}, at {}\n",
                 capture["events"],
                 capture["events_appended"],
-                capture["lag_ms_p50"],
-                capture["lag_ms_p99"],
                 capture["at"].as_str().unwrap_or("-"),
             );
         }

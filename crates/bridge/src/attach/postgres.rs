@@ -36,7 +36,7 @@ pub(super) async fn plan(
         rows.first().ok_or_else(|| Error::Database("it does not know its user".to_owned()))?;
     let tables: BTreeSet<&str> =
         dialect.settings.watch.iter().map(|watch| watch.table.as_str()).collect();
-    check_tables(dialect, db, server, plan).await?;
+    check_tables(dialect, db, plan).await?;
     check_server(server, plan)?;
     let list: Vec<String> = tables.iter().map(|table| quoted(table)).collect();
     let list = list.join(", ");
@@ -144,32 +144,18 @@ fn check_server(server: &Row, plan: &mut Plan) -> Result<(), Error> {
     plan.rights.extend([
         format!("ALTER ROLE {me} REPLICATION;  -- to read changes"),
         format!("GRANT CREATE ON DATABASE {} TO {me};  -- to make the publication, with ownership of its tables", quoted(&server.text("db")?)),
-        format!("GRANT SELECT ON TABLES TO {me};  -- those that the dialect reads"),
     ]);
     Ok(())
 }
 
-/// Whether the watched tables are there and can be read.
-async fn check_tables(
-    dialect: &Dialect,
-    db: &mut Database,
-    server: &Row,
-    plan: &mut Plan,
-) -> Result<(), Error> {
-    let sql = "SELECT to_regclass(:name::text) IS NOT NULL AS there, \
-               COALESCE(has_table_privilege(to_regclass(:name::text), 'SELECT'), false) AS readable";
+/// Whether the watched tables are there.
+async fn check_tables(dialect: &Dialect, db: &mut Database, plan: &mut Plan) -> Result<(), Error> {
+    let sql = "SELECT to_regclass(:name::text) IS NOT NULL AS there";
     for watch in &dialect.settings.watch {
         let rows = db.ask(sql, &[("name", quoted(&watch.table).into())]).await?;
         let Some(row) = rows.first() else { continue };
         if row.maybe_bool("there")? != Some(true) {
             plan.hindrances.push(missing(dialect, watch));
-        } else if row.maybe_bool("readable")? != Some(true) {
-            let grant = format!(
-                "GRANT SELECT ON {} TO {};",
-                quoted(&watch.table),
-                quoted(&server.text("me")?)
-            );
-            lacks(plan, format!("read the table {}", watch.table), grant);
         }
     }
     Ok(())

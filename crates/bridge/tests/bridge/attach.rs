@@ -1,7 +1,7 @@
 //! Attach and detach: what they add and take away, and what stands in the way.
 
 use onsale_bridge::attach::{attach, check_attached, detach, plan};
-use onsale_bridge::database::{Database, Kind};
+use onsale_bridge::database::{Database, Kind, Mode, Value};
 use onsale_bridge::dialect::Dialect;
 
 use crate::platform::{Site, schema};
@@ -57,7 +57,10 @@ async fn a_server_that_is_not_ready_says_what_to_do() {
     let all = said(plan(&dialect, &mut db).await.unwrap());
     for expected in [
         "ALTER ROLE \"bridge\" REPLICATION;",
-        "GRANT SELECT ON \"orders\" TO \"bridge\";",
+        "may not add to, read, change the table orders",
+        "GRANT INSERT, SELECT, UPDATE ON \"orders\" TO \"bridge\";",
+        "GRANT UPDATE ON \"stocks\" TO \"bridge\";",
+        "GRANT INSERT ON \"tickets\" TO \"bridge\";",
         "GRANT CREATE ON DATABASE \"postgres\" TO \"bridge\";",
         "GRANT CREATE ON SCHEMA public TO \"bridge\";",
         "CREATE PUBLICATION onsale_classic FOR TABLE \"events\"",
@@ -68,6 +71,22 @@ async fn a_server_that_is_not_ready_says_what_to_do() {
     assert!(error.to_string().contains('\n'), "{error}");
     let advice = plan(&dialect, &mut owner).await.unwrap().advice.join(" ");
     assert!(advice.contains("max_slot_wal_keep_size"), "{advice}");
+
+    // Whoever does as it says gets through, and everything may be done then.
+    for line in all.lines().filter_map(|line| line.trim().split_once(" run:  ")) {
+        let sql = line.1.split_once("  and then").map_or(line.1, |(sql, _)| sql);
+        owner.run(sql).await.unwrap();
+    }
+    assert_eq!(said(plan(&dialect, &mut db).await.unwrap()), "");
+    attach(&dialect, &mut db).await.unwrap();
+    check_attached(&dialect, &mut db).await.unwrap();
+    let mut tx = db.begin(Mode::Write).await.unwrap();
+    for (kind, name) in dialect.sql.keys().filter(|(kind, _)| *kind == Kind::Postgres) {
+        let statement = dialect.statement(*kind, name).unwrap();
+        let params = statement.params.iter().map(|name| (name.as_str(), Value::Null));
+        let params: Vec<_> = params.collect();
+        tx.query(&statement, &params).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -337,6 +337,9 @@ async fn retry_command(args: &RetryArgs) -> Result<u8, Error> {
     for (order, why) in &left {
         say(&format!("{order} stays aside: {why}"));
     }
+    if args.order.is_none() && done.is_empty() && left.is_empty() {
+        say("nothing is set aside");
+    }
     if let Some(order) = &args.order
         && done.is_empty()
         && left.is_empty()

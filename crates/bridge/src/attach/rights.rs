@@ -1,0 +1,146 @@
+//! Which rights a dialect's statements need at a server, and which of them the user lacks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Plan;
+use super::sqlite::quoted;
+use crate::Error;
+use crate::database::{Database, Kind, Param, Statement, Value};
+use crate::dialect::Dialect;
+
+/// Tables that can be seen, each with the rights that the user has, as `SELECT INSERT`.
+const TABLES: &str = "
+SELECT c.relname::text AS name, concat_ws(' ',
+       CASE WHEN has_table_privilege(c.oid, 'SELECT') THEN 'SELECT' END,
+       CASE WHEN has_table_privilege(c.oid, 'INSERT') THEN 'INSERT' END,
+       CASE WHEN has_table_privilege(c.oid, 'UPDATE') THEN 'UPDATE' END,
+       CASE WHEN has_table_privilege(c.oid, 'DELETE') THEN 'DELETE' END) AS rights
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND pg_table_is_visible(c.oid)
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema')";
+
+/// A right of a table; several make one `GRANT`.
+type Rights = BTreeMap<String, BTreeSet<&'static str>>;
+
+/// Says which rights the statements need, and what stands in the way where the user lacks one.
+pub(super) async fn check(
+    dialect: &Dialect,
+    db: &mut Database,
+    plan: &mut Plan,
+) -> Result<(), Error> {
+    let me = db.ask("SELECT current_user::text AS me", &[]).await?;
+    let me = quoted(&me.first().map_or(Ok(String::new()), |row| row.text("me"))?);
+    let mut has: BTreeMap<String, String> = BTreeMap::new();
+    for row in db.ask(TABLES, &[]).await? {
+        has.insert(row.text("name")?, row.text("rights")?);
+    }
+    let (mut needed, mut lacking) = (Rights::new(), Rights::new());
+    for ((_, name), sql) in dialect.sql.iter().filter(|((kind, _), _)| *kind == Kind::Postgres) {
+        let rights = rights(sql, |table| has.contains_key(table));
+        let lacks: Vec<_> = rights
+            .iter()
+            .filter(|(table, right)| has[table].split(' ').all(|known| known != *right))
+            .cloned()
+            .collect();
+        for (table, right) in rights {
+            needed.entry(table).or_default().insert(right);
+        }
+        // The server knows best: what is read may be a view, or some columns of a table.
+        let explained = format!("EXPLAIN {}", sql.trim().trim_end_matches(';'));
+        let file = dialect.file(Kind::Postgres, name);
+        let statement = Statement::new(Kind::Postgres, &file, &explained);
+        let params: Vec<Param<'_>> =
+            statement.params.iter().map(|param| (param.as_str(), Value::Null)).collect();
+        match db.query(&statement, &params).await {
+            Err(Error::Statement { why, .. }) if why.contains("(42501)") && lacks.is_empty() => {
+                let way_out = format!("Let somebody who may grant it to {me}.");
+                plan.hindrances.push(Error::refused(format!("{}: {why}", statement.name), way_out));
+            }
+            Err(Error::Statement { why, .. }) if why.contains("(42501)") => {
+                for (table, right) in lacks {
+                    lacking.entry(table).or_default().insert(right);
+                }
+            }
+            // Whatever else is wrong with it is told elsewhere.
+            _ => {}
+        }
+    }
+    let grant = |table: &str, rights: &BTreeSet<&str>| {
+        let rights = rights.iter().copied().collect::<Vec<_>>().join(", ");
+        format!("GRANT {rights} ON {} TO {me};", quoted(table))
+    };
+    for (table, rights) in &lacking {
+        let verbs: Vec<&str> = rights.iter().map(|right| verb(right)).collect();
+        plan.hindrances.push(Error::refused(
+            format!("the database's user may not {} the table {table}", verbs.join(", ")),
+            format!("Let somebody who may run:  {}", grant(table, rights)),
+        ));
+    }
+    plan.rights.extend(needed.iter().map(|(table, rights)| grant(table, rights)));
+    Ok(())
+}
+
+fn verb(right: &str) -> &'static str {
+    match right {
+        "INSERT" => "add to",
+        "UPDATE" => "change",
+        "DELETE" => "delete from",
+        _ => "read",
+    }
+}
+
+/// The rights of tables that SQL needs, as its words say: what comes after FROM, JOIN and a comma is read.
+fn rights(sql: &str, is_table: impl Fn(&str) -> bool) -> Vec<(String, &'static str)> {
+    let plain: String = sql
+        .lines()
+        .map(|line| line.split_once("--").map_or(line, |(before, _)| before))
+        .collect::<Vec<_>>()
+        .join("\n")
+        .replace(',', " , ");
+    let words: Vec<&str> = plain
+        .split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ','))
+        .filter(|word| !word.is_empty())
+        .collect();
+    let locks = words.windows(2).any(|pair| {
+        pair[0].eq_ignore_ascii_case("FOR")
+            && ["UPDATE", "SHARE"].iter().any(|word| pair[1].eq_ignore_ascii_case(word))
+    });
+    let mut found = BTreeSet::new();
+    for pair in words.windows(2).filter(|pair| is_table(pair[1])) {
+        let right = match pair[0].to_uppercase().as_str() {
+            "INTO" => "INSERT",
+            "UPDATE" => "UPDATE",
+            "FROM" | "JOIN" | "," => "SELECT",
+            _ => continue,
+        };
+        found.extend([(pair[1].to_owned(), "SELECT"), (pair[1].to_owned(), right)]);
+        found.extend((locks && right == "SELECT").then(|| (pair[1].to_owned(), "UPDATE")));
+    }
+    found.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rights;
+
+    #[test]
+    fn rights_are_told_by_the_words() {
+        let of = |sql: &str| {
+            let found = rights(sql, |table| ["stocks", "orders", "lines"].contains(&table));
+            found.iter().map(|(table, right)| format!("{right} {table}")).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            of("SELECT orders FROM stocks s, lines -- FROM orders"),
+            ["SELECT lines", "SELECT stocks"]
+        );
+        assert_eq!(
+            of("select 1 from (stocks join other)for update"),
+            ["SELECT stocks", "UPDATE stocks"]
+        );
+        assert_eq!(
+            of("INSERT INTO orders SELECT 1 FROM lines ON CONFLICT DO UPDATE SET orders = 1"),
+            ["SELECT lines", "INSERT orders", "SELECT orders"]
+        );
+        assert_eq!(of("UPDATE stocks SET x = 1"), ["SELECT stocks", "UPDATE stocks"]);
+    }
+}
