@@ -34,7 +34,7 @@ fn folders_and_files_are_read_together() {
 
     let import = load(&[fixtures().join("theatre"), file.clone(), fixtures().join("big")]).unwrap();
     let ids: Vec<_> = import.events.iter().map(|e| e.id.as_str()).collect();
-    assert_eq!(ids, ["theatre-1", "theatre-2", "theatre-3", "own", "big"]);
+    assert_eq!(ids, ["theatre_1", "theatre_2", "theatre_3", "own", "big"]);
     assert_eq!(import.events[3].definition, festival().events[0].definition);
     assert_eq!(import.events[3].state, None);
 
@@ -277,9 +277,9 @@ fn a_dry_run_needs_no_server() {
     assert_eq!((code, err.as_str()), (0, ""));
     assert_eq!(
         out,
-        "checked    theatre-1  \"Evening 1\", open, 2 ticket types, 2 quotas (19: 400, 20: 250)\n\
-         checked    theatre-2  \"Evening 2\", open, 2 ticket types, 2 quotas (21: 400, 22: 250)\n\
-         checked    theatre-3  \"Evening 3\", open, 2 ticket types, 2 quotas (23: 400, 24: 250)\n"
+        "checked    theatre_1  \"Evening 1\", open, 2 ticket types, 2 quotas (19: 400, 20: 250)\n\
+         checked    theatre_2  \"Evening 2\", open, 2 ticket types, 2 quotas (21: 400, 22: 250)\n\
+         checked    theatre_3  \"Evening 3\", open, 2 ticket types, 2 quotas (23: 400, 24: 250)\n"
     );
 }
 

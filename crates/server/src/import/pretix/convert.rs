@@ -91,7 +91,8 @@ impl<'a> Occasion<'a> {
         let named = !subevent.name.in_language("en").is_empty();
         let own = (subevent.presale_start.as_deref(), subevent.presale_end.as_deref());
         Occasion {
-            id: format!("{slug}-{}", subevent.id),
+            // As the bridge names it: a slug has no underscore, so no event has this name.
+            id: format!("{slug}_{}", subevent.id),
             file: "subevents.json",
             entry: format!("subevent {}: ", subevent.id),
             name: if named { &subevent.name } else { event.name },
