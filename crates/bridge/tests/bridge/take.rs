@@ -1,7 +1,7 @@
 //! Taking an event over, with a kill after each step; an order that is cancelled in the platform.
 
 use onsale_bridge::Error;
-use onsale_bridge::database::{Database, Kind};
+use onsale_bridge::database::{Database, Kind, Mode, Statement};
 use onsale_bridge::take::{Step, take};
 use serde_json::json;
 
@@ -131,4 +131,31 @@ async fn an_order_is_cancelled_in_sqlite() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_is_cancelled_in_postgres() {
     cancelled_in_the_platform(Kind::Postgres).await;
+}
+
+/// pretix counts on a lock that its sales hold shared; which of 256 it is depends on its settings.
+#[tokio::test(flavor = "multi_thread")]
+async fn taking_from_pretix_waits_for_its_sales_whichever_lock_they_hold() {
+    let server = onsale_services::postgres();
+    let dialect = onsale_bridge::dialect::Dialect::load("pretix").unwrap();
+    let lock = dialect.statement(Kind::Postgres, "take-lock").unwrap();
+    let mut here = Database::open(server.url()).await.unwrap();
+    let mut there = Database::open(server.url()).await.unwrap();
+    for (index, event, is_waited_for) in
+        [(0, 12, true), (7, 12, true), (255, 12, true), (0, 13, false)]
+    {
+        let key = (event << 16) | (index << 8) | 1;
+        let sale = format!("SELECT CAST(pg_advisory_xact_lock_shared({key}) AS text) AS locked");
+        let mut selling = there.begin(Mode::Write).await.unwrap();
+        selling.query(&Statement::new(Kind::Postgres, "test", &sale), &[]).await.unwrap();
+        let mut taking = here.begin(Mode::Write).await.unwrap();
+        let locked = taking.query(&lock, &[("event", "12_3".into())]).await;
+        match locked {
+            Ok(_) => assert!(!is_waited_for, "{index} {event}"),
+            // It is tried again.
+            Err(error) => {
+                assert!(is_waited_for && error.is_transient(), "{index} {event}: {error}")
+            }
+        }
+    }
 }
