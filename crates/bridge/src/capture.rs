@@ -252,10 +252,13 @@ impl Capture {
                     match self.reader.event(&mut tx, key, now).await {
                         Ok(event) => events.extend(event.map(|event| (key.clone(), event))),
                         // What can't be used of one event does not stop the others; a statement that fails as such does.
-                        Err(error) if error.is_of_one_event() => {
+                        Err(error @ Error::Data { .. }) => {
                             let reason = error.to_string();
                             self.parts.state.park(WAY, &unreadable_name(key), &reason, None)?;
                             unreadable.insert(key.clone());
+                            // A statement that failed may have ended the transaction.
+                            drop(tx);
+                            tx = self.db.begin(Mode::Read).await?;
                         }
                         Err(error) => return Err(error),
                     }
@@ -450,7 +453,10 @@ pub async fn compare(parts: &Parts) -> Result<Vec<String>, Error> {
     for key in reader.keys(&mut tx, now).await? {
         match reader.event(&mut tx, &key, now).await {
             Ok(event) => events.extend(event),
-            Err(error) if error.is_of_one_event() => {}
+            Err(Error::Data { .. }) => {
+                drop(tx);
+                tx = db.begin(Mode::Read).await?;
+            }
             Err(error) => return Err(error),
         }
     }

@@ -194,6 +194,17 @@ impl Transaction<'_> {
         }
     }
 
+    /// Runs SQL that is ours and has no parameters, such as a savepoint.
+    ///
+    /// # Errors
+    /// The database fails. The transaction is of no use any more.
+    pub async fn run(&mut self, sql: &str) -> Result<(), Error> {
+        match self {
+            Transaction::Sqlite(tx) => tx.run(sql),
+            Transaction::Postgres(tx) => tx.run(sql).await,
+        }
+    }
+
     /// Makes it so.
     ///
     /// # Errors

@@ -11,9 +11,18 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
-    /// The platform's database does not take a statement of the dialect, or what it gives can't be used.
+    /// The platform's database does not take a statement of the dialect.
     #[error("{statement}: {why}")]
     Statement {
+        /// Name of the statement.
+        statement: String,
+        /// What the database says.
+        why: String,
+    },
+    /// A statement of the dialect meets data that it fails on, or gives what can't be used: a text that is no number, a
+    /// number that is too large, a null. With other data it works.
+    #[error("{statement}: {why}")]
+    Data {
         /// Name of the statement.
         statement: String,
         /// What the database says, or what is wrong with what it gave.
@@ -65,10 +74,5 @@ impl Error {
             Error::Answered { status, .. } => *status >= 500 || *status == 429 || *status == 408,
             _ => false,
         }
-    }
-    /// Whether a statement gave of one event what can't be used, as in [`crate::database::Row`]; others are not concerned.
-    #[must_use]
-    pub fn is_of_one_event(&self) -> bool {
-        matches!(self, Error::Statement { why, .. } if why.starts_with("the column"))
     }
 }

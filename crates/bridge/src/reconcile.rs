@@ -172,6 +172,9 @@ struct There {
 
 async fn look(context: &Context, event: Option<&str>) -> Result<Report, Error> {
     let mut db = Database::open(&context.db).await?;
+    if context.dialect.settings.write_back.by == By::Sql {
+        crate::attach::check_tables(&mut db).await?;
+    }
     let (platforms, places) = read_platform(context, &mut db, event).await?;
     if let Some(event) = event
         && platforms.is_empty()
@@ -224,13 +227,18 @@ async fn read_platform(
     let mut tx = db.begin(Mode::Read).await?;
     let mut found = Vec::new();
     for key in reader.keys(&mut tx, now).await? {
+        tx.run("SAVEPOINT onsale").await?;
         let captured = match reader.event(&mut tx, &key, now).await {
-            Ok(Some(captured)) => captured,
-            Ok(None) => continue,
+            Ok(captured) => captured,
             // Capture has set it aside, and says why.
-            Err(error) if error.is_of_one_event() => continue,
+            Err(Error::Data { .. }) => {
+                tx.run("ROLLBACK TO SAVEPOINT onsale").await?;
+                None
+            }
             Err(error) => return Err(error),
         };
+        tx.run("RELEASE SAVEPOINT onsale").await?;
+        let Some(captured) = captured else { continue };
         if event.is_some_and(|event| event != captured.subject) {
             continue;
         }

@@ -219,8 +219,12 @@ async fn key_of(dialect: &Dialect, db: &mut Database, subject: &str) -> Result<S
         match reader.event(&mut tx, &key, now).await {
             Ok(Some(event)) if event.subject == subject => return Ok(key),
             // One of which something can't be used has nothing to do with the others.
-            Err(error) if !error.is_of_one_event() => return Err(error),
-            _ => {}
+            Err(Error::Data { .. }) => {
+                drop(tx);
+                tx = db.begin(Mode::Read).await?;
+            }
+            Err(error) => return Err(error),
+            Ok(_) => {}
         }
     }
     Err(Error::refused(

@@ -187,7 +187,7 @@ pub async fn run(context: Context, mut stop: watch::Receiver<bool>) -> Result<()
         let Err(error) = done else { continue };
         context.meter.failed(Some(&error));
         // A statement that the database refuses for what it is may be right after the schema is changed back.
-        if !error.is_transient() && !matches!(error, Error::Statement { .. }) {
+        if !error.is_transient() && !matches!(error, Error::Statement { .. } | Error::Data { .. }) {
             return Err(error);
         }
         tracing::warn!(%error, "write-back waits");

@@ -166,7 +166,7 @@ fn captured(row: &Row, quotas: &[Row], ticket_types: &[Row]) -> Result<Captured,
     let state = row.maybe_text("state")?.unwrap_or_else(|| "open".to_owned());
     if !["open", "paused", "closed"].contains(&state.as_str()) {
         let why = format!("the column state must be open, paused or closed; it is {state}");
-        return Err(Error::Statement { statement: row.statement.to_string(), why });
+        return Err(Error::Data { statement: row.statement.to_string(), why });
     }
     Ok(Captured { subject: format!("{organizer}/{event}"), definition, state })
 }

@@ -34,9 +34,15 @@ impl Capture {
             // Before the order is read: see `Echo::is_ours`.
             let echo = self.parts.state.echo(code)?;
             let mut tx = self.db.begin(Mode::Read).await?;
-            let order = self.reader.order(&mut tx, code).await?;
+            let order = self.reader.order(&mut tx, code).await;
             drop(tx);
-            let about = parked_as(code);
+            let (about, unreadable) = (parked_as(code), format!("status of order {code}"));
+            if let Err(error @ Error::Data { .. }) = order {
+                self.parts.state.park(WAY, &unreadable, &error.to_string(), None)?;
+                continue;
+            }
+            let order = order?;
+            self.parts.state.unpark(WAY, &unreadable)?;
             let Some(order) = order else {
                 if echo.is_some() {
                     let reason =
@@ -73,7 +79,7 @@ impl Capture {
             let mut tx = self.db.begin(Mode::Write).await?;
             match again.take(&mut tx, code).await {
                 Ok(()) => tx.commit().await?,
-                Err(error @ Error::Refused { .. }) => {
+                Err(error @ (Error::Refused { .. } | Error::Data { .. })) => {
                     return state.park(WAY, &about, &error.to_string(), None);
                 }
                 Err(error) => return Err(error),

@@ -52,6 +52,18 @@ pub(crate) fn refused(name: &str, error: &tokio_postgres::Error) -> Error {
     }
 }
 
+/// What went wrong with a statement that was carried out, and had been prepared: the data's matter, too.
+fn met(statement: &Statement, error: &tokio_postgres::Error) -> Error {
+    let is_of_data = error.as_db_error().is_some_and(|told| {
+        // Classes of codes: more rows than one, data (casts, overflows, dates, JSON).
+        ["21", "22"].iter().any(|class| told.code().code().starts_with(class))
+    });
+    match refused(&statement.name, error) {
+        Error::Statement { statement, why } if is_of_data => Error::Data { statement, why },
+        other => other,
+    }
+}
+
 /// An error of the connection, with its cause.
 pub(crate) fn failed(error: &tokio_postgres::Error) -> Error {
     match error.as_db_error() {
@@ -136,7 +148,7 @@ impl Postgres {
         let prepared = prepare(&self.client, &mut self.prepared, statement).await?;
         let values = statement.values(params)?;
         let rows = self.client.query(&prepared, &as_params(&values)).await;
-        read(statement, &rows.map_err(|error| refused(&statement.name, &error))?)
+        read(statement, &rows.map_err(|error| met(statement, &error))?)
     }
 
     pub(super) async fn prepare(&mut self, statement: &Statement) -> Result<Vec<String>, Error> {
@@ -174,7 +186,7 @@ fn read(statement: &Statement, rows: &[tokio_postgres::Row]) -> Result<Vec<Row>,
             row.try_get::<_, Value>(at).map_err(|error| {
                 let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
                 let why = format!("the column {}: {why}", columns[at]);
-                Error::Statement { statement: statement.name.clone(), why }
+                Error::Data { statement: statement.name.clone(), why }
             })
         });
         let values = values.collect::<Result<_, _>>()?;
@@ -192,7 +204,7 @@ impl PostgresTransaction<'_> {
         let prepared = prepare(&self.tx, self.prepared, statement).await?;
         let values = statement.values(params)?;
         let rows = self.tx.query(&prepared, &as_params(&values)).await;
-        read(statement, &rows.map_err(|error| refused(&statement.name, &error))?)
+        read(statement, &rows.map_err(|error| met(statement, &error))?)
     }
 
     pub(super) async fn execute(
@@ -203,7 +215,11 @@ impl PostgresTransaction<'_> {
         let prepared = prepare(&self.tx, self.prepared, statement).await?;
         let values = statement.values(params)?;
         let changed = self.tx.execute(&prepared, &as_params(&values)).await;
-        changed.map_err(|error| refused(&statement.name, &error))
+        changed.map_err(|error| met(statement, &error))
+    }
+
+    pub(super) async fn run(&mut self, sql: &str) -> Result<(), Error> {
+        self.tx.batch_execute(sql).await.map_err(|error| failed(&error))
     }
 
     pub(super) async fn commit(self) -> Result<(), Error> {

@@ -51,6 +51,26 @@ fn refused(statement: &Statement, error: rusqlite::Error) -> Error {
     }
 }
 
+/// An error of a statement that was carried out, and had been prepared. One that can still be prepared fits the schema: then
+/// the data is at fault, as a sum that is too large or a text that is no JSON.
+fn met(connection: &Connection, statement: &Statement, error: rusqlite::Error) -> Error {
+    let of_data = [
+        ErrorCode::Unknown,
+        ErrorCode::TooBig,
+        ErrorCode::TypeMismatch,
+        ErrorCode::ConstraintViolation,
+    ];
+    let may_be = error.sqlite_error_code().is_some_and(|code| of_data.contains(&code));
+    match refused(statement, error) {
+        Error::Statement { statement: name, why }
+            if may_be && connection.prepare(&statement.sql).is_ok() =>
+        {
+            Error::Data { statement: name, why }
+        }
+        other => other,
+    }
+}
+
 impl Sqlite {
     /// Opens a file that is there.
     ///
@@ -98,9 +118,10 @@ impl Sqlite {
         let mut prepared = self.connection.prepare_cached(&statement.sql).map_err(wrong)?;
         let columns: Arc<[String]> = prepared.column_names().map(str::to_owned).collect();
         let name: Arc<str> = statement.name.as_str().into();
+        let met = |error| met(&self.connection, statement, error);
         let mut found = prepared.query(rusqlite::params_from_iter(values)).map_err(wrong)?;
         let mut rows = Vec::new();
-        while let Some(row) = found.next().map_err(wrong)? {
+        while let Some(row) = found.next().map_err(met)? {
             let value = |at| row.get_ref(at).map(to_value);
             let values: Result<_, _> = (0..columns.len()).map(value).collect();
             let values = values.map_err(wrong)?;
@@ -155,8 +176,13 @@ impl SqliteTransaction<'_> {
         let values = statement.values(params)?;
         let wrong = |error| refused(statement, error);
         let mut prepared = self.db.connection.prepare_cached(&statement.sql).map_err(wrong)?;
-        let changed = prepared.execute(rusqlite::params_from_iter(values)).map_err(wrong)?;
+        let changed = prepared.execute(rusqlite::params_from_iter(values));
+        let changed = changed.map_err(|error| met(&self.db.connection, statement, error))?;
         Ok(changed as u64)
+    }
+
+    pub(super) fn run(&mut self, sql: &str) -> Result<(), Error> {
+        self.db.connection.execute_batch(sql).map_err(|error| failed(&error))
     }
 
     pub(super) fn commit(mut self) -> Result<(), Error> {

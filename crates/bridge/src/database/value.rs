@@ -76,7 +76,7 @@ impl Row {
             Some(value) => format!("it is {value:?}"),
         };
         let why = format!("the column {column} must be {rule}; {got}");
-        Error::Statement { statement: self.statement.to_string(), why }
+        Error::Data { statement: self.statement.to_string(), why }
     }
 
     /// A text; numbers are taken as their digits.

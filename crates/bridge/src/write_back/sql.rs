@@ -66,20 +66,16 @@ pub struct Written {
 }
 
 impl Writer {
-    /// Prepares the database: the table of places is made where it is missing.
+    /// For a database that the bridge is attached to.
     ///
     /// # Errors
-    /// The dialect lacks a statement, or the database fails.
+    /// It is not, the dialect lacks a statement, or the database fails.
     pub async fn open(
         mut db: Database,
         dialect: &Dialect,
         state: Arc<State>,
     ) -> Result<Writer, Error> {
-        match &mut db {
-            Database::Sqlite(db) => effects::sqlite::prepare(&db.connection),
-            Database::Postgres(db) => effects::postgres::prepare(&db.client).await,
-        }
-        .map_err(failed)?;
+        crate::attach::check_tables(&mut db).await?;
         let kind = db.kind();
         let steps = super::steps(dialect)?;
         let steps = steps.iter().map(|name| dialect.statement(kind, name));
@@ -258,16 +254,16 @@ async fn attempt<'a>(
     }
     let mut refused = Vec::new();
     for order in orders {
-        point(&mut tx, "SAVEPOINT onsale").await?;
+        tx.run("SAVEPOINT onsale").await?;
         match write(&mut tx, statements, std::slice::from_ref(order)).await {
             Ok(named) => refused.extend(named),
             Err(error) if is_poison(&error) => {
-                point(&mut tx, "ROLLBACK TO SAVEPOINT onsale").await?;
+                tx.run("ROLLBACK TO SAVEPOINT onsale").await?;
                 refused.push((order.code.clone(), error.to_string()));
             }
             Err(error) => return Err(error),
         }
-        point(&mut tx, "RELEASE SAVEPOINT onsale").await?;
+        tx.run("RELEASE SAVEPOINT onsale").await?;
     }
     Ok((tx, refused))
 }
@@ -292,29 +288,18 @@ async fn take_again(
         if status != CANCELLED || written.as_deref() == Some(CANCELLED) {
             continue;
         }
-        point(tx, "SAVEPOINT onsale").await?;
+        tx.run("SAVEPOINT onsale").await?;
         match again.take(tx, &code).await {
             Ok(()) => {}
-            Err(error @ Error::Refused { .. }) => {
-                point(tx, "ROLLBACK TO SAVEPOINT onsale").await?;
+            Err(error @ (Error::Refused { .. } | Error::Data { .. })) => {
+                tx.run("ROLLBACK TO SAVEPOINT onsale").await?;
                 state.park(capture::WAY, &parked_as(&code), &error.to_string(), None)?;
             }
             Err(error) => return Err(error),
         }
-        point(tx, "RELEASE SAVEPOINT onsale").await?;
+        tx.run("RELEASE SAVEPOINT onsale").await?;
     }
     Ok(())
-}
-
-async fn point(tx: &mut Transaction<'_>, sql: &str) -> Result<(), Error> {
-    match tx {
-        Transaction::Sqlite(tx) => {
-            tx.connection().execute_batch(sql).map_err(|error| Error::Database(error.to_string()))
-        }
-        Transaction::Postgres(tx) => {
-            tx.tx.batch_execute(sql).await.map_err(|error| Error::Database(error.to_string()))
-        }
-    }
 }
 
 /// The dialect's statements; gives the orders that its check names.
@@ -350,7 +335,11 @@ fn json_of(orders: &(impl serde::Serialize + ?Sized)) -> Result<String, Error> {
 
 /// Whether an error is about what was to be written, and not about the statement: a table that is missing is no order's fault.
 fn is_poison(error: &Error) -> bool {
-    let Error::Statement { why, .. } = error else { return false };
+    let why = match error {
+        Error::Data { .. } => return true,
+        Error::Statement { why, .. } => why,
+        _ => return false,
+    };
     // PostgreSQL's classes for what is wrong in a query, and what SQLite says for the same.
     let about_query = ["(42", "(0A", "(25", "no such", "syntax error", "has no column"];
     !about_query.iter().any(|sign| why.contains(sign))

@@ -118,6 +118,8 @@ impl Known {
             ("POST", ["v1", "streams", stream, "records"]) => {
                 self.append(stream, key.unwrap(), body)
             }
+            // It has sold nothing.
+            ("GET", ["v1", "streams", "sales", "shards"]) => (200, json!({"shards": []})),
             ("GET", ["v1", "streams", "catalogue", "parked"]) => {
                 let parked = |(position, reason): &(u64, String)| json!({"shard": "0", "position": position, "reason": reason});
                 let parked: Vec<Value> = self.parked.iter().map(parked).collect();

@@ -9,3 +9,4 @@ mod kills;
 mod platform;
 mod take;
 mod third;
+mod unreadable;

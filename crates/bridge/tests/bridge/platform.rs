@@ -41,6 +41,16 @@ impl Site {
         Site::with(server, schema).await
     }
 
+    /// Attached by the box office's dialect with another statement in place of one of its own.
+    pub async fn attached_with(kind: Kind, statement: &str, sql: String) -> Site {
+        let mut site = Site::new(kind).await;
+        let mut dialect = (*site.dialect).clone();
+        dialect.sql.insert((kind, statement.to_owned()), sql).unwrap();
+        site.dialect = Arc::new(dialect);
+        attach::attach(&site.dialect, &mut site.db).await.unwrap();
+        site
+    }
+
     /// With the box office's tables, in a server of its own where there is one.
     async fn with(server: Option<Server>, schema: &str) -> Site {
         let mut site = Site::of(server, schema, Dialect::load("classic").unwrap()).await;
