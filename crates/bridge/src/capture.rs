@@ -105,7 +105,7 @@ pub async fn run(parts: Parts) -> Result<(), Error> {
         tracing::warn!(%error, "capture stops for a moment and begins again where it was");
         let hint = match error {
             Error::Statement { .. } => {
-                "; was its schema changed? `onsale bridge dialect check --db` says what does not fit"
+                "; was its schema changed? `onsale bridge dialect check DIALECT --db URL` says what does not fit"
             }
             _ => "",
         };

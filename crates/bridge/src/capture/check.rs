@@ -49,19 +49,23 @@ pub(super) async fn slot(db: &mut Database, parts: &Parts) -> Result<(), Error> 
     let rows = db.ask(sql, &[("name", name.as_str().into())]).await?;
     let Some(row) = rows.first() else { return Ok(()) };
     let (status, kept) = (row.text("wal_status")?, row.integer("kept")?);
-    let alarm = if status == "unreserved" || status == "lost" {
-        Some(format!(
-            "the replication slot {name} is about to be lost: max_slot_wal_keep_size is too small"
-        ))
-    } else if kept > KEPT_MAX {
-        let mib = kept >> 20;
-        Some(format!(
-            "the replication slot {name} keeps back {mib} MiB: is a transaction open for long? (pg_stat_activity)"
-        ))
-    } else {
-        None
-    };
+    let alarm = about_slot(&name, &status, kept);
     told(parts, "alarm:slot", alarm)
+}
+
+/// What is wrong with a slot of this status that keeps back so many bytes.
+fn about_slot(name: &str, status: &str, kept: i64) -> Option<String> {
+    if status == "unreserved" || status == "lost" {
+        return Some(format!(
+            "the replication slot {name} is about to be lost: max_slot_wal_keep_size is too small"
+        ));
+    }
+    let mib = kept >> 20;
+    (kept > KEPT_MAX).then(|| {
+        format!(
+            "the replication slot {name} keeps back {mib} MiB: is a transaction open for long? (pg_stat_activity)"
+        )
+    })
 }
 
 fn told(parts: &Parts, name: &str, alarm: Option<String>) -> Result<(), Error> {
@@ -71,4 +75,27 @@ fn told(parts: &Parts, name: &str, alarm: Option<String>) -> Result<(), Error> {
         tracing::error!("{text}");
     }
     parts.state.set_fact(name, alarm.as_deref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::about_slot;
+
+    #[test]
+    fn a_slot_is_told_before_it_is_lost_and_where_it_keeps_much() {
+        for (status, kept, expected) in [
+            ("reserved", 1 << 30, None),
+            ("reserved", (1 << 30) + 1, Some("keeps back 1024 MiB")),
+            ("extended", 3 << 30, Some("keeps back 3072 MiB")),
+            ("unreserved", 0, Some("about to be lost")),
+            ("lost", 0, Some("about to be lost")),
+        ] {
+            let told = about_slot("onsale_classic", status, kept);
+            assert_eq!(told.is_some(), expected.is_some(), "{status} {kept}: {told:?}");
+            assert!(
+                told.unwrap_or_default().contains(expected.unwrap_or_default()),
+                "{status} {kept}"
+            );
+        }
+    }
 }

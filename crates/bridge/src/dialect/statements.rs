@@ -85,7 +85,10 @@ pub const STATEMENTS: &[Known] = &[
 /// What a statement is for.
 #[must_use]
 pub fn about(name: &str) -> &'static str {
-    STATEMENTS.iter().find(|known| known.name == name).map_or("a lookup", |known| known.about)
+    STATEMENTS
+        .iter()
+        .find(|known| known.name == name)
+        .map_or("a lookup, or a step of write-back", |known| known.about)
 }
 
 fn is_needed(known: &Known, settings: &Settings) -> bool {

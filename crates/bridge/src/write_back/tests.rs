@@ -10,6 +10,7 @@ use super::*;
 use crate::capture::orders::Again;
 use crate::database::{Kind, Mode, Statement, Value};
 use crate::dialect::statements;
+use crate::engine::SalesRecord;
 
 /// A box office with one event: a stock of 10, all blocked for the engine, and two ticket types.
 struct Office {
@@ -329,6 +330,32 @@ async fn poison_is_set_aside_and_tried_again() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn codes_of_others_are_not_taken_for_ours() {
+    on_both(async |kind| {
+        let mut office = office(kind).await;
+        let placed = office.placed("E1", "7", 1);
+        let paid = office.paid("E1", &["T1"], false);
+        office.write(&[placed, paid]).await;
+        // The shop's own order, one of another total, and a ticket of another order.
+        let shop = office.placed("SHOP1", "7", 2);
+        let again = office.placed("E1", "7", 3);
+        let other = office.placed("E2", "7", 1);
+        let ticket = office.paid("E2", &["T1"], false);
+        let written = office.write(&[shop, again, other, ticket]).await;
+        let mut parked: Vec<_> =
+            written.parked.iter().map(|(code, why)| (code.as_str(), why.as_str())).collect();
+        parked.sort_unstable();
+        let code = "another order has this code";
+        let expected = [("E1", code), ("E2", "another order has the ticket T1"), ("SHOP1", code)];
+        assert_eq!(parked, expected, "{kind:?}");
+        assert_eq!(office.stock().await, (3, 9));
+        let orders = "SELECT COUNT(*) AS n FROM orders";
+        assert_eq!(office.row(orders).await, [Value::Integer(2)]);
+    })
+    .await;
+}
+
 fn parked_of(office: &Office) -> BTreeMap<String, (String, Vec<OrderRecord>)> {
     parked(&office.state).unwrap()
 }
@@ -393,4 +420,129 @@ async fn a_writer_that_is_ended_anywhere_writes_each_order_once() {
         assert!(parked_of(&office).is_empty());
     })
     .await;
+}
+
+fn context(office: &Office) -> Context {
+    Context {
+        db: office.url.clone(),
+        dialect: Arc::new(office.dialect.clone()),
+        // Nobody is asked.
+        engine: Engine::new("http://127.0.0.1:9", "none").unwrap(),
+        state: Arc::clone(&office.state),
+        platform: None,
+        rate: None,
+        other_log: false,
+        meter: Arc::new(Meter::default()),
+    }
+}
+
+fn shard(log: &str, generation: u32, next: u64) -> SalesShard {
+    SalesShard {
+        shard: 0,
+        generation,
+        first: 1,
+        next,
+        cursor: format!("{log}.{generation}.0.{next}"),
+    }
+}
+
+/// Records as a page of the stream.
+fn page(records: Vec<OrderRecord>) -> SalesPage {
+    let next = records.last().map_or(0, |record| record.position);
+    let record = |record: OrderRecord| {
+        let data = serde_json::value::to_raw_value(&record.data).unwrap();
+        let OrderRecord { position, kind, subject, time, order: id, .. } = record;
+        SalesRecord { id, kind, subject, time, position, data }
+    };
+    SalesPage { records: records.into_iter().map(record).collect(), next, cursor: String::new() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_bridge_and_another_log_are_told() {
+    let mut office = office(Kind::Sqlite).await;
+    let context = context(&office);
+    let ours = shard("0000000a-1", 1, 100);
+    let mut first = open(&context).await.unwrap();
+    assert_eq!(begin(&context, &mut first, &ours).await.unwrap(), (None, true));
+    let (one, mut place) = (page(vec![office.placed("E1", "7", 1)]), None);
+    let mut write = async |target: &mut Target, page: &SalesPage| {
+        let to = Place { generation: generation(&ours), position: page.next };
+        let done = apply(&context, target, &ours, place, to, page).await;
+        if done.is_ok() {
+            place = Some(to);
+        }
+        done
+    };
+    assert_eq!(write(&mut first, &one).await.unwrap(), 1);
+    // Another one begins where the first is; from its first page on the first writes no more.
+    let mut second = open(&context).await.unwrap();
+    let (begun, is_same) = begin(&context, &mut second, &ours).await.unwrap();
+    assert_eq!((begun.unwrap().position, is_same), (one.next, true));
+    let two = page(vec![office.placed("E2", "7", 1)]);
+    assert_eq!(write(&mut second, &two).await.unwrap(), 1);
+    let three = page(vec![office.placed("E3", "7", 1)]);
+    let error = write(&mut first, &three).await.unwrap_err().to_string();
+    assert!(error.contains("another bridge writes back into this database"), "{error}");
+    assert_eq!(write(&mut second, &three).await.unwrap(), 1);
+    assert_eq!(office.stock().await, (5, 7));
+
+    // A log of another name, one that was restored, and one that is shorter.
+    for other in
+        [shard("0000000b-1", 1, 100), shard("0000000a-1", 2, 100), shard("0000000a-1", 1, 2)]
+    {
+        let error = begin(&context, &mut second, &other).await.unwrap_err().to_string();
+        assert!(error.contains("is not the one that was written back to position 3"), "{error}");
+        assert!(error.contains("onsale bridge run --other-log"), "{error}");
+        let agreed = Context { other_log: true, ..context.clone() };
+        let (place, is_same) = begin(&agreed, &mut second, &other).await.unwrap();
+        assert_eq!((place.unwrap().position, is_same), (3, false));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_behind_an_order_that_is_set_aside_is_kept_and_too_much_stops() {
+    let mut office = office(Kind::Sqlite).await;
+    let context = context(&office);
+    let ours = shard("0000000a-1", 1, 100);
+    let mut target = open(&context).await.unwrap();
+    begin(&context, &mut target, &ours).await.unwrap();
+    let mut place = None;
+    let mut write = async |page: &SalesPage| {
+        let to = Place { generation: generation(&ours), position: page.next };
+        let done = apply(&context, &mut target, &ours, place, to, page).await;
+        if done.is_ok() {
+            place = Some(to);
+        }
+        done
+    };
+    let unknown = office.placed("E1", "99", 1);
+    let paid = office.paid("E1", &["T1"], false);
+    assert_eq!(write(&page(vec![unknown])).await.unwrap(), 0);
+    let good = office.placed("E2", "7", 1);
+    assert_eq!(write(&page(vec![paid, good])).await.unwrap(), 1);
+    let (_, waiting) = &parked_of(&office)["E1"];
+    assert_eq!(waiting.iter().map(|record| record.position).collect::<Vec<_>>(), [1, 2]);
+    // One of which more came while it was tried again stays.
+    let before = serde_json::to_string(&waiting[..1]).unwrap();
+    forget(&context.state, "E1", &before).unwrap();
+    assert!(parked_of(&office).contains_key("E1"));
+
+    for number in 0..PARKED_MAX {
+        context.state.park(WAY, &format!("X{number}"), "odd", None).unwrap();
+    }
+    let more = office.placed("E3", "7", 1);
+    let error = write(&page(vec![more])).await.unwrap_err().to_string();
+    assert!(error.contains("more than 10000 orders are set aside"), "{error}");
+    assert_eq!(office.stock().await, (3, 9));
+}
+
+#[tokio::test]
+async fn a_rate_is_kept_to() {
+    let begin = Instant::now();
+    let mut pace = Pace::new(Some(1_000));
+    for _ in 0..5 {
+        pace.wait(20).await;
+    }
+    // 100 orders at 1,000 a second.
+    assert!(begin.elapsed() >= Duration::from_millis(100), "{:?}", begin.elapsed());
 }

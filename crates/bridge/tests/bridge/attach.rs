@@ -218,3 +218,19 @@ async fn what_an_earlier_version_added_is_brought_up_to_date() {
     }
     assert_eq!(schema(&site.url), right);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_taken_away_while_the_bridge_works_or_the_engine_has_stock() {
+    let mut site = Site::attached(Kind::Postgres).await;
+    let attached = schema(&site.url);
+    site.event(1, "fest").await;
+    let running = site.run();
+    site.until_event("river/fest", |_, _| true).await;
+    let error = detach(&site.dialect, &mut site.db, true).await.unwrap_err().to_string();
+    assert!(error.contains("the bridge is at work"), "{error}");
+    onsale_bridge::take::take(&site.parts(), "river/fest", |_| Ok(())).await.unwrap();
+    running.kill().await;
+    let error = detach(&site.dialect, &mut site.db, false).await.unwrap_err().to_string();
+    assert!(error.contains("the engine has stock of this platform: 1 transfers"), "{error}");
+    assert_eq!(schema(&site.url), attached);
+}

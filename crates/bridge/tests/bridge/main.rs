@@ -4,6 +4,7 @@
 
 mod attach;
 mod capture;
+mod commits;
 mod engine;
 mod kills;
 mod platform;

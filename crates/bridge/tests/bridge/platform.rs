@@ -126,6 +126,12 @@ impl Site {
         Running { task: tokio::spawn(capture::run(self.parts())) }
     }
 
+    /// Why capture ends by itself, which it must.
+    pub async fn why_it_ends(&self) -> String {
+        let ended = tokio::time::timeout(WAIT, capture::run(self.parts())).await;
+        ended.expect("it does not go on").unwrap_err().to_string()
+    }
+
     /// Waits until an event in the engine is as it should be.
     pub async fn until_event(
         &self,

@@ -108,3 +108,32 @@ async fn a_draft_has_all_files_and_reads_a_plain_schema() {
         );
     }
 }
+
+/// Keys that are no numbers, prices that are no cents, and tables of orders whose names end like those of what is sold.
+#[tokio::test]
+async fn a_draft_goes_by_the_types_of_columns() {
+    let schema = "
+        CREATE TABLE performances (id uuid PRIMARY KEY, code text, title text, on_sale boolean);
+        CREATE TABLE tiers (perf uuid REFERENCES performances, tier text, price numeric(10,2), seats int);
+        CREATE TABLE bookings (reference text PRIMARY KEY, perf uuid, state text);
+        CREATE TABLE booking_items (reference text, tier text, qty int, price numeric(10,2));";
+    let server = onsale_services::postgres();
+    let mut site = Site::of(Some(server), schema, Dialect::load("classic").unwrap()).await;
+    let folder = site.folder.path().join("tickets");
+    draft::write(&mut site.db, &folder).await.unwrap();
+    let dialect = Dialect::load(folder.to_str().unwrap()).unwrap();
+    let kind = Kind::Postgres;
+    let found = statements::check(&dialect, kind, Some(&mut site.db)).await.unwrap();
+    assert_eq!(found, []);
+    let watched: Vec<_> = dialect.settings.watch.iter().map(|watch| watch.table.as_str()).collect();
+    assert_eq!(watched, ["performances", "tiers", "bookings"]);
+    let sql = |name: &str| dialect.sql[&(kind, name.to_owned())].as_str();
+    assert!(sql("event").ends_with("WHERE id = CAST(:event AS uuid)\n"), "{}", sql("event"));
+    assert!(sql("event").contains("NULL /* CHECK: no such column was found */ AS opens_at"));
+    assert!(sql("quotas").contains("CAST(tier AS text) AS quota, seats AS capacity\nFROM tiers"));
+    let types = sql("ticket-types");
+    assert!(
+        types.contains("CAST(price * 100 AS bigint) /* CHECK: in cents? */ AS price"),
+        "{types}"
+    );
+}

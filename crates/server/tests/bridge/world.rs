@@ -7,6 +7,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -25,6 +26,8 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(20);
 /// Ports that are tried, all below those that the system gives to clients.
 const PORTS: std::ops::Range<u32> = 13_000..19_900;
+/// Worlds of this process: each looks for ports elsewhere, since one is only taken once somebody listens.
+static WORLDS: AtomicU32 = AtomicU32::new(0);
 /// How often a start is tried: another test may have looked at the port just then.
 const STARTS_MAX: u32 = 20;
 /// How much of a log is shown where something went wrong, in bytes.
@@ -70,8 +73,9 @@ impl World {
             Some(server) => server.url().to_owned(),
             None => format!("sqlite:{}", folder.path().join("office.db").display()),
         };
-        let first = std::process::id() * 331 + 17 * kind as u32;
-        let mut free = (0..1_000)
+        let world = WORLDS.fetch_add(1, Ordering::Relaxed);
+        let first = std::process::id().wrapping_mul(331);
+        let mut free = (world * 50..world * 50 + 1_000)
             .map(|n| PORTS.start + (first % 1_000_000 + n * 7) % (PORTS.end - PORTS.start))
             .map(|port| u16::try_from(port).unwrap())
             .filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());

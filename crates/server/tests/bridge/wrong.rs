@@ -1,6 +1,8 @@
 //! What can't be brought over, with the real office, engine and bridge: `onsale bridge status` says what and why, the rest goes
 //! on, and it goes through once it is put right.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use onsale_bridge::database::{Database, Kind};
 use serde_json::{Value, json};
 
@@ -9,13 +11,17 @@ use crate::office::{Event, Office};
 use crate::sales::{HALL, Sales};
 use crate::world::{Who, World};
 
+/// Keys of what the engine was told.
+static TOLD: AtomicU64 = AtomicU64::new(0);
+
 impl World {
     /// Changes something at the engine, which must go well.
     fn tell(&self, method: &str, path: &str, body: &Value) -> Value {
+        let once = TOLD.fetch_add(1, Ordering::Relaxed).to_string();
         let condition = match method {
             "PUT" => [("If-None-Match", "*")],
             "PATCH" => [("If-Match", "*")],
-            _ => [("Idempotency-Key", path)],
+            _ => [("Idempotency-Key", once.as_str())],
         };
         let answer = self.ask(Who::Engine, (method, path), &condition, Some(&body.to_string()));
         assert!(answer.status < 300, "{method} {path}: {}", answer.problem());
@@ -38,7 +44,7 @@ impl World {
         self.buy(&path, &kind, quantity)
     }
 
-    fn buy(&self, event: &str, kind: &str, quantity: i64) -> String {
+    pub fn buy(&self, event: &str, kind: &str, quantity: i64) -> String {
         let items = json!([{"ticket_type": kind, "quantity": quantity}]);
         let order = json!({"customer": "c", "items": items});
         let order = self.tell("POST", &format!("{event}/orders"), &order);
@@ -46,7 +52,7 @@ impl World {
     }
 
     /// Waits until the status has all of these words in one line.
-    fn is_told(&self, words: &[&str]) {
+    pub fn is_told(&self, words: &[&str]) {
         self.wait_until(|| {
             let output = self.try_run(&["bridge", "status"], "");
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -56,7 +62,7 @@ impl World {
     }
 
     /// Changes the office's tables in a way that the office itself would not.
-    fn break_in(&self, sql: &str) {
+    pub fn break_in(&self, sql: &str) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let mut db = Database::open(&self.db).await.unwrap();

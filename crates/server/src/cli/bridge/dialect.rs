@@ -24,7 +24,7 @@ pub enum DialectCommand {
 #[derive(Clone, Debug, Args)]
 pub struct CheckArgs {
     /// One that comes with Onsale (classic, pretix), or a folder
-    #[arg(value_name = "NAME|FOLDER")]
+    #[arg(value_name = "NAME|FOLDER", env = "ONSALE_BRIDGE_DIALECT")]
     pub dialect: String,
     /// A database of the platform, which each statement is held against; left out: only the files are checked
     #[arg(long, value_name = "URL", env = "ONSALE_BRIDGE_DB", hide_env_values = true)]
