@@ -151,6 +151,9 @@ fn a_redis_that_kept_less_for_a_while_is_not_trusted_to_have_kept_all() {
     assert_eq!(joined(&redis, "2"), ["2", "1", "1"], "all was kept");
     ask(&redis, &["CONFIG", "SET", "appendfsync", "everysec"]);
     wait_for("a server that has noticed", || joined(&redis, "2")[2].is_empty());
+    // That itself is now kept as everysec keeps it.
+    let written = "aof_buffer_length:0".to_owned();
+    wait_for("a file that says so", || ask(&redis, &["INFO", "persistence"]).contains(&written));
     // It is started as it was at first; but the last second of before may be missing.
     redis.kill();
     redis.restart();
