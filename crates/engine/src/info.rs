@@ -1,5 +1,8 @@
 //! What anybody may know of a shard.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use onsale_core::{CodeKey, Time};
 use onsale_journal::Reader;
 
@@ -38,6 +41,30 @@ impl Durability {
     }
 }
 
+/// The generation of a log. It does not change while the log is open, but where it is kept in Redis: there it grows when
+/// acknowledged records may have been lost. Clones are one.
+#[derive(Clone, Debug)]
+pub struct Generation(Arc<AtomicU32>);
+
+impl Generation {
+    /// One that has this number.
+    #[must_use]
+    pub fn new(number: u32) -> Generation {
+        Generation(Arc::new(AtomicU32::new(number)))
+    }
+
+    /// Its number by now.
+    #[must_use]
+    pub fn get(&self) -> u32 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Raises it; true: it was lower.
+    pub fn raise(&self, to: u32) -> bool {
+        self.0.fetch_max(to, Ordering::AcqRel) < to
+    }
+}
+
 /// What anybody may know of a shard without asking its writer.
 #[derive(Clone)]
 pub struct ShardInfo {
@@ -49,8 +76,8 @@ pub struct ShardInfo {
     pub log: u128,
     /// The secret behind codes and digests.
     pub key: CodeKey,
-    /// The log's generation, which does not change while it is open.
-    pub generation: u32,
+    /// The log's generation.
+    pub generation: Generation,
     /// How durable its answers are.
     pub durability: Durability,
     /// Reads its durable records.

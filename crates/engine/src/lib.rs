@@ -19,7 +19,7 @@ pub mod upkeep;
 
 pub use clock::Clock;
 pub use folder::{Folder, Options, Seeds};
-pub use info::{Durability, ShardFigures, ShardInfo};
+pub use info::{Durability, Generation, ShardFigures, ShardInfo};
 pub use request::{Answer, Query, Reply, Request, Unavailable, View};
 pub use shard::{LOOK_AHEAD, Shard};
 pub use upkeep::{Rules, UpkeepDone, UpkeepFigures, UpkeepJob};

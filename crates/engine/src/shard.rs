@@ -22,7 +22,7 @@ use onsale_planted::{Bug, is};
 use self::beside::Undecided;
 use self::elsewhere::Rounds;
 use crate::ids::Ids;
-use crate::info::{Durability, ShardFigures, ShardInfo};
+use crate::info::{Durability, Generation, ShardFigures, ShardInfo};
 use crate::request::{Answer, Query, Reply, Request, Unavailable, View};
 use crate::upkeep::{Upkeep, UpkeepFigures, build};
 
@@ -188,7 +188,7 @@ impl<T> Shard<T> {
             shards: self.sale.shards(),
             log: self.sale.log(),
             key: self.sale.key(),
-            generation: self.sale.generation(),
+            generation: Generation::new(self.sale.generation()),
             durability: self.durability,
             reader: self.reader.clone(),
         }

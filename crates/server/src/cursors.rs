@@ -147,7 +147,7 @@ pub fn worker() -> WorkerId {
 #[must_use]
 pub fn generation(shards: &Shards) -> Generation {
     let infos = (0..shards.count()).filter_map(|shard| shards.info(shard));
-    let (log, sum) = infos.fold((0, 0), |(_, sum), info| (info.log, sum + info.generation));
+    let (log, sum) = infos.fold((0, 0), |(_, sum), info| (info.log, sum + info.generation.get()));
     Generation(((log >> 96) as u64) << 32 | u64::from(sum))
 }
 

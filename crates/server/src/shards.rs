@@ -516,6 +516,12 @@ impl Shards {
         self.inner.shards.len() as u16
     }
 
+    /// Whether other servers write to the same shards.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.inner.remote.is_some()
+    }
+
     /// What anybody may know of a shard.
     #[must_use]
     pub fn info(&self, shard: u16) -> Option<&ShardInfo> {

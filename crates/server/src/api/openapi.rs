@@ -416,6 +416,8 @@ const POSITION: Kinds = &[
     &k::DIVERGED,
     &k::POSITION_GONE,
     &k::UNREADABLE_RECORD,
+    &k::SHARD_STOPPED,
+    &k::STORE_UNREACHABLE,
 ];
 /// Of every hold that has ended.
 const ENDED: Kinds = &[&k::UNKNOWN_HOLD, &k::HOLD_EXPIRED, &k::HOLD_RELEASED, &k::HOLD_CLAIMED];

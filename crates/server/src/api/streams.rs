@@ -19,6 +19,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::openapi::RecordsQuery;
+use super::work::unavailable;
 use super::{Api, Call, Rendered, Result, query};
 use crate::keys::Scope;
 use crate::problem::{Problem, kind};
@@ -104,7 +105,7 @@ async fn list_shards(State(api): State<Arc<Api>>, call: Call) -> Result<Rendered
     for info in &infos {
         let (first, next) = (read::begins_at(info).await?, info.reader.durable());
         let cursor = Cursor::at(info, next).to_string();
-        let (shard, generation) = (info.shard, info.generation);
+        let (shard, generation) = (info.shard, info.generation.get());
         shards.push(ShardRange { shard, generation, first, next, cursor });
     }
     let log = infos.first().map_or(0, |info| info.log);
@@ -137,7 +138,7 @@ async fn read_records(State(api): State<Arc<Api>>, call: Call) -> Result<Rendere
             let rule = "must not come with after";
             return Err(Problem::field(&kind::INVALID_QUERY, "cursor", rule));
         }
-        (Some(text), None) => Some(position(info, "after", text)?),
+        (Some(text), None) => Some(position(&api, info, "after", text).await?),
         (None, Some(name)) => cursors::after(&api, &call, info, name).await?,
         (None, None) => None,
     };
@@ -166,15 +167,24 @@ fn shard<'a>(api: &'a Api, asked: Option<&str>) -> Result<&'a ShardInfo> {
     })
 }
 
+/// How far a shard is. One that others write to, too, is asked where it seems not to be as far as a reader was.
+async fn durable(api: &Api, info: &ShardInfo, wanted: u64) -> Result<u64> {
+    if wanted > info.reader.durable() && api.shards.is_shared() {
+        let probed = api.shards.probe(info.shard).await;
+        probed.map_err(|error| unavailable(api, error))?;
+    }
+    Ok(info.reader.durable())
+}
+
 /// The position that a reader names, as a number or as a cursor.
 ///
 /// # Errors
 /// It is neither; it is of another log, generation or shard; the shard ends before it.
-fn position(info: &ShardInfo, field: &str, text: &str) -> Result<u64> {
-    let durable = info.reader.durable();
+async fn position(api: &Api, info: &ShardInfo, field: &str, text: &str) -> Result<u64> {
     if text.bytes().any(|b| b == b'.') {
         let cursor: Cursor =
             text.parse().map_err(|error| Problem::field(&kind::INVALID_QUERY, field, error))?;
+        let durable = durable(api, info, cursor.position).await?;
         if !cursor.is_of(info) || cursor.position > durable {
             let detail = format!("the shard is now {}", Cursor::at(info, durable));
             return Err(Problem::field(&kind::DIVERGED, field, detail));
@@ -182,6 +192,7 @@ fn position(info: &ShardInfo, field: &str, text: &str) -> Result<u64> {
         return Ok(cursor.position);
     }
     let position = query::number(field, Some(text), 0, i64::MAX as u64)?.unwrap_or_default();
+    let durable = durable(api, info, position).await?;
     if position > durable {
         let detail = format!("the shard ends at {durable}");
         let mut problem = Problem::field(&kind::BEYOND_THE_END, field, detail);

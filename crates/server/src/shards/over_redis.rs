@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::Context as _;
 use onsale_core::Id;
 use onsale_core::event::Subject;
-use onsale_engine::{Query, Request, ShardInfo, Unavailable};
+use onsale_engine::{Generation, Query, Request, ShardInfo, Unavailable};
 use onsale_journal::Reader;
 use onsale_redis::{Options, Seeds, ShardClient, Store};
 use tokio::sync::{mpsc, watch};
@@ -80,6 +80,7 @@ impl Shards {
             let records = Records::of(client(), number, joined.cut, durable_seen.clone())?;
             let records = Arc::new(records);
             let promised = durability(joined.durability);
+            let generation = Generation::new(joined.generation);
             let cell = DurabilityCell::new(promised);
             shared.push(Shared {
                 info: ShardInfo {
@@ -87,7 +88,7 @@ impl Shards {
                     shards: store.seeds.shards,
                     log: store.seeds.log,
                     key: store.seeds.key,
-                    generation: joined.generation,
+                    generation: generation.clone(),
                     durability: promised,
                     reader: Reader::elsewhere(records.clone()),
                 },
@@ -105,6 +106,7 @@ impl Shards {
                 queued,
                 durable,
                 durability: cell,
+                generation,
                 figures,
                 closing: closing_seen.clone(),
                 closed: closed_count.clone(),

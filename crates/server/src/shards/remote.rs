@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use onsale_core::event::Subject;
-use onsale_engine::{Answer, Durability, Query, Reply, Request, Unavailable, View};
+use onsale_engine::{Answer, Durability, Generation, Query, Reply, Request, Unavailable, View};
 use onsale_journal::{Elsewhere, Error};
 use onsale_redis::{Ask, Failure, Look, Places, Said, ShardClient};
 use tokio::sync::{mpsc, watch};
@@ -40,6 +40,7 @@ pub(super) struct Parts {
     pub queued: Arc<AtomicUsize>,
     pub durable: watch::Sender<u64>,
     pub durability: Arc<DurabilityCell>,
+    pub generation: Generation,
     pub figures: Arc<Mutex<Figures>>,
     pub closing: watch::Receiver<bool>,
     pub closed: watch::Sender<usize>,
@@ -71,6 +72,7 @@ impl Driver {
             records: self.parts.records,
             durable: self.parts.durable,
             durability: self.parts.durability,
+            generation: self.parts.generation,
             figures: self.parts.figures,
         });
         let mut flights = JoinSet::new();
@@ -106,6 +108,7 @@ struct Shared {
     records: Arc<Records>,
     durable: watch::Sender<u64>,
     durability: Arc<DurabilityCell>,
+    generation: Generation,
     figures: Arc<Mutex<Figures>>,
 }
 
@@ -255,7 +258,7 @@ async fn keep_time(shared: Arc<Shared>, places: Option<(Arc<Directory>, Arc<Plac
         let stopped = match shared.client.tick(slot).await {
             Ok(tick) => {
                 slot = tick.slot;
-                shared.reached(tick.position);
+                shared.follow(tick.position).await;
                 shared.note(tick.position);
                 None
             }
@@ -289,6 +292,18 @@ async fn keep_time(shared: Arc<Shared>, places: Option<(Arc<Directory>, Arc<Plac
 }
 
 impl Shared {
+    /// Follows how far the stream is: back, too, where a higher generation says that records may have been lost.
+    async fn follow(&self, position: u64) {
+        match self.client.joined().await {
+            Ok(joined) if self.generation.raise(joined.generation) => {
+                tracing::warn!(shard = self.shard, position, "the log may have gone back");
+                self.records.forget();
+                self.durable.send_replace(position);
+            }
+            _ => self.reached(position),
+        }
+    }
+
     fn note(&self, position: u64) {
         let mut figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
         figures.shard.position = position;
@@ -349,6 +364,11 @@ impl Records {
         kept.drain(..more);
     }
 
+    /// Forgets what may be another record by now.
+    fn forget(&self) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn kept(&self, position: u64) -> Option<Vec<u8>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let found = kept.iter().rev().find(|(at, _)| *at == position);
@@ -387,7 +407,7 @@ impl Elsewhere for Records {
             self.jobs
                 .send(Job { after: next, most, found })
                 .map_err(|_| failed(&"it has ended"))?;
-            let records = wait.recv().map_err(gone)?.map_err(|failure| failed(&failure))?;
+            let records = wait.recv().map_err(gone)?.map_err(|failure| away(&failure))?;
             if records.is_empty() {
                 break;
             }
@@ -405,6 +425,16 @@ impl Elsewhere for Records {
         }
         Ok(())
     }
+}
+
+/// One that can't be reached is told from one whose records are wrong by the kind of the error.
+fn away(failure: &Failure) -> Error {
+    let kind = match failure {
+        Failure::Unusable(_) => io::ErrorKind::InvalidData,
+        _ => io::ErrorKind::NotConnected,
+    };
+    let source = io::Error::new(kind, failure.to_string());
+    Error::Io { action: "read", file: "the stream in Redis".to_owned(), source }
 }
 
 fn failed(error: &dyn std::fmt::Display) -> Error {

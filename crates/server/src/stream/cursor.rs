@@ -25,7 +25,8 @@ impl Cursor {
     /// A place in this shard.
     #[must_use]
     pub fn at(info: &ShardInfo, position: u64) -> Cursor {
-        Cursor { log: info.log, generation: info.generation, shard: info.shard, position }
+        let generation = info.generation.get();
+        Cursor { log: info.log, generation, shard: info.shard, position }
     }
 
     /// Whether it is of this shard as it is now.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use onsale_bus::cursors::Claim;
-use onsale_bus::{CursorId, Cursors, Group, Position, ShardId};
+use onsale_bus::cursors::{Claim, Progress};
+use onsale_bus::{CursorId, Cursors, Generation, Group, Position, ShardId};
 use onsale_core::Time;
 use onsale_engine::ShardInfo;
 use tokio::sync::{Semaphore, watch};
@@ -39,6 +39,9 @@ const UNWANTED_MAX: u64 = 1_000;
 const GONE: u16 = 410;
 /// Tries of a record that the receiver refuses as such.
 const REFUSED_TRIES_MAX: u32 = 5;
+
+/// Why nothing is sent where records may be other ones by now.
+const WENT_BACK: &str = "the log went back: put the webhook there again, to go on from now";
 
 /// Keeps the followers of all webhooks going until the server stops.
 pub async fn run(api: Arc<Api>) {
@@ -98,6 +101,8 @@ struct Follower<'a> {
     store: Cursors,
     group: Group,
     claim: Claim,
+    /// That of the records that it is after.
+    generation: Generation,
     connection: Connection,
     /// Where it is noted what fails, and what did when the server ended.
     failures: Place,
@@ -136,8 +141,9 @@ impl<'a> Follower<'a> {
         let claim = claim.ok_or("the cursor is in use")?;
         let place = claim.progress.ok_or("the cursor is gone: put the webhook there again")?;
         let at = place.position.as_u64().unwrap_or(u64::MAX);
-        if place.generation != cursors::generation(&api.shards) || at > info.reader.durable() {
-            return Err("the log went back: put the webhook there again, to go on from now".into());
+        let generation = cursors::generation(&api.shards);
+        if place.generation != generation || at > info.reader.durable() {
+            return Err(WENT_BACK.into());
         }
         webhook.figures.lock().stuck.remove(&shard);
         let connection = Connection::default();
@@ -149,6 +155,7 @@ impl<'a> Follower<'a> {
             webhook,
             permits,
             info,
+            generation,
             store,
             group,
             claim,
@@ -184,6 +191,9 @@ impl<'a> Follower<'a> {
 
     /// Reads a piece and delivers what is wanted of it.
     async fn piece(&mut self) -> Result<(), String> {
+        if self.generation != cursors::generation(&self.api.shards) {
+            return Err(WENT_BACK.into());
+        }
         let mut scan = Scan { found: Vec::new(), next: self.at };
         let organizer = Some(&self.webhook.organizer);
         let read = read::read(&self.info, organizer, &mut scan, PIECE_MAX).await;
@@ -229,7 +239,8 @@ impl<'a> Follower<'a> {
     }
 
     async fn commit(&mut self) -> Result<(), String> {
-        let to = cursors::progress(&self.api.shards, self.at);
+        let (generation, position) = (self.generation, Position::from(self.at));
+        let to = Progress { generation, position, ended: false };
         self.store.commit(&self.claim, to).await.map_err(|error| error.to_string())?;
         self.committed = self.at;
         Ok(())

@@ -84,7 +84,13 @@ fn four_servers_sell_out_while_one_is_killed_every_second() {
     let config = crowd(&front.url, number("ONSALE_SEED", 1), tickets * 5 / 2);
     // They are more than can be served at once, so that each kill finds requests half done.
     let arrivals = Arrivals::Burst { over: Duration::from_millis(tickets) };
-    let config = Config { arrivals, connections: Some(256), direct: 0.5, ..config };
+    let config = Config {
+        arrivals,
+        connections: Some(256),
+        direct: 0.5,
+        stop_when_sold_out: false,
+        ..config
+    };
     let (over, is_over) = mpsc::channel::<()>();
     let (report, kills) = std::thread::scope(|scope| {
         let (redis, front, nodes) = (&redis, &front, &mut nodes);

@@ -9,6 +9,7 @@ mod kills;
 #[path = "../support/process.rs"]
 mod process;
 mod selling;
+mod streams;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;

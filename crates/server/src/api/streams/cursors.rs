@@ -149,8 +149,8 @@ async fn put_cursor(State(api): State<Arc<Api>>, path: Path, call: Call) -> Resu
                 Problem::field(&kind::UNKNOWN_SHARD, &field, "there is no such shard")
             })?;
         let position = match place {
-            PlaceText::Number(number) => position(info, &field, &number.to_string())?,
-            PlaceText::Text(text) => position(info, &field, text)?,
+            PlaceText::Number(number) => position(&api, info, &field, &number.to_string()).await?,
+            PlaceText::Text(text) => position(&api, info, &field, text).await?,
         };
         moves.push((info.shard, cursors::progress(&api.shards, position)));
     }

@@ -76,7 +76,7 @@ async fn follow_records(State(api): State<Arc<Api>>, call: Call) -> Result<Respo
     let next = match from {
         None => info.reader.durable(),
         Some((field, text)) => {
-            let after = position(&info, field, text)?;
+            let after = position(&api, &info, field, text).await?;
             let begins_at = read::begins_at(&info).await?;
             if after + 1 < begins_at {
                 return Err(read::gone(field, begins_at));
@@ -85,6 +85,7 @@ async fn follow_records(State(api): State<Arc<Api>>, call: Call) -> Result<Respo
         }
     };
     let follower = Follower {
+        generation: info.generation.get(),
         place: place(&api)?,
         durable: api.shards.durable(info.shard).expect("the shard is there"),
         draining: api.draining.subscribe(),
@@ -115,6 +116,8 @@ struct Follower {
     api: Arc<Api>,
     place: Place,
     info: ShardInfo,
+    /// That of the records that it is after.
+    generation: u32,
     organizer: Option<Id>,
     redacted: bool,
     durable: watch::Receiver<u64>,
@@ -141,6 +144,10 @@ impl Follower {
                 return None;
             }
             let end = *self.durable.borrow_and_update();
+            // Whoever comes again is told that the log went back.
+            if self.info.generation.get() != self.generation {
+                return None;
+            }
             if self.next < end {
                 if let Some(bytes) = self.read(end).await? {
                     return Some((self.send(bytes), self));

@@ -1,10 +1,12 @@
 //! Reading records for one answer or one piece of a live stream: only up to the durable
 //! position, only those of the key's organizer.
 
+use std::io::ErrorKind;
+
 use onsale_core::event::Subject;
 use onsale_core::view::TicketView;
 use onsale_core::{Event, Fact, Id};
-use onsale_engine::{Query, ShardInfo, View};
+use onsale_engine::{Query, ShardInfo, Unavailable, View};
 use tokio::time::Instant;
 
 use super::super::work::{look, record};
@@ -106,6 +108,9 @@ pub async fn read(
 fn broken(shard: u16, error: onsale_journal::Error) -> Box<Problem> {
     match error {
         onsale_journal::Error::Gone { begins_at } => gone("after", begins_at),
+        onsale_journal::Error::Io { source, .. } if source.kind() == ErrorKind::NotConnected => {
+            Problem::from_unavailable(Unavailable::Unreachable)
+        }
         error => unreadable(shard, &error),
     }
 }
