@@ -39,7 +39,8 @@ local function end_hold(c, id, set, how, value)
   call('ZREM', k.due .. slot, due_member(set, id))
   call('HSET', k.holds, id, pack({ 2, slot, how, value }))
   if push(c, k.ended, id) > L.ENDED_HOLDS_MAX then
-    call('HDEL', k.holds, call('LPOP', k.ended))
+    call('HDEL', k.holds, call('LINDEX', k.ended, 0))
+    call('LPOP', k.ended)
   end
 end
 

@@ -26,7 +26,7 @@
 --   ids       hash, by key: "position:second"; idlist the same, oldest first
 -- Every hash has a field with an empty name, so that one that is gone is told from an empty one.
 --
--- `state` is written last and at once. All other writes can be done again: they are absolute, or
+-- `state` is written last and at once, but for r. All other writes can be done again: they are absolute, or
 -- carry the position of the record that they are of.
 
 -- Nothing of this is there while Redis loads a library: every function sets them first.
@@ -240,17 +240,21 @@ local function repeated(c, a)
   return nil
 end
 
--- Forgets the oldest id; gives its second.
+-- When an entry of the list of ids was made: none where there is no entry.
+local function second_of(entry)
+  return entry and tonumber(string.sub(entry, 17))
+end
+
+-- Forgets the oldest id. It leaves the list last, so that a call that was cut off forgets the same one again.
 local function forget(c)
-  local oldest = call('LPOP', c.k.idlist)
-  local key, second = string.sub(oldest, 1, 16), tonumber(string.sub(oldest, 17))
+  local oldest = call('LRANGE', c.k.idlist, 0, 1)
+  local key = string.sub(oldest[1], 1, 16)
   local value = call('HGET', c.k.ids, key)
-  if value and tonumber(string.match(value, ':(%d+)$')) == second then
+  if value and tonumber(string.match(value, ':(%d+)$')) == second_of(oldest[1]) then
     call('HDEL', c.k.ids, key)
   end
-  local next_one = call('LINDEX', c.k.idlist, 0)
-  c.r1 = next_one and tonumber(string.sub(next_one, 17))
-  return second
+  call('LPOP', c.k.idlist)
+  c.r1 = second_of(oldest[2])
 end
 
 -- Adds something to the end of a list, where it is not yet; gives the list's length.
@@ -266,17 +270,26 @@ local function push(c, list, what)
 end
 
 local function remember(c, key, position, at)
-  local second = floor(at / 1000000)
+  local k, second = c.k, floor(at / 1000000)
   c.ids = true
+  if c.mending then
+    -- A call that was cut off may have forgotten some.
+    c.r1 = second_of(call('LINDEX', k.idlist, 0))
+  end
   -- Two for one, so that a shrinking rate shrinks the list, and never all at once.
   for _ = 1, 2 do
     if c.r1 and c.r1 < remembered_from(at) then
       forget(c)
     end
   end
-  call('HSET', c.k.ids, key, whole(position) .. ':' .. whole(second))
+  call('HSET', k.ids, key, whole(position) .. ':' .. whole(second))
   c.r1 = c.r1 or second
-  if push(c, c.k.idlist, key .. whole(second)) > IDS_MAX then
-    c.r = forget(c) + 1
+  if push(c, k.idlist, key .. whole(second)) > IDS_MAX then
+    -- Before it is forgotten, so that a call that was cut off in between refuses too much rather than too little.
+    if c.r1 + 1 > c.r then
+      c.r = c.r1 + 1
+      call('HSET', k.state, 'r', c.r)
+    end
+    forget(c)
   end
 end

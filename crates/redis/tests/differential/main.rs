@@ -240,6 +240,24 @@ fn a_call_that_was_cut_off_is_repaired_by_the_next() {
 }
 
 #[test]
+fn a_call_that_fails_at_whichever_write_is_repaired_by_the_next() {
+    let redis = onsale_services::redis();
+    let mut connection = connect(redis.url());
+    let mut cuts = [0; 16];
+    for (ids, seeds) in [(COMMANDS_REMEMBERED_MAX, CUT), (7, 2), (40, 2)] {
+        let library: &'static Library = Box::leak(Box::new(cut::planted(ids)));
+        let load = redis::cmd("FUNCTION").arg("LOAD").arg(&library.text).to_owned();
+        assert!(matches!(one(&mut connection, &load), Value::BulkString(_)));
+        for seed in 3_000..3_000 + seeds {
+            let more = cut::run_at_writes(&mut connection, library, seed, ids);
+            cuts.iter_mut().zip(more).for_each(|(all, more)| *all += more);
+        }
+    }
+    // Each before its first write, between any two, and before its last.
+    assert!(cuts[..10].iter().all(|n| *n > 10), "calls were cut off after {cuts:?} writes");
+}
+
+#[test]
 fn a_lost_key_is_an_error_and_no_empty_sale() {
     let redis = onsale_services::redis();
     let mut connection = connect(redis.url());
