@@ -5,6 +5,7 @@
 //! the [`Server`] is dropped, or the test's process dies in whatever way, the server is gone.
 //! `cargo xtask test` installs what they need; where something is missing they panic and say so.
 
+mod cluster;
 mod pretix;
 mod server;
 mod tools;
@@ -12,6 +13,7 @@ mod tools;
 use std::path::PathBuf;
 use std::process::Command;
 
+pub use cluster::{RedisCluster, ask_redis, redis_cluster};
 pub use pretix::{Pretix, pretix};
 use server::{Plan, Stop, exchange};
 pub use server::{Server, wait_until};
@@ -24,19 +26,28 @@ pub fn redis() -> Server {
 /// A Redis with options of its own, as on its command line; `--appendfsync` and `always`
 /// are two of them. Snapshots (`--save`) are off unless they are among them.
 pub fn redis_with(options: &[&str]) -> Server {
-    let program = tools::found("redis-server");
     let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+    start_redis(&options, false)
+}
+
+fn start_redis(options: &[String], is_of_cluster: bool) -> Server {
+    let program = tools::found("redis-server");
+    let options = options.to_vec();
     Server::start(Plan {
         name: "redis-server",
         scheme: "redis://",
         path: "",
-        ports: 1,
+        // The nodes of a cluster talk to each other on a second one.
+        ports: if is_of_cluster { 2 } else { 1 },
         stop: Stop::Kill,
         user: None,
         prepare: Box::new(|_| ()),
         command: Box::new(move |folder, ports| {
             let mut command = Command::new(&program);
             command.args(["--bind", "127.0.0.1", "--port", &ports[0].to_string(), "--save", ""]);
+            if let Some(bus) = ports.get(1) {
+                command.args(["--cluster-enabled", "yes", "--cluster-port", &bus.to_string()]);
+            }
             command.arg("--dir").arg(folder).args(&options);
             command
         }),

@@ -108,6 +108,11 @@ impl Server {
         self.ports[0]
     }
 
+    /// The second port of one that has two.
+    pub(crate) fn second_port(&self) -> u16 {
+        self.ports[1]
+    }
+
     /// Its process.
     ///
     /// # Panics
