@@ -10,11 +10,12 @@ use tokio::sync::RwLock;
 
 use crate::call::{About, Caller, Look, Reply, Terms, Trouble, View};
 use crate::library::{DUE_PER_CALL_MAX, LIBRARY, Library};
+use crate::link::Again;
 use crate::record::{self, Codes};
-use crate::session::{self, Durability, Failure, Joined, Options, Session, explained};
+use crate::session::{
+    self, Durability, Failure, Joined, Options, Session, explained, is_function_gone, is_half_gone,
+};
 
-/// How often a call is made again after nothing was done.
-const ATTEMPTS_MAX: usize = 4;
 /// Events that the timer looks at in one call.
 const EVENTS_PER_CALL: usize = 256;
 /// Records read at a time.
@@ -147,37 +148,35 @@ impl ShardClient {
         }
     }
 
-    /// Asks, all in one go. They are carried out in their order; each is answered for itself.
+    /// Asks, all in one go. They are carried out in their order; each is answered for itself. What came at the wrong moment
+    /// is asked again.
     pub async fn ask(&self, asks: &[Ask<'_>]) -> Vec<Result<Said, Failure>> {
-        let mut answers: Vec<Option<Result<Said, Failure>>> = asks.iter().map(|_| None).collect();
-        for attempt in 1..=ATTEMPTS_MAX {
-            let open: Vec<usize> = (0..asks.len()).filter(|i| answers[*i].is_none()).collect();
-            if open.is_empty() {
-                break;
-            }
-            let last = attempt == ATTEMPTS_MAX;
-            self.attempt(asks, &open, &mut answers, last).await;
+        let none = || Err(Failure::Unreachable("it was not asked".into()));
+        let mut answers: Vec<Result<Said, Failure>> = asks.iter().map(|_| none()).collect();
+        let mut open: Vec<usize> = (0..asks.len()).collect();
+        let mut again = Again::new(self.options.timeout);
+        while !open.is_empty() && again.once_more().await {
+            open = self.attempt(asks, &open, &mut answers).await;
         }
-        let none = || Err(Failure::Unreachable("it is being changed".into()));
-        let mut answers: Vec<_> = answers.into_iter().map(|a| a.unwrap_or_else(none)).collect();
         self.add_records(&mut answers).await;
         answers
     }
 
+    /// Asks those that are open once; gives those of them that are worth asking again.
     async fn attempt(
         &self,
         asks: &[Ask<'_>],
         open: &[usize],
-        answers: &mut [Option<Result<Said, Failure>>],
-        last: bool,
-    ) {
+        answers: &mut [Result<Said, Failure>],
+    ) -> Vec<usize> {
         let present = match self.present().await {
             Ok(present) => present,
             Err(failure) => {
+                let is_moving = matches!(failure, Failure::Moving(_));
                 // Nothing was sent yet.
                 let failure = certain(failure);
-                open.iter().for_each(|i| answers[*i] = Some(Err(failure.clone())));
-                return;
+                open.iter().for_each(|i| fail(&mut answers[*i], failure.clone()));
+                return if is_moving { open.to_vec() } else { Vec::new() };
             }
         };
         let terms = present.terms(&self.options);
@@ -199,35 +198,39 @@ impl ShardClient {
                 self.leave(&present).await;
                 // It may have got there before the connection broke.
                 let unknown = match failure {
-                    Failure::Unreachable(why) => Failure::Unknown(why),
+                    Failure::Unreachable(why) | Failure::Moving(why) => Failure::Unknown(why),
                     failure => failure,
                 };
                 for i in open {
-                    answers[*i] = Some(Err(for_whom(&asks[*i], &unknown)));
+                    fail(&mut answers[*i], for_whom(&asks[*i], &unknown));
                 }
-                return;
+                return Vec::new();
             }
         };
         let replicated = self.options.replicas == 0 || self.is_replicated(said.pop());
-        let mut wrong = Wrong::default();
+        let (mut wrong, mut again) = (Wrong::default(), Vec::new());
         for (i, said) in open.iter().zip(said) {
             let about = match asks[*i] {
                 Ask::Command(command) => About::Command(command),
                 Ask::Look(subject, look) => About::Look(subject, look),
             };
-            let answer = self.answer(&present, said, &about, replicated, &mut wrong);
-            if answer.is_some() || !last {
-                answers[*i] = answer;
+            match self.answer(&present, said, &about, replicated, &mut wrong) {
+                Ok(said) => answers[*i] = Ok(said),
+                Err((failure, is_worth_it)) => {
+                    fail(&mut answers[*i], failure);
+                    again.extend(is_worth_it.then_some(*i));
+                }
             }
         }
         self.put_right(&present, &wrong).await;
+        again
     }
 
     fn is_replicated(&self, said: Option<Value>) -> bool {
         matches!(said, Some(Value::Int(n)) if n >= i64::from(self.options.replicas))
     }
 
-    /// The answer to one call; none where it is to be made again.
+    /// The answer to one call; or why there is none, and whether to make it again.
     fn answer(
         &self,
         present: &Present,
@@ -235,39 +238,24 @@ impl ShardClient {
         about: &About<'_>,
         replicated: bool,
         wrong: &mut Wrong,
-    ) -> Option<Result<Said, Failure>> {
+    ) -> Result<Said, (Failure, bool)> {
         if let Value::ServerError(error) = said {
-            let error = RedisError::from(error);
-            let text = error.to_string();
-            if text.contains("Function not found") {
-                wrong.functions = true;
-                return None;
-            }
-            if text.contains("ONSALE_MISSING") {
-                return Some(Err(Failure::Unusable(text)));
-            }
-            let failure = explained(&error);
-            wrong.server |= matches!(failure, Failure::Unreachable(_));
-            return Some(Err(failure));
+            return Err(refused(&error.into(), about, wrong));
         }
         match present.caller.read(said, about) {
-            Err(error) => Some(Err(Failure::Unknown(error.to_string()))),
+            Err(error) => Err((Failure::Unknown(error.to_string()), false)),
+            Ok(Reply::Trouble(Trouble::Late)) => Err((Failure::Late, false)),
             Ok(Reply::Trouble(trouble)) => {
-                match trouble {
-                    Trouble::Fence { .. } => wrong.server = true,
-                    Trouble::Mend => wrong.behind = true,
-                    Trouble::Late => return Some(Err(Failure::Late)),
-                    trouble => return Some(Err(Failure::Unusable(trouble.to_string()))),
-                }
-                None
+                let failure = wrong.note(&trouble);
+                let is_worth_it = matches!(failure, Failure::Moving(_));
+                Err((failure, is_worth_it))
             }
             Ok(_) if !replicated => {
-                let why = "not enough replicas have it".to_owned();
-                Some(Err(Failure::Unknown(why)))
+                Err((Failure::Unknown("not enough replicas have it".to_owned()), false))
             }
             Ok(reply) => {
                 let durability = present.session.status.durability;
-                Some(Ok(Said { reply, durability, records: Vec::new() }))
+                Ok(Said { reply, durability, records: Vec::new() })
             }
         }
     }
@@ -311,9 +299,10 @@ impl ShardClient {
     }
 
     async fn records_at(&self, positions: &[u64]) -> Result<Vec<(u64, Event)>, Failure> {
-        let present = self.present().await?;
-        let cmds = positions.iter().map(|position| self.range(&present, *position, 1));
-        let said = send(&present.session, &cmds.collect::<Vec<_>>()).await?;
+        let ranges = |present: &Present| {
+            positions.iter().map(|position| self.range(present, *position, 1)).collect()
+        };
+        let (present, said) = self.look(ranges).await?;
         let mut records = Vec::new();
         for (said, position) in said.into_iter().zip(positions) {
             let found = entries(said, &present.joined.codes)?;
@@ -326,6 +315,45 @@ impl ShardClient {
             }
         }
         Ok(records)
+    }
+
+    /// Asks what changes nothing, wherever the shard is by now.
+    async fn look(
+        &self,
+        cmds: impl Fn(&Present) -> Vec<Cmd>,
+    ) -> Result<(Arc<Present>, Vec<Value>), Failure> {
+        let mut again = Again::new(self.options.timeout);
+        let mut last = Failure::Unreachable("it was not asked".into());
+        while again.once_more().await {
+            let present = match self.present().await {
+                Ok(present) => present,
+                Err(failure @ Failure::Moving(_)) => {
+                    last = failure;
+                    continue;
+                }
+                Err(failure) => return Err(failure),
+            };
+            let said = send(&present.session, &cmds(&present)).await;
+            let said = said.and_then(|said| {
+                let wrong = said.iter().find_map(|said| match said {
+                    Value::ServerError(error) => Some(explained(&error.clone().into())),
+                    _ => None,
+                });
+                wrong.map_or(Ok(said), Err)
+            });
+            match said {
+                Ok(said) => return Ok((present, said)),
+                // A connection that is broken, or leads to where the shard is no longer.
+                Err(
+                    failure @ (Failure::Moving(_) | Failure::Unreachable(_) | Failure::Unknown(_)),
+                ) => {
+                    self.leave(&present).await;
+                    last = failure;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Err(last)
     }
 
     fn range(&self, present: &Present, from: u64, most: usize) -> Cmd {
@@ -342,9 +370,10 @@ impl ShardClient {
     /// # Errors
     /// It can't be reached, or they are damaged.
     pub async fn read(&self, after: u64, most: usize) -> Result<Vec<(u64, Event)>, Failure> {
-        let present = self.present().await?;
-        let range = self.range(&present, after + 1, most.min(RECORDS_PER_READ_MAX));
-        let records = entries(present.session.one(&range).await?, &present.joined.codes)?;
+        let most = most.min(RECORDS_PER_READ_MAX);
+        let range = |present: &Present| vec![self.range(present, after + 1, most)];
+        let (present, mut said) = self.look(range).await?;
+        let records = entries(said.remove(0), &present.joined.codes)?;
         let dense = (after + 1..).zip(&records).all(|(expected, (found, _))| expected == *found);
         match dense {
             true => Ok(records),
@@ -360,37 +389,44 @@ impl ShardClient {
     /// # Errors
     /// It can't be reached or used.
     pub async fn tick(&self, slot: u32) -> Result<Tick, Failure> {
-        for _ in 0..ATTEMPTS_MAX {
-            let present = self.present().await?;
-            let mut timer = present.caller.plain("timer", &present.terms(&self.options), "");
-            timer.arg(slot).arg(EVENTS_PER_CALL).arg(DUE_PER_CALL_MAX);
-            let said = match send(&present.session, &[timer]).await {
-                Ok(mut said) => said.remove(0),
-                Err(failure) => {
-                    self.leave(&present).await;
-                    return Err(failure);
-                }
-            };
-            let mut wrong = Wrong::default();
-            match read_tick(said) {
-                Ok(Ok(tick)) => return Ok(tick),
-                Ok(Err(Trouble::Fence { .. })) => wrong.server = true,
-                Ok(Err(trouble)) => return Err(Failure::Unusable(trouble.to_string())),
-                Err(error) if error.to_string().contains("Function not found") => {
-                    wrong.functions = true;
-                }
-                Err(error) => {
-                    let failure = match error.to_string().contains("ONSALE_MISSING") {
-                        true => Failure::Unusable(error.to_string()),
-                        false => explained(&error),
-                    };
-                    self.leave(&present).await;
-                    return Err(failure);
-                }
+        let mut again = Again::new(self.options.timeout);
+        let mut last = Failure::Unreachable("it was not asked".into());
+        while again.once_more().await {
+            match self.tick_once(slot).await {
+                Err(failure @ Failure::Moving(_)) => last = failure,
+                found => return found,
             }
-            self.put_right(&present, &wrong).await;
         }
-        Err(Failure::Unreachable("it is being changed".into()))
+        Err(last)
+    }
+
+    async fn tick_once(&self, slot: u32) -> Result<Tick, Failure> {
+        let present = self.present().await?;
+        let mut timer = present.caller.plain("timer", &present.terms(&self.options), "");
+        timer.arg(slot).arg(EVENTS_PER_CALL).arg(DUE_PER_CALL_MAX);
+        let said = match send(&present.session, &[timer]).await {
+            Ok(mut said) => said.remove(0),
+            Err(failure) => {
+                self.leave(&present).await;
+                return Err(failure);
+            }
+        };
+        let mut wrong = Wrong::default();
+        let failure = match read_tick(said) {
+            Ok(Ok(tick)) => return Ok(tick),
+            Ok(Err(trouble)) => wrong.note(&trouble),
+            Err(error) if is_function_gone(&error) => {
+                wrong.functions = true;
+                explained(&error)
+            }
+            Err(error) if is_key_gone(&error) => Failure::Unusable(error.to_string()),
+            Err(error) => {
+                wrong.server = true;
+                explained(&error)
+            }
+        };
+        self.put_right(&present, &wrong).await;
+        Err(failure)
     }
 
     /// Asks the server anew what it is like, so that receipts and limits of time are right. A server that was started
@@ -424,10 +460,12 @@ impl ShardClient {
     /// # Errors
     /// It can't be reached or used.
     pub async fn events(&self, from: u32, most: u32) -> Result<Vec<Subject>, Failure> {
-        let present = self.present().await?;
-        let mut events = present.caller.plain("events", &present.terms(&self.options), "");
-        events.arg(from).arg(most);
-        let said = present.session.one(&events).await?;
+        let call = |present: &Present| {
+            let mut events = present.caller.plain("events", &present.terms(&self.options), "");
+            vec![events.arg(from).arg(most).to_owned()]
+        };
+        let (_, mut said) = self.look(call).await?;
+        let said = said.remove(0);
         let wrong = |error: crate::Damaged| Failure::Unknown(error.to_string());
         let mut said = crate::heard::Heard::of(said).map_err(wrong)?;
         if said.number::<i64>().map_err(wrong)?
@@ -466,6 +504,51 @@ fn certain(failure: Failure) -> Failure {
         Failure::Unknown(why) => Failure::Unreachable(why),
         failure => failure,
     }
+}
+
+impl Wrong {
+    /// Takes note of what a function found wrong.
+    fn note(&mut self, trouble: &Trouble) -> Failure {
+        match trouble {
+            Trouble::Fence { .. } => self.server = true,
+            Trouble::Mend => self.behind = true,
+            trouble => return Failure::Unusable(trouble.to_string()),
+        }
+        Failure::Moving(trouble.to_string())
+    }
+}
+
+/// Takes down why there is no answer. What may have been carried out in an earlier attempt stays unknown.
+fn fail(answer: &mut Result<Said, Failure>, failure: Failure) {
+    if !matches!(answer, Err(Failure::Unknown(_))) {
+        *answer = Err(failure);
+    }
+}
+
+/// What an error means for one call, and whether to make it again.
+fn refused(error: &RedisError, about: &About<'_>, wrong: &mut Wrong) -> (Failure, bool) {
+    if is_function_gone(error) {
+        wrong.functions = true;
+        return (explained(error), true);
+    }
+    if is_key_gone(error) {
+        return (Failure::Unusable(error.to_string()), false);
+    }
+    if is_half_gone(error) {
+        // Who asks again with the same id gets the same answer, whether it was carried out or not.
+        return match about {
+            About::Command(command) => (Failure::Unknown(error.to_string()), command.stamp.chosen),
+            About::Look(..) => (explained(error), true),
+        };
+    }
+    let failure = explained(error);
+    wrong.server |= matches!(failure, Failure::Unreachable(_) | Failure::Moving(_));
+    let is_worth_it = matches!(failure, Failure::Moving(_));
+    (failure, is_worth_it)
+}
+
+fn is_key_gone(error: &RedisError) -> bool {
+    error.to_string().contains("ONSALE_MISSING")
 }
 
 /// Positions of the records that an answer is about and does not bear.

@@ -11,6 +11,7 @@ mod call;
 mod client;
 mod heard;
 mod library;
+mod link;
 mod pack;
 mod record;
 mod session;

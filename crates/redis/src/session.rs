@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use onsale_core::{CodeKey, Time};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
+    IntoConnectionInfo, RedisError, ServerErrorKind, Value,
+};
 use tokio::time::timeout;
 
 use crate::call::{Trouble, join};
@@ -21,7 +24,8 @@ const GRACE: Duration = Duration::from_millis(100);
 /// Where a store is, and how it is used.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
-    /// `redis://[user][:password@]host[:port][/database]`, or several with commas: the first that answers is asked.
+    /// `redis://[user][:password@]host[:port][/database]`, or several with commas: the first that answers is asked. Those after
+    /// the first may be `host:port`, with the same user and password.
     pub url: String,
     /// What all keys of the store begin with.
     pub prefix: String,
@@ -52,6 +56,10 @@ pub enum Failure {
     /// The server can't be reached, or does not serve now. Nothing was changed.
     #[error("Redis can't be reached: {0}")]
     Unreachable(String),
+    /// It was asked at the wrong moment: the cluster is giving it to another server, or it is being put right. Nothing was
+    /// changed, and asking again soon helps.
+    #[error("Redis is being changed: {0}")]
+    Moving(String),
     /// It has no room. Nothing was changed.
     #[error("Redis has no room: {0}")]
     Full(String),
@@ -116,16 +124,9 @@ impl Session {
         Time(time.0 + i64::try_from(at.elapsed().as_micros()).unwrap_or(i64::MAX / 2))
     }
 
-    /// Connects to a server that takes writes, and loads the library, where one is given; else it only connects.
-    pub(crate) async fn open(
-        url: &str,
-        options: &Options,
-        library: Option<&Library>,
-    ) -> Result<Session, Failure> {
-        let client = Client::open(url).map_err(|_| {
-            let rule = "redis://[user][:password@]host[:port][/database]";
-            Failure::Unusable(format!("the store's address must be {rule}"))
-        })?;
+    /// Connects to a server, whatever it is like.
+    async fn connect(info: ConnectionInfo, options: &Options) -> Result<Session, Failure> {
+        let client = Client::open(info).map_err(|error| explained(&error))?;
         let limit = Some(options.timeout + GRACE);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(options.timeout))
@@ -137,12 +138,7 @@ impl Session {
         };
         let clock = (Time(0), Instant::now());
         let status = Status { run: String::new(), keeps: false, durability: Durability::Memory };
-        let mut session = Session { connection, status, clock };
-        if let Some(library) = library {
-            session.refresh(options).await?;
-            session.load(library).await?;
-        }
-        Ok(session)
+        Ok(Session { connection, status, clock })
     }
 
     /// Asks anew what the server is like.
@@ -197,19 +193,18 @@ impl Session {
         Ok(told.into_iter().nth(1).unwrap_or_default())
     }
 
-    /// Loads the library, if it is not there.
+    /// Loads the library, if it is not there. Whether it is there is asked first: nothing can be loaded while memory is full.
     pub(crate) async fn load(&self, library: &Library) -> Result<(), Failure> {
+        let mut list = redis::cmd("FUNCTION");
+        list.arg("LIST").arg("LIBRARYNAME").arg(&library.name);
+        if matches!(self.one(&list).await?, Value::Array(found) if !found.is_empty()) {
+            return Ok(());
+        }
         let load = redis::cmd("FUNCTION").arg("LOAD").arg(&library.text).to_owned();
-        let mut connection = self.connection.clone();
-        match connection.send_packed_command(&load).await {
-            Ok(Value::ServerError(error)) => {
-                let error = RedisError::from(error);
-                let there = error.to_string().contains("already exists");
-                if there { Ok(()) } else { Err(explained(&error)) }
-            }
-            Ok(_) => Ok(()),
-            Err(error) if error.to_string().contains("already exists") => Ok(()),
-            Err(error) => Err(explained(&error)),
+        match self.one(&load).await {
+            // Another node was quicker.
+            Err(Failure::Unknown(why)) if why.contains("already exists") => Ok(()),
+            loaded => loaded.map(drop),
         }
     }
 
@@ -276,25 +271,16 @@ fn field<'a>(told: &'a str, name: &str) -> &'a str {
     value.unwrap_or_default().trim_end()
 }
 
-/// The node of a cluster that an error names, as host and port.
-pub(crate) fn moved_to(error: &RedisError) -> Option<String> {
-    let text = error.to_string();
-    let rest = text.split("MOVED").nth(1)?;
-    let place =
-        rest.split_whitespace().find(|word| word.contains(':') && !word.starts_with(':'))?;
-    let place = place.trim_matches(|c: char| !c.is_alphanumeric() && c != '.' && c != ':');
-    Some(place.to_owned())
-}
-
-/// Follows a store's addresses, and a cluster's redirects, to the server that holds a key.
+/// Follows a store's addresses, and a cluster's redirects, to the server that holds a key. Where a library is given, that server
+/// must take writes, and the library is loaded there.
 pub(crate) async fn find(
     options: &Options,
     library: Option<&Library>,
     key: &str,
 ) -> Result<Session, Failure> {
     let mut last = Failure::Unreachable("it has no address".into());
-    for url in options.url.split(',') {
-        match follow(url.trim(), options, library, key).await {
+    for info in addresses(&options.url)? {
+        match follow(info, options, library, key).await {
             Ok(session) => return Ok(session),
             Err(failure @ Failure::Unusable(_)) => return Err(failure),
             Err(failure) => last = failure,
@@ -303,33 +289,80 @@ pub(crate) async fn find(
     Err(last)
 }
 
+/// The addresses of a store. One without a scheme is like the first, but for host and port.
+fn addresses(urls: &str) -> Result<Vec<ConnectionInfo>, Failure> {
+    let mut found: Vec<ConnectionInfo> = Vec::new();
+    for url in urls.split(',').map(str::trim) {
+        let info = match found.first() {
+            Some(first) if !url.contains("://") => at_place(first.clone(), url)?,
+            _ => url.into_connection_info().map_err(|_| {
+                let rule = "redis://[user][:password@]host[:port][/database][,host:port]…";
+                Failure::Unusable(format!("the store's address must be {rule}"))
+            })?,
+        };
+        found.push(info);
+    }
+    Ok(found)
+}
+
 async fn follow(
-    url: &str,
+    mut info: ConnectionInfo,
     options: &Options,
     library: Option<&Library>,
     key: &str,
 ) -> Result<Session, Failure> {
-    let mut url = url.to_owned();
     for _ in 0..REDIRECTS_MAX {
-        let session = Session::open(&url, options, library).await?;
+        let mut session = Session::connect(info.clone(), options).await?;
         let mut connection = session.connection.clone();
         let exists = redis::cmd("EXISTS").arg(key).to_owned();
         let error = match connection.send_packed_command(&exists).await {
             Ok(Value::ServerError(error)) => RedisError::from(error),
-            Ok(_) => return Ok(session),
+            Ok(_) => {
+                if let Some(library) = library {
+                    session.refresh(options).await?;
+                    session.load(library).await?;
+                }
+                return Ok(session);
+            }
             Err(error) => error,
         };
-        let Some(place) = moved_to(&error) else { return Err(explained(&error)) };
-        url = at_place(&url, &place);
+        // A node that gives the key away at the moment (ASK) is not left: the other one has a part of the shard only.
+        if error.kind() != ErrorKind::Server(ServerErrorKind::Moved) {
+            return Err(explained(&error));
+        }
+        let Some((place, _)) = error.redirect_node() else { return Err(explained(&error)) };
+        info = at_place(info, place)?;
     }
-    Err(Failure::Unreachable("the cluster leads nowhere".into()))
+    Err(Failure::Moving("the cluster leads nowhere".into()))
 }
 
-/// The same address with another host and port.
-fn at_place(url: &str, place: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("redis", url));
-    let user = rest.rsplit_once('@').map(|(user, _)| format!("{user}@")).unwrap_or_default();
-    format!("{scheme}://{user}{place}")
+/// The same address with the host and port that a node of the cluster has told; without a host it is the same one.
+fn at_place(info: ConnectionInfo, place: &str) -> Result<ConnectionInfo, Failure> {
+    let odd = || Failure::Unusable(format!("{place} must be host:port"));
+    let (told, port) = place.rsplit_once(':').ok_or_else(odd)?;
+    let to: u16 = port.parse().map_err(|_| odd())?;
+    let mut addr = info.addr().clone();
+    match &mut addr {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+            *port = to;
+            if !matches!(told, "" | "?") {
+                told.clone_into(host);
+            }
+        }
+        _ => return Err(odd()),
+    }
+    Ok(info.set_addr(addr))
+}
+
+/// What a function says that came, while the keys of its shard go to another node of the cluster one by one, to one that was
+/// gone already. It may have written to the stream by then.
+pub(crate) fn is_half_gone(error: &RedisError) -> bool {
+    error.to_string().contains("non local key")
+}
+
+/// The library is not there, or not any more.
+pub(crate) fn is_function_gone(error: &RedisError) -> bool {
+    error.to_string().contains("Function not found")
 }
 
 /// What an error of the server, or of the connection to it, means for a call that was not sent or is refused as a whole.
@@ -351,10 +384,11 @@ pub(crate) fn explained(error: &RedisError) -> Failure {
         _ if has("NOAUTH") || has("WRONGPASS") => {
             Failure::Unusable(format!("user or password: {text}"))
         }
-        _ if has("OOM") || has("MISCONF") => Failure::Full(text),
-        _ if has("MOVED") || has("CLUSTERDOWN") || has("MASTERDOWN") || has("LOADING") => {
-            Failure::Unreachable(text)
+        _ if error.is_cluster_error() || is_half_gone(error) || is_function_gone(error) => {
+            Failure::Moving(text)
         }
+        _ if has("OOM") || has("MISCONF") => Failure::Full(text),
+        _ if has("MASTERDOWN") || has("LOADING") => Failure::Unreachable(text),
         _ if has("BUSY") || has("READONLY") || has("NOREPLICAS") => Failure::Unreachable(text),
         _ if error.is_io_error() || error.is_connection_dropped() => Failure::Unreachable(text),
         _ => Failure::Unknown(text),
@@ -368,11 +402,39 @@ mod tests {
     #[test]
     fn redirects_keep_user_and_password() {
         let rows = [
-            ("redis://127.0.0.1:7000", "redis://10.0.0.1:7001"),
-            ("redis://me:pass@host/0", "redis://me:pass@10.0.0.1:7001"),
+            ("redis://127.0.0.1:7000", "10.0.0.1:7001", "10.0.0.1:7001"),
+            ("redis://me:pass@host/0", "10.0.0.1:7001", "10.0.0.1:7001"),
+            ("redis://me:pass@host/0", ":7001", "host:7001"),
+            ("redis://me:pass@host/0", "?:7001", "host:7001"),
+            ("redis://host", "::1:7001", "::1:7001"),
         ];
-        for (url, expected) in rows {
-            assert_eq!(at_place(url, "10.0.0.1:7001"), expected);
+        for (url, place, expected) in rows {
+            let info = url.into_connection_info().unwrap();
+            let settings = info.redis_settings().clone();
+            let moved = at_place(info, place).unwrap();
+            assert_eq!(moved.addr().to_string(), expected, "{url}, {place}");
+            let (kept, user) = (moved.redis_settings(), settings.username());
+            assert_eq!((kept.username(), kept.password()), (user, settings.password()));
+        }
+        assert!(at_place("redis://host".into_connection_info().unwrap(), "nowhere").is_err());
+    }
+
+    #[test]
+    fn addresses_after_the_first_are_like_it() {
+        let found = addresses("redis://me:pass@a:7000/0, b:7001,redis://c").unwrap();
+        let told = found.iter().map(|info| {
+            let settings = info.redis_settings();
+            (info.addr().to_string(), settings.username().map(str::to_owned))
+        });
+        let me = Some("me".to_owned());
+        let expected = [
+            ("a:7000".to_owned(), me.clone()),
+            ("b:7001".to_owned(), me),
+            ("c:6379".to_owned(), None),
+        ];
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+        for wrong in ["a:7000", "redis://a,b", "redis://a,:x", ""] {
+            assert!(addresses(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -3,14 +3,14 @@
 use onsale_core::event::Subject;
 use onsale_core::{CodeKey, Event, Id, Time};
 use redis::Value;
-use tokio::sync::Mutex;
 
 use crate::call::{Trouble, begin, rebuild};
 use crate::client::{entries, state_key};
 use crate::heard::Heard;
 use crate::library::LIBRARY;
+use crate::link::Link;
 use crate::record::{self, Codes};
-use crate::session::{self, Failure, Joined, Options, Session};
+use crate::session::{self, Failure, Joined, Options};
 use crate::words::{WORDS, Word};
 
 /// What a log is made from.
@@ -69,12 +69,10 @@ impl Store {
         new: Seeds,
         now: Time,
     ) -> Result<Store, Failure> {
-        let key = format!("{{{}}}log", options.prefix);
-        let session = session::find(options, Some(&LIBRARY), &key).await?;
-        let found = fields(&session, &key).await?;
-        let (seeds, begun) = match found {
+        let log = Link::new(options, Some(&LIBRARY), format!("{{{}}}log", options.prefix));
+        let (seeds, begun) = match fields(&log).await? {
             Some(found) => found,
-            None => (first_seeds(options, &session, &key, known, new).await?, false),
+            None => (first_seeds(options, &log, known, new).await?, false),
         };
         if known.is_some_and(|known| known != seeds.log) {
             let why = "Redis has another log than this data folder has worked with";
@@ -84,30 +82,35 @@ impl Store {
         for shard in 0..seeds.shards {
             shards.push(open_shard(options, &seeds, shard, begun, now).await?);
         }
-        session.one(redis::cmd("HSET").arg(&key).arg("begun").arg(1)).await?;
-        let places = Places {
-            options: options.clone(),
-            key: format!("{{{}}}events", options.prefix),
-            session: Mutex::new(None),
-        };
+        if !begun {
+            log.ask(redis::cmd("HSET").arg(log.key()).arg("begun").arg(1)).await?;
+        }
+        let key = format!("{{{}}}events", options.prefix);
+        let places = Places { link: Link::new(options, Some(&LIBRARY), key) };
         Ok(Store { seeds, shards, places })
     }
 }
 
 /// What the store says of its log, and whether all its shards had begun.
-async fn fields(session: &Session, key: &str) -> Result<Option<(Seeds, bool)>, Failure> {
-    let found = session.one(redis::cmd("HMGET").arg(key).arg("seeds").arg("begun")).await?;
+async fn fields(log: &Link) -> Result<Option<(Seeds, bool)>, Failure> {
+    let found = log.ask(redis::cmd("HMGET").arg(log.key()).arg("seeds").arg("begun")).await?;
     let found: (Option<Vec<u8>>, Option<u8>) = read(found)?;
     let Some(seeds) = found.0 else { return Ok(None) };
-    let odd = || Failure::Unusable(format!("{key} is damaged"));
+    let odd = || Failure::Unusable(format!("{} is damaged", log.key()));
     Ok(Some((Seeds::of_bytes(&seeds).ok_or_else(odd)?, found.1.is_some())))
+}
+
+/// The seeds of a store that is there.
+async fn seeds_of(log: &Link) -> Result<Seeds, Failure> {
+    let found = fields(log).await?;
+    let none = || Failure::Unusable(format!("there is no {}", log.key()));
+    found.map(|(seeds, _)| seeds).ok_or_else(none)
 }
 
 /// The seeds of a store that has none: of its first shard, if that is there, or new ones.
 async fn first_seeds(
     options: &Options,
-    session: &Session,
-    key: &str,
+    log: &Link,
     known: Option<u128>,
     new: Seeds,
 ) -> Result<Seeds, Failure> {
@@ -122,9 +125,10 @@ async fn first_seeds(
     };
     // Of several nodes that come at once, one is first.
     let bytes = seeds.to_bytes();
-    session.one(redis::cmd("HSETNX").arg(key).arg("seeds").arg(bytes)).await?;
-    let found = fields(session, key).await?;
-    found.map(|(seeds, _)| seeds).ok_or_else(|| Failure::Unknown(format!("{key} is gone again")))
+    log.ask(redis::cmd("HSETNX").arg(log.key()).arg("seeds").arg(bytes)).await?;
+    let found = fields(log).await?;
+    let gone = || Failure::Unknown(format!("{} is gone again", log.key()));
+    found.map(|(seeds, _)| seeds).ok_or_else(gone)
 }
 
 async fn open_shard(
@@ -154,9 +158,7 @@ async fn open_shard(
 
 /// Which event is on which shard: one hash for all nodes.
 pub struct Places {
-    options: Options,
-    key: String,
-    session: Mutex<Option<Session>>,
+    link: Link,
 }
 
 impl Places {
@@ -165,7 +167,7 @@ impl Places {
     /// # Errors
     /// It can't be reached.
     pub async fn of_event(&self, of: &Subject) -> Result<Option<u16>, Failure> {
-        read(self.ask(redis::cmd("HGET").arg(&self.key).arg(name(of))).await?)
+        read(self.link.ask(redis::cmd("HGET").arg(self.link.key()).arg(name(of))).await?)
     }
 
     /// Says where an event that is not there yet goes; gives where it really goes, which another node may have said before.
@@ -173,7 +175,7 @@ impl Places {
     /// # Errors
     /// It can't be reached.
     pub async fn claim(&self, of: &Subject, shard: u16) -> Result<u16, Failure> {
-        self.ask(redis::cmd("HSETNX").arg(&self.key).arg(name(of)).arg(shard)).await?;
+        self.link.ask(redis::cmd("HSETNX").arg(self.link.key()).arg(name(of)).arg(shard)).await?;
         Ok(self.of_event(of).await?.unwrap_or(shard))
     }
 
@@ -182,7 +184,10 @@ impl Places {
     /// # Errors
     /// It can't be reached.
     pub async fn move_claim(&self, of: &Subject, shard: u16) -> Result<(), Failure> {
-        self.ask(redis::cmd("HSET").arg(&self.key).arg(name(of)).arg(shard)).await.map(drop)
+        self.link
+            .ask(redis::cmd("HSET").arg(self.link.key()).arg(name(of)).arg(shard))
+            .await
+            .map(drop)
     }
 
     /// How many there are.
@@ -190,7 +195,7 @@ impl Places {
     /// # Errors
     /// It can't be reached.
     pub async fn count(&self) -> Result<usize, Failure> {
-        read(self.ask(redis::cmd("HLEN").arg(&self.key)).await?)
+        read(self.link.ask(redis::cmd("HLEN").arg(self.link.key())).await?)
     }
 
     /// All of them.
@@ -198,31 +203,13 @@ impl Places {
     /// # Errors
     /// It can't be reached, or names something that is no event.
     pub async fn all(&self) -> Result<Vec<(Subject, u16)>, Failure> {
-        let found = self.ask(redis::cmd("HGETALL").arg(&self.key)).await?;
+        let found = self.link.ask(redis::cmd("HGETALL").arg(self.link.key())).await?;
         let found: Vec<(Vec<u8>, u16)> = read(found)?;
-        let odd = || Failure::Unusable(format!("{} is damaged", self.key));
+        let odd = || Failure::Unusable(format!("{} is damaged", self.link.key()));
         let place = |(name, shard): (Vec<u8>, u16)| {
             record::subject(&name).map(|subject| (subject, shard)).map_err(|_| odd())
         };
         found.into_iter().map(place).collect()
-    }
-
-    async fn ask(&self, cmd: &redis::Cmd) -> Result<Value, Failure> {
-        let mut present = self.session.lock().await;
-        if let Some(session) = present.take() {
-            match session.one(cmd).await {
-                // It may have been started again since.
-                Err(Failure::Unreachable(_)) => {}
-                said => {
-                    *present = said.is_ok().then_some(session);
-                    return said;
-                }
-            }
-        }
-        let session = session::find(&self.options, Some(&LIBRARY), &self.key).await?;
-        let said = session.one(cmd).await?;
-        *present = Some(session);
-        Ok(said)
     }
 }
 
@@ -250,24 +237,21 @@ pub async fn read_all(
     options: &Options,
     each: &mut dyn FnMut(u16, u64, &Event),
 ) -> Result<Seeds, Failure> {
-    let key = format!("{{{}}}log", options.prefix);
-    let session = session::find(options, None, &key).await?;
-    let found = fields(&session, &key).await?;
-    let (seeds, _) = found.ok_or_else(|| Failure::Unusable(format!("there is no {key}")))?;
+    let seeds = seeds_of(&Link::new(options, None, format!("{{{}}}log", options.prefix))).await?;
     for shard in 0..seeds.shards {
         let state = state_key(&options.prefix, shard);
         let stream = format!("{{{}/{shard}}}sales", options.prefix);
-        let session = session::find(options, None, &state).await?;
+        let link = Link::new(options, None, state.clone());
         let codes = Codes { shard, key: seeds.key };
         let (mut next, mut from) = (1, "-".to_owned());
         // What comes later than this look is not waited for.
-        let applied = session.one(redis::cmd("HGET").arg(&state).arg("p")).await?;
+        let applied = link.ask(redis::cmd("HGET").arg(&state).arg("p")).await?;
         let applied: Option<u64> = read(applied)?;
         let applied = applied.ok_or_else(|| Failure::Unusable(format!("{state} is missing")))?;
         loop {
             let mut range = redis::cmd("XRANGE");
             range.arg(&stream).arg(&from).arg("+").arg("COUNT").arg(RECORDS_PER_READ);
-            let said = session.one(&range).await?;
+            let said = link.ask(&range).await?;
             let last = last_id(&said);
             let records = entries(said, &codes)?;
             for (position, event) in &records {
@@ -307,11 +291,8 @@ pub async fn rebuild_all(
     options: &Options,
     each: &mut dyn FnMut(u16, u64, u64),
 ) -> Result<(), Failure> {
-    let key = format!("{{{}}}log", options.prefix);
-    let session = session::find(options, Some(&LIBRARY), &key).await?;
-    let (seeds, _) = fields(&session, &key)
-        .await?
-        .ok_or_else(|| Failure::Unusable(format!("there is no {key}")))?;
+    let log = Link::new(options, Some(&LIBRARY), format!("{{{}}}log", options.prefix));
+    let seeds = seeds_of(&log).await?;
     for shard in 0..seeds.shards {
         let state = state_key(&options.prefix, shard);
         let session = session::find(options, Some(&LIBRARY), &state).await?;

@@ -432,10 +432,12 @@ impl Check<'_> {
         if url.text.is_empty() {
             return None;
         }
-        if !url.text.split(',').all(|url| url.trim().starts_with("redis://")) {
+        let mut urls = url.text.split(',').map(str::trim);
+        let is_url = |url: &str| url.starts_with("redis://");
+        if !urls.next().is_some_and(is_url) || !urls.all(|url| is_url(url) || !url.contains("://"))
+        {
             // What it is may hold a password, so it is not said again.
-            let rule =
-                "must be redis://[user][:password@]host[:port][/database], or several with commas";
+            let rule = "must be redis://[user][:password@]host[:port][/database], more with commas, as host:port or so";
             self.wrong.push(format!("store.url ({}): {rule}", url.source));
         }
         Some(onsale_redis::Options { url: url.text, prefix: prefix.text, timeout, replicas })

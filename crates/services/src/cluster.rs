@@ -143,7 +143,7 @@ pub fn ask_redis(port: u16, words: &[&str]) -> io::Result<Vec<String>> {
         match line? {
             line if line == "the-end" => return Ok(lines),
             line if line.starts_with('-') => return Err(io::Error::other(line)),
-            line if line.is_empty() || line.starts_with(['$', '*']) => {}
+            line if line.starts_with(['$', '*']) => {}
             line => lines.push(line),
         }
     }

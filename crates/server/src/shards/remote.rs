@@ -231,7 +231,7 @@ fn seen(view: onsale_redis::View) -> View {
 /// What a failure means for whoever asked.
 pub fn unavailable(failure: &Failure) -> Unavailable {
     match failure {
-        Failure::Unreachable(_) | Failure::Late => Unavailable::Unreachable,
+        Failure::Unreachable(_) | Failure::Moving(_) | Failure::Late => Unavailable::Unreachable,
         Failure::Full(_) => Unavailable::StorageFull,
         Failure::Unknown(_) => Unavailable::Unknown,
         Failure::Unusable(_) => Unavailable::Stopped,

@@ -1,8 +1,16 @@
-//! A Redis that hangs, is full, forgets its functions, loses a key, or is another one.
+//! A Redis that hangs, is busy, is full, forgets its functions, loses a key, cuts a function off, or is another one.
 
+use std::time::{Duration, Instant};
+
+use onsale_redis::LIBRARY;
+use onsale_services::ask_redis;
 use serde_json::json;
 
 use super::{Node, ask, audit, body_of, wait_for};
+
+/// A request has its answer within this time, whatever Redis does. It may take 300 ms in the tests that look at this; the
+/// rest is for a busy machine.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 #[test]
 fn a_hanging_redis_leaves_the_outcome_open_and_the_same_key_settles_it() {
@@ -10,10 +18,18 @@ fn a_hanging_redis_leaves_the_outcome_open_and_the_same_key_settles_it() {
     let node = Node::start_with(&redis, &[("ONSALE_STORE_TIMEOUT_MS", "300")]);
     node.open_event(10);
     redis.pause();
+    let begin = Instant::now();
     let hung = node.hold("the-key", "anna");
     assert_eq!(hung.status, 503);
     let kind = body_of(&hung)["type"].clone();
     assert_eq!(kind, "/problems/outcome-unknown", "{kind}");
+    // Whoever comes later is told that nothing was sent, looks included.
+    let later = node.hold("another-key", "berta");
+    assert_eq!(body_of(&later)["type"], "/problems/store-unreachable");
+    let look = node.send("GET", "/availability", &[], &json!(null));
+    assert_eq!(body_of(&look)["type"], "/problems/store-unreachable");
+    wait_for("a server that is not ready", || !is_ready(&node));
+    assert!(begin.elapsed() < 3 * ANSWER_MAX, "{:?}", begin.elapsed());
     redis.resume();
     let mut settled = node.hold("the-key", "anna");
     wait_for("an answer", || {
@@ -42,6 +58,69 @@ fn functions_that_were_lost_are_loaded_again() {
     }
 }
 
+fn is_ready(node: &Node) -> bool {
+    node.client.request("GET", "/readyz", &[], None).is_ok_and(|ready| ready.status == 200)
+}
+
+#[test]
+fn a_redis_that_is_busy_is_told_from_one_that_hangs() {
+    let redis = onsale_services::redis();
+    let node = Node::start(&redis);
+    node.open_event(10);
+    ask(&redis, &["CONFIG", "SET", "busy-reply-threshold", "20"]);
+    let port = redis.port();
+    let endless = std::thread::spawn(move || ask_redis(port, &["EVAL", "while true do end", "0"]));
+    let is_busy =
+        || ask_redis(port, &["PING"]).is_err_and(|error| error.to_string().contains("BUSY"));
+    wait_for("a busy Redis", is_busy);
+    for customer in ["anna", "berta"] {
+        let refused = node.hold("the-key", customer);
+        let kind = body_of(&refused)["type"].clone();
+        assert_eq!((refused.status, kind), (503, json!("/problems/store-unreachable")));
+    }
+    wait_for("a server that is not ready", || !is_ready(&node));
+    // What follows it is refused until the script is gone.
+    let _ = ask_redis(port, &["SCRIPT", "KILL"]);
+    assert!(endless.join().unwrap().is_err(), "the script was killed");
+    wait_for("a server that is ready", || is_ready(&node));
+    let left = node.expect(200, "GET", "/availability", &json!(null));
+    assert_eq!(left["quotas"][0]["held"], 0, "{left}");
+    assert_eq!(node.hold("the-key", "anna").status, 201);
+}
+
+#[test]
+fn a_function_that_was_cut_off_is_repaired_by_the_next_call() {
+    let redis = onsale_services::redis();
+    let node = Node::start(&redis);
+    node.open_event(10);
+    // The same library, but a function ends once it has written to the stream.
+    let before = "local function carry_out(c, r, position)\n";
+    let cut = "if redis.call('EXISTS', c.k.state .. '-cut') == 1 then error({ err = 'ERR cut off' }) end\n";
+    let planted = LIBRARY.text.replace(before, &format!("{before}{cut}"));
+    assert_ne!(planted, LIBRARY.text);
+    ask(&redis, &["FUNCTION", "LOAD", "REPLACE", &planted]);
+    let shards: [&[&str]; 2] = [&["{onsale/0}state-cut", "{onsale/1}state-cut"], &["1", "1"]];
+    for (key, one) in shards[0].iter().zip(shards[1]) {
+        ask(&redis, &["SET", key, one]);
+    }
+    let hung = node.hold("the-key", "anna");
+    assert_eq!(
+        (hung.status, body_of(&hung)["type"].clone()),
+        (503, json!("/problems/outcome-unknown"))
+    );
+    shards[0].iter().for_each(|key| drop(ask(&redis, &["DEL", key])));
+    // Any call, a look included.
+    let left = node.expect(200, "GET", "/availability", &json!(null));
+    assert_eq!(left["quotas"][0]["held"], 1, "{left}");
+    let settled = node.hold("the-key", "anna");
+    assert_eq!(settled.status, 201, "{:?}", body_of(&settled));
+    let claim = json!({ "customer": "anna", "hold": body_of(&settled)["id"] });
+    node.expect(201, "POST", "/orders", &claim);
+    let left = node.expect(200, "GET", "/availability", &json!(null));
+    assert_eq!((&left["quotas"][0]["held"], &left["quotas"][0]["sold"]), (&json!(0), &json!(1)));
+    audit(&redis);
+}
+
 #[test]
 fn a_full_memory_stops_sales_and_nothing_else() {
     let redis = onsale_services::redis();
@@ -54,20 +133,38 @@ fn a_full_memory_stops_sales_and_nothing_else() {
     let limit = |bytes: &str| ask(&redis, &["CONFIG", "SET", "maxmemory", bytes]);
     limit("1");
     let refused = node.hold("three", "carl");
-    assert_eq!(
-        (refused.status, body_of(&refused)["type"].clone()),
-        (503, json!("/problems/storage-full"))
-    );
+    let full = (503, json!("/problems/storage-full"));
+    assert_eq!((refused.status, body_of(&refused)["type"].clone()), full);
+    let claim = json!({ "customer": "berta", "hold": other["id"] });
+    let refused = node.send("POST", "/orders", &[], &claim);
+    assert_eq!((refused.status, body_of(&refused)["type"].clone()), full);
     node.expect(200, "GET", "/availability", &json!(null));
+    // A server that comes now loads nothing, and needs not.
+    let late = Node::start(&redis);
+    late.knows_event();
     let path = format!("/holds/{}", other["id"].as_str().unwrap());
-    let released = node.send("DELETE", &path, &[], &json!(null));
+    let released = late.send("DELETE", &path, &[], &json!(null));
     assert_eq!(released.status, 200, "{:?}", body_of(&released));
     let path = format!("/orders/{}/payments", order["code"].as_str().unwrap());
     let payment = json!({ "reference": "p-1", "amount": 1250, "currency": "EUR" });
     let paid = node.send("POST", &path, &[("idempotency-key", "pay")], &payment);
     assert_eq!(paid.status, 201, "{:?}", body_of(&paid));
+    let path = format!("/orders/{}", order["code"].as_str().unwrap());
+    let cancelled = node.send("POST", &format!("{path}/cancel"), &[], &json!(null));
+    assert_eq!(cancelled.status, 200, "{:?}", body_of(&cancelled));
+    // What runs out while it is full is free again, too.
+    limit("0");
+    assert_eq!(node.define(10, 1, ("if-match", "*")).status, 200);
+    assert_eq!(node.hold("four", "dora").status, 201);
+    limit("1");
+    wait_for("a hold that runs out", || {
+        let left = node.expect(200, "GET", "/availability", &json!(null));
+        left["quotas"][0]["held"] == 0
+    });
     limit("0");
     assert_eq!(node.hold("three", "carl").status, 201);
+    let left = node.expect(200, "GET", "/availability", &json!(null));
+    assert_eq!((&left["quotas"][0]["held"], &left["quotas"][0]["sold"]), (&json!(1), &json!(0)));
     audit(&redis);
 }
 
@@ -77,9 +174,7 @@ fn a_lost_state_stops_the_sale_and_no_start_makes_it_anew() {
     let node = Node::start(&redis);
     node.open_event(10);
     ask(&redis, &["FLUSHALL"]);
-    wait_for("a server that is not ready", || {
-        node.client.request("GET", "/readyz", &[], None).is_ok_and(|r| r.status == 503)
-    });
+    wait_for("a server that is not ready", || !is_ready(&node));
     let hold = node.hold("key", "anna");
     assert!(matches!(hold.status, 404 | 503), "{:?}", body_of(&hold));
     // Neither does a start with the same folder take the empty Redis for a new one.

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
+mod cluster;
 mod faults;
 mod front;
 mod kills;
@@ -10,10 +11,10 @@ mod kills;
 mod process;
 mod selling;
 mod streams;
+mod upgrade;
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpStream;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use onsale::http_client::{Client, Response};
@@ -24,7 +25,16 @@ use serde_json::{Value, json};
 /// The event of all these tests.
 const EVENT: &str = "/v1/organizers/o/events/e";
 /// What is waited for comes within this time, or never.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
+
+/// Says so when it ends, however that is: threads that wait for it end with the test.
+struct SaidAtEnd<'a>(&'a [&'a AtomicBool]);
+
+impl Drop for SaidAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|said| said.store(true, Ordering::Relaxed));
+    }
+}
 
 /// A server on a Redis, with a data folder of its own.
 struct Node {
@@ -39,8 +49,12 @@ impl Node {
     }
 
     fn start_with(redis: &Server, environment: &[(&str, &str)]) -> Node {
+        Node::start_at(redis.url(), "2", environment)
+    }
+
+    fn start_at(store: &str, shards: &str, environment: &[(&str, &str)]) -> Node {
         let folder = tempfile::tempdir().unwrap();
-        let process = serve(folder.path(), redis, environment);
+        let process = serve(folder.path(), store, shards, environment);
         let client = Client::new(&process.url, Some(KEY)).unwrap();
         Node { process, client, folder }
     }
@@ -48,7 +62,7 @@ impl Node {
     /// Kills it, and starts it with the same folder.
     fn start_again(&mut self, redis: &Server) {
         self.process.kill();
-        self.process = serve(self.folder.path(), redis, &[]);
+        self.process = serve(self.folder.path(), redis.url(), "2", &[]);
         self.client = Client::new(&self.process.url, Some(KEY)).unwrap();
     }
 
@@ -78,15 +92,20 @@ impl Node {
         self.open_event_with(capacity, 600);
     }
 
-    fn open_event_with(&self, capacity: u64, hold_seconds: u64) {
+    fn open_event_with(&self, capacity: u64, hold_seconds: u32) {
+        let made = self.define(capacity, hold_seconds, ("if-none-match", "*"));
+        assert_eq!(made.status, 201, "{:?}", body_of(&made));
+        let opened = self.send("PATCH", "", &[("if-match", "*")], &json!({ "state": "open" }));
+        assert_eq!(opened.status, 200, "{:?}", body_of(&opened));
+    }
+
+    /// Defines the event; holds last so many seconds.
+    fn define(&self, capacity: u64, hold_seconds: u32, expects: (&str, &str)) -> Response {
         let definition = json!({ "name": "E", "currency": "EUR", "hold_seconds": hold_seconds,
             "quotas": [{ "id": "q", "capacity": capacity }],
             "ticket_types": [{ "id": "free", "name": "Free", "price": 0, "quotas": ["q"] },
                              { "id": "paid", "name": "Paid", "price": 1250, "quotas": ["q"] }] });
-        let made = self.send("PUT", "", &[("if-none-match", "*")], &definition);
-        assert_eq!(made.status, 201, "{:?}", body_of(&made));
-        let opened = self.send("PATCH", "", &[("if-match", "*")], &json!({ "state": "open" }));
-        assert_eq!(opened.status, 200, "{:?}", body_of(&opened));
+        self.send("PUT", "", &[expects], &definition)
     }
 
     fn hold(&self, key: &str, customer: &str) -> Response {
@@ -96,8 +115,8 @@ impl Node {
     }
 }
 
-fn serve(folder: &Path, redis: &Server, environment: &[(&str, &str)]) -> Process {
-    Process::serve(folder, &["--shards", "2", "--store", redis.url()], environment)
+fn serve(folder: &Path, store: &str, shards: &str, environment: &[(&str, &str)]) -> Process {
+    Process::serve(folder, &["--shards", shards, "--store", store], environment)
 }
 
 fn body_of(response: &Response) -> Value {
@@ -115,28 +134,25 @@ fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Asks Redis itself; gives its answer line by line, without what says how long each is.
 fn ask(redis: &Server, words: &[&str]) -> Vec<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", redis.port())).unwrap();
-    let words = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len()));
-    let words: Vec<String> = words.collect();
-    // What follows is answered last, so all is there once that is.
-    let end = "*2\r\n$4\r\nECHO\r\n$7\r\nthe-end\r\n";
-    let call = format!("*{}\r\n{}{end}", words.len(), words.concat());
-    stream.write_all(call.as_bytes()).unwrap();
-    let lines = BufReader::new(stream).lines().map_while(Result::ok);
-    let lines: Vec<String> = lines.take_while(|line| line != "the-end").collect();
-    assert!(!lines[0].starts_with('-'), "{lines:?}");
-    lines[..lines.len() - 1].iter().filter(|l| !l.starts_with(['$', '*'])).cloned().collect()
+    onsale_services::ask_redis(redis.port(), words).unwrap()
 }
 
 /// The audit of the store, which must find nothing.
 fn audit(redis: &Server) -> onsale::audit::Audit {
-    let options = onsale_redis::Options {
-        url: redis.url().to_owned(),
+    audit_at(redis.url())
+}
+
+fn audit_at(url: &str) -> onsale::audit::Audit {
+    let audit = onsale::audit::audit_store(&options_at(url)).unwrap();
+    assert!(audit.report.ok, "{}", audit.to_text());
+    audit
+}
+
+fn options_at(url: &str) -> onsale_redis::Options {
+    onsale_redis::Options {
+        url: url.to_owned(),
         prefix: "onsale".to_owned(),
         timeout: Duration::from_secs(5),
         replicas: 0,
-    };
-    let audit = onsale::audit::audit_store(&options).unwrap();
-    assert!(audit.report.ok, "{}", audit.to_text());
-    audit
+    }
 }
