@@ -119,7 +119,8 @@ impl Seen {
             let order = body_of(&response);
             match response.status {
                 201 => {
-                    sold.fetch_add(quantity, Ordering::Relaxed);
+                    let all = sold.fetch_add(quantity, Ordering::Relaxed) + quantity;
+                    assert!(all <= TICKETS, "e{event} is oversold");
                     let code = order["code"].as_str().unwrap().to_owned();
                     self.codes[event as usize].lock().unwrap().push(code);
                 }
