@@ -89,33 +89,57 @@ fn verb(right: &str) -> &'static str {
     }
 }
 
-/// The rights of tables that SQL needs, as its words say: what comes after FROM, JOIN and a comma is read.
+/// The rights of tables that SQL needs, as its words say: what comes after FROM, JOIN and a comma is read, and what FOR
+/// UPDATE locks are the tables that stand within the same parentheses.
 fn rights(sql: &str, is_table: impl Fn(&str) -> bool) -> Vec<(String, &'static str)> {
-    let plain: String = sql
-        .lines()
-        .map(|line| line.split_once("--").map_or(line, |(before, _)| before))
-        .collect::<Vec<_>>()
-        .join("\n")
-        .replace(',', " , ");
-    let words: Vec<&str> = plain
-        .split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ','))
-        .filter(|word| !word.is_empty())
-        .collect();
-    let locks = words.windows(2).any(|pair| {
-        pair[0].eq_ignore_ascii_case("FOR")
-            && ["UPDATE", "SHARE"].iter().any(|word| pair[1].eq_ignore_ascii_case(word))
-    });
-    let mut found = BTreeSet::new();
-    for pair in words.windows(2).filter(|pair| is_table(pair[1])) {
-        let right = match pair[0].to_uppercase().as_str() {
-            "INTO" => "INSERT",
-            "UPDATE" => "UPDATE",
-            "FROM" | "JOIN" | "," => "SELECT",
-            _ => continue,
-        };
-        found.extend([(pair[1].to_owned(), "SELECT"), (pair[1].to_owned(), right)]);
-        found.extend((locks && right == "SELECT").then(|| (pair[1].to_owned(), "UPDATE")));
+    let lines = sql.lines().map(|line| line.split_once("--").map_or(line, |(before, _)| before));
+    let mut plain = lines.collect::<Vec<_>>().join("\n");
+    for sign in ["(", ")", ","] {
+        plain = plain.replace(sign, &format!(" {sign} "));
     }
+    let is_part = |c: char| c.is_alphanumeric() || "_(),".contains(c);
+    let words = plain.split(|c| !is_part(c)).filter(|word| !word.is_empty());
+    let (mut open, mut groups) = (vec![0], 0);
+    let mut before = String::new();
+    let mut found = BTreeSet::new();
+    let (mut read, mut locked) = (Vec::new(), BTreeSet::new());
+    for word in words {
+        let group = open.last().copied().unwrap_or_default();
+        match (before.as_str(), word) {
+            // What is read from within parentheses is locked with the rest.
+            ("FROM" | "JOIN", "(") => {
+                open.push(group);
+                continue;
+            }
+            (_, "(") => {
+                groups += 1;
+                open.push(groups);
+                continue;
+            }
+            (_, ")") => drop(open.pop()),
+            ("FOR", _)
+                if ["UPDATE", "SHARE", "NO", "KEY"].contains(&word.to_uppercase().as_str()) =>
+            {
+                locked.insert(group);
+            }
+            (verb, table) if is_table(table) => {
+                let right = match verb {
+                    "INTO" => "INSERT",
+                    "UPDATE" => "UPDATE",
+                    "FROM" | "JOIN" | "," => "SELECT",
+                    _ => "",
+                };
+                if !right.is_empty() {
+                    found.extend([(table.to_owned(), "SELECT"), (table.to_owned(), right)]);
+                    read.push((group, table.to_owned()));
+                }
+            }
+            _ => {}
+        }
+        before = word.to_uppercase();
+    }
+    let locked = read.into_iter().filter(|(group, _)| locked.contains(group));
+    found.extend(locked.map(|(_, table)| (table, "UPDATE")));
     found.into_iter().collect()
 }
 
@@ -142,5 +166,9 @@ mod tests {
             ["SELECT lines", "INSERT orders", "SELECT orders"]
         );
         assert_eq!(of("UPDATE stocks SET x = 1"), ["SELECT stocks", "UPDATE stocks"]);
+        assert_eq!(
+            of("SELECT 1 FROM stocks WHERE EXISTS (SELECT 1 FROM lines) ORDER BY id FOR UPDATE"),
+            ["SELECT lines", "SELECT stocks", "UPDATE stocks"]
+        );
     }
 }

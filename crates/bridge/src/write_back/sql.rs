@@ -31,6 +31,9 @@ pub const CHECK: &str = "write-check";
 /// The statement that locks the orders of a batch that are to be cancelled: columns `order` and `status`, as they are.
 pub const LOCKS: &str = "write-locks";
 
+/// A fence that no bridge has.
+const FENCE_MAX: u64 = i64::MAX.cast_unsigned();
+
 /// Writes into one platform's database.
 pub struct Writer {
     db: Database,
@@ -144,9 +147,10 @@ impl Writer {
     /// Nothing is written then.
     pub async fn retry(&mut self, records: &[OrderRecord]) -> Result<Written, Error> {
         let shard = records.first().map_or(0, |record| record.shard);
-        let (place, fence) = self.place(shard).await?;
+        let (place, _) = self.place(shard).await?;
         let to = place.unwrap_or(Place { generation: Generation(0), position: 0 });
-        let batch = self.batch(shard, fence, place, to, Some(records));
+        // It moves no place, so a bridge at work that begins anew meanwhile is not in its way.
+        let batch = self.batch(shard, FENCE_MAX, place, to, Some(records));
         self.carry_out(&batch, records).await
     }
 
@@ -216,8 +220,12 @@ impl Writer {
     ) -> Result<Vec<Parked>, Error> {
         let Writer { db, how: statements, state, .. } = self;
         let (tx, refused) = attempt(db, batch, statements, state, orders, how).await?;
-        super::park(state, &[odd, refused.as_slice()].concat(), records)?;
-        tx.commit().await?;
+        let aside = [odd, refused.as_slice()].concat();
+        super::park(state, &aside, records)?;
+        // What was tried again in vain must not count as tried: it is tried once more later.
+        if !batch.is_retry || aside.is_empty() {
+            tx.commit().await?;
+        }
         Ok(refused)
     }
 }
