@@ -2,6 +2,7 @@
 //! a back end does. Its shards can be split and merged as Kinesis' are, and a stream can be made to go back.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
@@ -22,6 +23,8 @@ pub struct MemoryBus {
     streams: Arc<Mutex<BTreeMap<StreamName, Stream>>>,
     /// Told whenever something may have changed for a reader that waits.
     changed: Arc<Notify>,
+    /// So many appends are still to fail in part.
+    failing: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
@@ -80,10 +83,28 @@ impl MemoryBus {
         let mut streams = self.lock();
         let found =
             find(&mut streams, stream).map_err(|error| AppendError::all(entries.len(), &error))?;
-        let placed = entries.iter().map(|entry| found.append(entry)).collect();
+        let one_less = |left: usize| left.checked_sub(1);
+        let fails =
+            self.failing.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok();
+        let mut place = |entry: &Entry| match fails && key_hash(&entry.key) % 2 == 1 {
+            true => Err(Error::Unavailable {
+                what: "the bus in memory".into(),
+                why: "it was made to fail".into(),
+            }),
+            false => Ok(found.append(entry)),
+        };
+        let placed: Vec<Result<Placed, Error>> = entries.iter().map(&mut place).collect();
         drop(streams);
         self.changed.notify_waiters();
-        Ok(placed)
+        match placed.iter().all(Result::is_ok) {
+            true => Ok(placed.into_iter().flatten().collect()),
+            false => Err(AppendError { entries: placed }),
+        }
+    }
+
+    /// Makes so many of the next appends fail in part, as Kinesis' do: about half of the keys are not taken.
+    pub fn fail(&self, appends: usize) {
+        self.failing.store(appends, Ordering::Relaxed);
     }
 
     pub(crate) async fn read(

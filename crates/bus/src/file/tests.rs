@@ -34,6 +34,22 @@ async fn all(bus: &Bus, shard: &ShardId) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn a_page_says_how_far_its_end_is_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = open(folder.path()).await;
+    bus.create(&sales(), 1).await.unwrap();
+    bus.append(&sales(), &entries(0..10, 8)).await.unwrap();
+    let limits = Limits { records: 3, ..Limits::default() };
+    let mut from = From::Start;
+    for behind in [7, 4, 1, 0, 0] {
+        let page = bus.read(&sales(), &ShardId::numbered(0), from, limits).await.unwrap();
+        assert_eq!(page.lag.records, Some(behind));
+        from = page.next;
+    }
+    bus.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_is_appended_is_there_after_a_start() {
     let folder = tempfile::tempdir().unwrap();
     let mut generation = Generation(0);
