@@ -287,6 +287,25 @@ fn seconds(time: Time) -> f64 {
     time.0 as f64 / 1e6
 }
 
+/// Whether a server sells, or follows one that does, and how far its shards' journals or their copies are.
+#[must_use]
+pub fn render_role(active: bool, positions: &[u64]) -> String {
+    let mut page = Page::default();
+    let name = "onsale_active";
+    page.head(
+        name,
+        "gauge",
+        "1 where the server sells, 0 where it follows another or lost the log to it.",
+    );
+    page.line(name, "", u8::from(active));
+    let name = "onsale_position";
+    page.head(name, "counter", "Highest position in the shard's journal, or in the copy of it.");
+    for (shard, position) in positions.iter().enumerate() {
+        page.line(name, &format!("shard=\"{shard}\""), position);
+    }
+    page.text
+}
+
 fn render_beside(page: &mut Page, beside: &Beside) {
     let (readers, written, sent) = beside.live;
     let live = [

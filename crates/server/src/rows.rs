@@ -215,7 +215,7 @@ impl<'a> Follower<'a> {
                 Ok(Taken::Held { address, left }) => match standby {
                     None => return Err(Error::Held { address, left }).context("journal.url"),
                     Some(standby) => {
-                        standby.show(Standing { active: address, records: self.records() });
+                        standby.show(Standing { active: address, positions: self.positions() });
                         std::thread::sleep(poll.min(left));
                     }
                 },
@@ -233,8 +233,8 @@ impl<'a> Follower<'a> {
         Ok(self.site.take_over()?)
     }
 
-    fn records(&self) -> u64 {
-        self.shards.iter().map(|shard| shard.end().0).sum()
+    fn positions(&self) -> Vec<u64> {
+        self.shards.iter().map(|shard| shard.end().0).collect()
     }
 
     /// Reads what came before the log was ours, and makes it ready to be written to.

@@ -15,12 +15,13 @@ use super::openapi::ProblemPath;
 use super::{Api, Path, Rendered, Result};
 use crate::bus::follow;
 use crate::metrics::bus::{self, BusFigures, SHOWN_MAX};
-use crate::metrics::{Beside, machine};
+use crate::metrics::{self, Beside, machine};
 use crate::problem::{Kind, Problem, kind};
 use crate::stream::asyncapi;
 
 /// Media type of the text format of Prometheus.
-const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// Media type of Prometheus' text format.
+pub const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<Arc<Api>> {
@@ -115,7 +116,10 @@ async fn figures(State(api): State<Arc<Api>>, headers: HeaderMap) -> Result<Rend
     authenticate(&api, &headers)?;
     let gates = api.admission.figures().collect();
     let beside = Beside { live: api.live.figures(), gates };
-    let mut text = api.metrics.render(&api.shards.figures(), &beside);
+    let shards = api.shards.figures();
+    let positions: Vec<u64> = shards.iter().map(|figures| figures.shard.durable).collect();
+    let mut text = metrics::render_role(api.shards.lost_to().is_none(), &positions);
+    text += &api.metrics.render(&shards, &beside);
     text += &bus::render(&bus_figures(&api).await);
     // It asks the system, which may take its time.
     let data = api.shards.data().to_owned();

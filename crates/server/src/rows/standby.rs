@@ -18,8 +18,10 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::api::Rendered;
+use crate::api::system::PROMETHEUS;
 use crate::config::Config;
 use crate::listen;
+use crate::metrics;
 use crate::problem::{Problem, kind};
 
 /// Connections that are served at a time; others wait.
@@ -32,8 +34,8 @@ const CONNECTION_TIME: Duration = Duration::from_secs(10);
 pub struct Standing {
     /// Where the active server is; empty: that is not known yet.
     pub active: String,
-    /// Records in the copy, over all shards.
-    pub records: u64,
+    /// The last position in the copy of each shard.
+    pub positions: Vec<u64>,
 }
 
 /// Answers for a standby, on a thread of its own, as long as it lives.
@@ -122,12 +124,17 @@ async fn serve(socket: TcpListener, standing: watch::Receiver<Standing>) {
 }
 
 fn answer(path: &str, standing: &Standing) -> Response<Body> {
-    let Standing { active, records } = standing;
+    let Standing { active, positions } = standing;
+    let records: u64 = positions.iter().sum();
     let rendered = match path {
         "/healthz" => Rendered::json(
             StatusCode::OK,
             &json!({ "status": "alive", "role": "standby", "records": records }),
         ),
+        "/metrics" => {
+            let text = metrics::render_role(false, positions);
+            Rendered::new(StatusCode::OK, PROMETHEUS, text.into())
+        }
         "/readyz" => Problem::not_active(&kind::NOT_READY, "standby", active).render(),
         _ => Problem::not_active(&kind::NOT_ACTIVE, "standby", active).render(),
     };

@@ -334,6 +334,21 @@ fn a_standby_says_where_the_active_server_is() {
     told(&ask("POST", &format!("{EVENT}/orders")), "not-active");
     told(&ask("GET", "/v1/streams/sales/shards"), "not-active");
     assert_eq!(standby.status("/healthz"), 200);
+    // What it has of the log is what the other one wrote.
+    let figures = |node: &Node| {
+        let client = client(&node.process.url, PATIENCE);
+        String::from_utf8(client.request("GET", "/metrics", &[], None).unwrap().body).unwrap()
+    };
+    let figure = |page: &str, name: &str| -> u64 {
+        let mut lines = page.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        lines.next().unwrap_or_else(|| panic!("no {name} in {page}")).parse().unwrap()
+    };
+    assert_eq!(figure(&figures(standby), "onsale_active"), 0);
+    let shard = "onsale_position{shard=\"0\"}";
+    wait_until("it has all", || {
+        figure(&figures(standby), shard) == figure(&figures(&stage.nodes[0]), shard)
+    });
+    assert_eq!(figure(&figures(&stage.nodes[0]), "onsale_active"), 1);
     // A third that is no standby is told who is active.
     let folder = tempfile::tempdir().unwrap();
     let third = std::process::Command::new(env!("CARGO_BIN_EXE_onsale"))
