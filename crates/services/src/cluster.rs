@@ -91,11 +91,25 @@ impl RedisCluster {
             say(source, &["MIGRATE", "127.0.0.1", &port, key, "0", "10000"]);
             moved += 1;
         }
-        // The new owner first: a slot is never without one.
+        // The new owner first: a slot is never without one. It takes an epoch above those that it knows of.
+        self.agree();
         for node in [target, source] {
             say(node, &["CLUSTER", "SETSLOT", slot, "NODE", &target_id]);
         }
+        self.agree();
         moved
+    }
+
+    /// Waits until all know of the same epoch. A slot whose new owner had a lower one than the old would be given back.
+    fn agree(&self) {
+        wait_until("a cluster whose nodes agree", || {
+            let epoch = |node: &Server| {
+                let told = say(node, &["CLUSTER", "INFO"]);
+                told.into_iter().find(|line| line.starts_with("cluster_current_epoch:"))
+            };
+            let first = epoch(&self.nodes[0]);
+            self.nodes.iter().all(|node| epoch(node) == first)
+        });
     }
 
     fn meet(&mut self, node: Server) {
