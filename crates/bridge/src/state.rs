@@ -9,11 +9,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::TransactionBehavior::Immediate;
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
 use crate::Error;
 use crate::database::WAIT;
+
+/// How soon an open that found the file busy is tried again.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// Its tables. A change of their form is a new step in this list.
 const STEPS: &[&str] = &["
@@ -126,20 +131,20 @@ impl State {
     pub fn open(folder: &Path) -> Result<State, Error> {
         let wrong = |error: std::io::Error| Error::State(format!("{}: {error}", folder.display()));
         std::fs::create_dir_all(folder).map_err(wrong)?;
-        let mut db = Connection::open(folder.join("bridge.db"))?;
-        db.busy_timeout(WAIT)?;
-        db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")?;
-        let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let done: u32 = tx.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        let done = done as usize;
-        if done > STEPS.len() {
+        let until = Instant::now() + WAIT;
+        let db = loop {
+            match connect(&folder.join("bridge.db")) {
+                // SQLite does not wait by itself where others begin or end with the file at the same moment.
+                Err(error) if is_busy(&error) && Instant::now() < until => {
+                    std::thread::sleep(BUSY_PAUSE);
+                }
+                opened => break opened?,
+            }
+        };
+        let done: u32 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        if done as usize > STEPS.len() {
             return Err(Error::State("it is of a newer version of Onsale".to_owned()));
         }
-        for step in &STEPS[done..] {
-            tx.execute_batch(step)?;
-        }
-        tx.pragma_update(None, "user_version", STEPS.len() as u32)?;
-        tx.commit()?;
         Ok(State { db: Mutex::new(db), version: AtomicI64::new(0), folder: folder.to_owned() })
     }
 
@@ -311,7 +316,7 @@ impl State {
         orders: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> Result<(), Error> {
         let mut db = self.db();
-        let tx = db.transaction()?;
+        let tx = db.transaction_with_behavior(Immediate)?;
         for (code, status) in orders {
             tx.prepare_cached(
                 "INSERT INTO echoes VALUES (?1, NULL, ?2) ON CONFLICT (code) DO UPDATE SET writing = ?2",
@@ -327,7 +332,7 @@ impl State {
     /// The file fails; the orders still count as ours.
     pub fn wrote<'a>(&self, codes: impl Iterator<Item = &'a str>) -> Result<(), Error> {
         let mut db = self.db();
-        let tx = db.transaction()?;
+        let tx = db.transaction_with_behavior(Immediate)?;
         for code in codes {
             tx.prepare_cached(
                 "UPDATE echoes SET written = writing, writing = NULL WHERE code = ? AND writing IS NOT NULL",
@@ -386,5 +391,55 @@ impl State {
             }
         };
         Ok(())
+    }
+}
+
+/// Opens the file and makes what it lacks.
+fn connect(file: &Path) -> rusqlite::Result<Connection> {
+    let mut db = Connection::open(file)?;
+    db.busy_timeout(WAIT)?;
+    db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")?;
+    let done = |db: &Connection| -> rusqlite::Result<usize> {
+        db.query_row("PRAGMA user_version", [], |row| {
+            row.get::<_, u32>(0).map(|done| done as usize)
+        })
+    };
+    if done(&db)? < STEPS.len() {
+        let tx = db.transaction_with_behavior(Immediate)?;
+        // Another process may have been faster.
+        for step in STEPS.iter().skip(done(&tx)?) {
+            tx.execute_batch(step)?;
+        }
+        tx.pragma_update(None, "user_version", STEPS.len() as u32)?;
+        tx.commit()?;
+    }
+    Ok(db)
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_begin_and_end_with_it_at_once() {
+        for _ in 0..20 {
+            let folder = tempfile::tempdir().unwrap();
+            std::thread::scope(|scope| {
+                for worker in 0..8 {
+                    let folder = folder.path();
+                    scope.spawn(move || {
+                        for _ in 0..5 {
+                            let state = State::open(folder).unwrap();
+                            state.set_fact("worker", Some(&worker.to_string())).unwrap();
+                        }
+                    });
+                }
+            });
+            assert!(State::open(folder.path()).unwrap().fact("worker").unwrap().is_some());
+        }
     }
 }
