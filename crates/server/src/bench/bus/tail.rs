@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use onsale_bus::{Bus, bench};
+use tokio::sync::oneshot::error::TryRecvError;
 
 use super::{BATCH, PAYLOAD_BYTES, folder, runtime, stream};
 use crate::bench::Settings;
@@ -15,6 +16,8 @@ const READERS: usize = 100;
 /// The writer's pace: a batch each time, a million records a second. Readers keep up with it on a small machine; at a
 /// slower pace it is mostly the cost of waking up that is measured, which an idle machine has with no readers at all.
 const EVERY: Duration = Duration::from_millis(2);
+/// What is copied again and again, beyond what a core's own caches hold.
+const COPIED_BYTES: usize = 8 << 20;
 /// Threads of the writer, by which their processor time is told from the readers'.
 const WRITER: &str = "bench-writer";
 /// Readers that are further behind when the writer ends were not at the tail.
@@ -22,45 +25,79 @@ const BEHIND_MAX: Duration = Duration::from_secs(1);
 /// When the readers are given up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Processor time of a paced writer for each record, with readers at the tail and without.
+/// What there is beside the writer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Beside {
+    Nothing,
+    /// Readers at the tail.
+    Readers,
+    /// A thread that copies memory and has nothing to do with the bus: what a busy neighbour costs by itself.
+    Copying,
+}
+
+/// Processor time of a paced writer for each record, with readers at the tail and without; and what it is beside a
+/// thread that is busy with something else.
 ///
 /// # Errors
 /// The disk fails, or a reader did not get every record.
-pub fn cost(settings: &Settings, warnings: &mut Vec<String>) -> anyhow::Result<Figure> {
+pub fn cost(settings: &Settings, warnings: &mut Vec<String>) -> anyhow::Result<[Figure; 2]> {
+    let per_second = number(BATCH as f64 / EVERY.as_secs_f64());
+    let name = |beside: &str| {
+        format!("the writer's processor time for a record, {beside}, paced at {per_second}/s")
+    };
+    let (limits, products) = beside(settings, Beside::Readers, warnings)?;
+    let limit = ("without readers", limits);
+    let readers = name(&format!("{READERS} readers at the tail"));
+    let readers = Figure::beside(readers, Unit::Nanoseconds, products, limit);
+    let (limits, products) = beside(settings, Beside::Copying, warnings)?;
+    let limit = ("alone", limits);
+    let copying = name("beside a thread that only copies memory");
+    let copying = Figure::beside(copying, Unit::Nanoseconds, products, limit);
+    // A tenth more: 1 / 1.1.
+    Ok([readers.goal(Goal::OfLimit(0.91)), copying])
+}
+
+/// Nanoseconds of the writer for each record, alone and beside something.
+fn beside(
+    settings: &Settings,
+    what: Beside,
+    warnings: &mut Vec<String>,
+) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
     let batches = (settings.seconds(4.0).as_millis() / EVERY.as_millis()) as u32;
-    let (limits, products) = interleaved(settings.pairs, |side| {
-        let readers = if side == Side::Product { READERS } else { 0 };
-        settings.tell(&format!("bus: {readers} readers"));
-        let (cost, behind) = write_watched(readers, batches)?;
+    interleaved(settings.pairs, |side| {
+        let beside = if side == Side::Product { what } else { Beside::Nothing };
+        settings.tell(&format!("bus: the writer beside {beside:?}"));
+        let (cost, behind) = write_watched(beside, batches)?;
         if behind > BEHIND_MAX {
             warnings.push(format!(
                 "The readers were {behind:?} behind when the writer ended, not at the tail."
             ));
         }
         Ok(cost)
-    })?;
-    let per_second = number(BATCH as f64 / EVERY.as_secs_f64());
-    let name = format!(
-        "the writer's processor time for a record, {READERS} readers at the tail, paced at {per_second}/s"
-    );
-    let limit = ("without readers", limits);
-    let figure = Figure::beside(name, Unit::Nanoseconds, products, limit);
-    // A tenth more: 1 / 1.1.
-    Ok(figure.goal(Goal::OfLimit(0.91)))
+    })
 }
 
 /// Nanoseconds of the writer for each record, and how long after it the readers had all.
-fn write_watched(readers: usize, batches: u32) -> anyhow::Result<(f64, Duration)> {
+fn write_watched(beside: Beside, batches: u32) -> anyhow::Result<(f64, Duration)> {
     let (folder, name) = (folder()?, stream("tail"));
     let path = folder.path().to_owned();
     let records = u64::from(batches) * BATCH as u64;
     let (to_readers, bus) = std::sync::mpsc::channel::<Bus>();
     let (to_writer, ready) = tokio::sync::oneshot::channel();
-    let (done, is_done) = tokio::sync::oneshot::channel();
+    let (done, mut is_done) = tokio::sync::oneshot::channel();
+    let readers = if beside == Beside::Readers { READERS } else { 0 };
     let watched = name.clone();
     // Each side has a runtime of its own, and so threads of its own, those for the disk too.
     let reading = std::thread::spawn(move || {
         let bus = bus.recv()?;
+        if beside == Beside::Copying {
+            let _ = to_writer.send(());
+            let (from, mut to) = (vec![1_u8; COPIED_BYTES], vec![0; COPIED_BYTES]);
+            while is_done.try_recv() == Err(TryRecvError::Empty) {
+                to.copy_from_slice(std::hint::black_box(&from));
+            }
+            return Ok(Duration::ZERO);
+        }
         runtime()?.block_on(async {
             let tail = bench::Tail::start(&bus, &watched, readers).await?;
             let _ = to_writer.send(());
@@ -112,11 +149,11 @@ fn processor_ns() -> anyhow::Result<u64> {
     Ok(sum)
 }
 
-/// From the moment when a record was to be appended to the record in its reader's hands, at this rate.
+/// From the moment when a record was to be appended to the record in its reader's hands, at this rate, which is so named.
 ///
 /// # Errors
 /// The disk fails, or a record is missing.
-pub fn lag(settings: &Settings, per_second: f64) -> anyhow::Result<[Figure; 2]> {
+pub fn lag(settings: &Settings, per_second: f64, named: &str) -> anyhow::Result<[Figure; 2]> {
     let per_second = per_second as u32;
     let time = settings.seconds(5.0);
     let [mut middle, mut high] = [Vec::new(), Vec::new()];
@@ -142,8 +179,7 @@ pub fn lag(settings: &Settings, per_second: f64) -> anyhow::Result<[Figure; 2]> 
         high.push(at(0.99) / 1_000.0);
     }
     let rate = number(f64::from(per_second));
-    let name =
-        |which: &str| format!("lag {which}, from append to reader, at {rate}/s, half of the above");
+    let name = |which: &str| format!("lag {which}, from append to reader, at {rate}/s, {named}");
     Ok([
         Figure::alone(name("p50"), Unit::Milliseconds, middle),
         Figure::alone(name("p99"), Unit::Milliseconds, high).goal(Goal::AtMost(100.0)),
