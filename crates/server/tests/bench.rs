@@ -104,9 +104,9 @@ fn streams_and_the_relay_are_measured_beside_what_they_stand_on() {
     let row = quick("bus");
     let figures = row["figures"].as_array().unwrap();
     let beside = figures.iter().filter(|figure| !figure["limit"].is_null()).count();
-    assert_eq!((figures.len(), beside), (6, 4), "{row}");
+    assert_eq!((figures.len(), beside), (9, 5), "{row}");
     let units: Vec<&str> = figures.iter().map(|figure| figure["unit"].as_str().unwrap()).collect();
-    assert_eq!(units, ["/s", "/s", "ns", "ms", "ms", "/s"]);
+    assert_eq!(units, ["/s", "/s", "ns", "ns", "ms", "ms", "ms", "ms", "/s"]);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn without_a_redis_the_relay_is_left_out() {
     let all: Value = serde_json::from_str(&text(&output.stdout)).unwrap();
     let notes = all["rows"][0]["notes"].to_string();
     assert!(notes.contains("no redis-server on the PATH"), "{all}");
-    assert_eq!(all["rows"][0]["figures"].as_array().unwrap().len(), 5, "{all}");
+    assert_eq!(all["rows"][0]["figures"].as_array().unwrap().len(), 8, "{all}");
 }
 
 #[test]
