@@ -2,6 +2,7 @@
 from datetime import datetime, timezone
 from decimal import Decimal
 
+from django.core.cache import cache
 from django_scopes import scopes_disabled
 from pretix.base.models import Event, Organizer, Team, TeamAPIToken, User
 
@@ -20,6 +21,8 @@ with scopes_disabled():
             date_from=datetime(2099, 7, 1, 18, tzinfo=timezone.utc),
         )
         event.settings.timezone = "Europe/Madrid"
+        # An event that is live can be changed only where a way to pay is switched on.
+        event.settings.payment_manual__enabled = True
         admission = event.items.create(name="General admission", default_price=Decimal("25.00"), admission=True)
         reduced = event.items.create(name="Reduced", default_price=Decimal("12.50"), admission=True)
         camping = event.items.create(name="Camping", default_price=Decimal("40.00"))
@@ -30,3 +33,5 @@ with scopes_disabled():
         field = event.quotas.create(name="Field", size=2000)
         field.items.add(camping)
         field.variations.add(tent, van)
+# Whoever fills the database begins as those do who take it from the dump.
+cache.clear()
