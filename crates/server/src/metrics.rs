@@ -194,14 +194,16 @@ impl Route {
     }
 }
 
+/// Name, kind and help of the one figure of a shard that a standby has too.
+const DURABLE_POSITION: (&str, &str, &str) =
+    ("onsale_shard_durable_position", "counter", "Highest position that is durable.");
+
 /// A figure of a shard: name, kind, help, and where it is found.
 type ShardFigure = (&'static str, &'static str, &'static str, fn(&Figures) -> f64);
 
 const SHARD_FIGURES: &[ShardFigure] = &[
     ("onsale_shard_position", "counter", "Highest position applied.", |f| f.shard.position as f64),
-    ("onsale_shard_durable_position", "counter", "Highest position on the disk.", |f| {
-        f.shard.durable as f64
-    }),
+    (DURABLE_POSITION.0, DURABLE_POSITION.1, DURABLE_POSITION.2, |f| f.shard.durable as f64),
     ("onsale_shard_waiting", "gauge", "Answers that wait for their position.", |f| {
         f.shard.waiting as f64
     }),
@@ -287,9 +289,9 @@ fn seconds(time: Time) -> f64 {
     time.0 as f64 / 1e6
 }
 
-/// Whether a server sells, or follows one that does, and how far its shards' journals or their copies are.
+/// Whether a server sells, or follows one that does.
 #[must_use]
-pub fn render_role(active: bool, positions: &[u64]) -> String {
+pub fn render_active(active: bool) -> String {
     let mut page = Page::default();
     let name = "onsale_active";
     page.head(
@@ -298,8 +300,15 @@ pub fn render_role(active: bool, positions: &[u64]) -> String {
         "1 where the server sells, 0 where it follows another or lost the log to it.",
     );
     page.line(name, "", u8::from(active));
-    let name = "onsale_position";
-    page.head(name, "counter", "Highest position in the shard's journal, or in the copy of it.");
+    page.text
+}
+
+/// All that a standby says; `positions` is how far its copy of each shard's journal is.
+#[must_use]
+pub fn render_standby(positions: &[u64]) -> String {
+    let mut page = Page { text: render_active(false) };
+    let (name, kind, help) = DURABLE_POSITION;
+    page.head(name, kind, help);
     for (shard, position) in positions.iter().enumerate() {
         page.line(name, &format!("shard=\"{shard}\""), position);
     }

@@ -117,8 +117,7 @@ async fn figures(State(api): State<Arc<Api>>, headers: HeaderMap) -> Result<Rend
     let gates = api.admission.figures().collect();
     let beside = Beside { live: api.live.figures(), gates };
     let shards = api.shards.figures();
-    let positions: Vec<u64> = shards.iter().map(|figures| figures.shard.durable).collect();
-    let mut text = metrics::render_role(api.shards.lost_to().is_none(), &positions);
+    let mut text = metrics::render_active(api.shards.lost_to().is_none());
     text += &api.metrics.render(&shards, &beside);
     text += &bus::render(&bus_figures(&api).await);
     // It asks the system, which may take its time.

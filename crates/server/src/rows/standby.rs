@@ -132,7 +132,7 @@ fn answer(path: &str, standing: &Standing) -> Response<Body> {
             &json!({ "status": "alive", "role": "standby", "records": records }),
         ),
         "/metrics" => {
-            let text = metrics::render_role(false, positions);
+            let text = metrics::render_standby(positions);
             Rendered::new(StatusCode::OK, PROMETHEUS, text.into())
         }
         "/readyz" => Problem::not_active(&kind::NOT_READY, "standby", active).render(),

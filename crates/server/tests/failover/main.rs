@@ -344,7 +344,7 @@ fn a_standby_says_where_the_active_server_is() {
         lines.next().unwrap_or_else(|| panic!("no {name} in {page}")).parse().unwrap()
     };
     assert_eq!(figure(&figures(standby), "onsale_active"), 0);
-    let shard = "onsale_position{shard=\"0\"}";
+    let shard = "onsale_shard_durable_position{shard=\"0\"}";
     wait_until("it has all", || {
         figure(&figures(standby), shard) == figure(&figures(&stage.nodes[0]), shard)
     });
