@@ -134,7 +134,7 @@ impl Client {
         Client { timeout, ..self }
     }
 
-    /// Sends a request and waits for the answer, of whatever status.
+    /// Sends a request and waits for the answer, of whatever status. A body is JSON unless a header says what it is.
     ///
     /// # Errors
     /// Where no complete answer comes in time.
@@ -192,7 +192,9 @@ impl Client {
             header("Authorization", &format!("Bearer {key}"));
         }
         if let Some(body) = body {
-            header("Content-Type", "application/json");
+            if headers.iter().all(|(name, _)| !name.eq_ignore_ascii_case("content-type")) {
+                header("Content-Type", "application/json");
+            }
             header("Content-Length", &body.len().to_string());
         }
         headers.iter().for_each(|(name, value)| header(name, value));

@@ -43,6 +43,14 @@ fn a_request_carries_key_headers_and_body() {
 }
 
 #[test]
+fn a_body_is_what_a_header_says() {
+    let client = Client::new("http://x", None).unwrap();
+    let head = client.head("POST", "/", &[("content-type", "text/plain")], Some("{}"));
+    assert_eq!(head.to_lowercase().matches("content-type: ").count(), 1, "{head}");
+    assert!(head.contains("content-type: text/plain\r\n"), "{head}");
+}
+
+#[test]
 fn bodies_come_in_three_forms() {
     let rows: [(&[u8], &str); 5] = [
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhellomore", "hello"),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use onsale_services::wait_until;
 use serde_json::{Value, json};
 
+use crate::forms::{Changes, Desk};
 use crate::office::{for_sale, served};
 use crate::site::Site;
 
@@ -27,17 +28,35 @@ impl Edits<'_> {
         is_so: impl Fn(&Value) -> bool,
     ) -> Value {
         let made = self.site.pretix_well(method, path, &body);
+        self.arrives(format!("{method} {path} {body} in {event}"), event, is_so);
+        made
+    }
+
+    /// Waits until the engine's event is as it should be after an edit that pretix has just answered.
+    fn arrives(&mut self, what: String, event: &str, is_so: impl Fn(&Value) -> bool) {
         let begin = Instant::now();
-        let what = format!("{method} {path} {body} in {event}");
         wait_until(&what, || is_so(&self.site.event(event)));
         self.took.push((what, begin.elapsed()));
-        made
     }
 
     /// The same, of the festival's parts; `pointer` must then be a value.
     fn festival(&mut self, path: &str, body: Value, at: &str, wanted: Value) {
         let path = format!("events/festival/{path}");
         self.make("PATCH", &path, body, "festival", |event| find(event, at) == wanted);
+    }
+
+    /// Makes an edit of the festival by a form of the back office; where pretix goes on then.
+    fn save(
+        &mut self,
+        desk: &mut Desk,
+        page: &str,
+        changes: Changes<'_>,
+        at: &str,
+        wanted: &Value,
+    ) -> String {
+        let next = desk.save(&format!("{FESTIVAL}{page}"), changes);
+        self.arrives(format!("{page} {changes:?}"), "festival", |event| find(event, at) == *wanted);
+        next
     }
 }
 
@@ -57,6 +76,8 @@ fn find(event: &Value, at: &str) -> Value {
 }
 
 const NEVER: &str = "1970-01-02T00:00:00Z";
+/// Where its pages are in the back office.
+const FESTIVAL: &str = "event/river/festival/";
 
 #[test]
 fn what_is_edited_in_pretix_arrives() {
@@ -70,6 +91,8 @@ fn what_is_edited_in_pretix_arrives() {
     of_quotas(&mut edits);
     of_the_event(&mut edits);
     of_other_events(&mut edits);
+    let mut desk = Desk::log_in(&site.pretix);
+    by_forms(&mut edits, &mut desk);
     let mut took: Vec<Duration> = edits.took.iter().map(|(_, took)| *took).collect();
     took.sort_unstable();
     let at = |share: usize| took[(took.len() - 1) * share / 100];
@@ -80,7 +103,7 @@ fn what_is_edited_in_pretix_arrives() {
         assert_eq!(served(&site.event(event)), for_sale(&site, event), "{event}");
     }
     what_the_engine_refuses_is_set_aside(&site);
-    an_event_is_taken_over(&site);
+    an_event_is_taken_over(&site, &mut desk);
     one_is_taken_over_while_pretix_sells(&site);
     site.kill_bridge();
     let (code, text) = site.bridge(&["detach"]);
@@ -316,6 +339,103 @@ fn of_other_events(edits: &mut Edits<'_>) {
     edits.make("DELETE", &path, json!(null), &id, is_closed);
 }
 
+/// What people do by the pages of the back office.
+fn by_forms(edits: &mut Edits<'_>, desk: &mut Desk) {
+    let (items, variations, quotas) = ids(edits.site);
+    let (entry, reduced, camping) = (&items[0], &items[1], &items[2]);
+    let site = &quotas[0];
+    let item = |id: &Value| format!("items/{id}/");
+    let quota = format!("quotas/{site}/change");
+    let (entry_id, reduced_id) = (entry.to_string(), reduced.to_string());
+    let closes = format!("{reduced}/sale/closes_at");
+    let until = |date, time| [("available_until_0", Some(date)), ("available_until_1", Some(time))];
+    let few = [("name", Some("Few")), ("size", Some("50")), ("itemvars", Some(&*entry_id))];
+    let both = [("itemvars", Some(&*entry_id)), ("itemvars", Some(&*reduced_id))];
+    let date = |day| [("date_from_0", Some(day)), ("date_from_1", Some("20:00:00"))];
+    let presale = |day, time| [("presale_end_0", Some(day)), ("presale_end_1", Some(time))];
+    let general = "settings/".to_owned();
+    let in_all = find(&edits.site.event("festival"), "sale/closes_at");
+    let rows: [(String, Changes<'_>, String, Value); 16] = [
+        (item(entry), &[("default_price", Some("26.50"))], format!("{entry}/price"), json!(2650)),
+        (
+            item(entry),
+            &[("name_0", Some("Entry & \"more\""))],
+            format!("{entry}/name"),
+            json!("Entry & \"more\""),
+        ),
+        (item(reduced), &[("active", None)], closes.clone(), json!(NEVER)),
+        (item(reduced), &[("active", Some("on"))], closes.clone(), json!(null)),
+        (
+            item(reduced),
+            &until("2098-01-01", "00:00:00"),
+            closes.clone(),
+            // Pages have the event's own time.
+            json!("2097-12-31T23:00:00Z"),
+        ),
+        (item(reduced), &until("", ""), closes, json!(null)),
+        (
+            item(camping),
+            &[("variations-1-default_price", Some("66.00"))],
+            format!("{camping}-{}/price", variations[1]),
+            json!(6600),
+        ),
+        (quota.clone(), &[("size", Some("19000"))], format!("q{site}/capacity"), json!(19_000)),
+        (quota.clone(), &[("size", Some("20000"))], format!("q{site}/capacity"), json!(20_000)),
+        (quota.clone(), &both[..1], reduced_id.clone(), json!(null)),
+        (quota, &both, format!("{reduced}/quotas"), json!([site.to_string()])),
+        (
+            general.clone(),
+            &[("name_0", Some("River Feast"))],
+            "name".to_owned(),
+            json!("River Feast"),
+        ),
+        (
+            general.clone(),
+            &date("2099-07-03"),
+            "starts_at".to_owned(),
+            json!("2099-07-03T18:00:00Z"),
+        ),
+        (
+            general.clone(),
+            &presale("2099-06-30", "00:00:00"),
+            "sale/closes_at".to_owned(),
+            json!("2099-06-29T22:00:00Z"),
+        ),
+        (general.clone(), &presale("", ""), "sale/closes_at".to_owned(), in_all),
+        (
+            general,
+            &[("settings-max_items_per_order", Some("6"))],
+            "limits/0/per_order".to_owned(),
+            json!(6),
+        ),
+    ];
+    for (page, changes, at, wanted) in rows {
+        edits.save(desk, &page, changes, &at, &wanted);
+    }
+    // What is made there, and deleted.
+    desk.save(&format!("{FESTIVAL}quotas/add"), &few);
+    let quotas = ids(edits.site).2;
+    let few = quotas.last().unwrap();
+    edits.arrives("a quota".to_owned(), "festival", |event| {
+        find(event, &format!("q{few}/capacity")) == 50
+    });
+    let left = json!([site.to_string()]);
+    edits.save(desk, &format!("quotas/{few}/delete"), &[], &format!("{entry}/quotas"), &left);
+    let site = site.to_string();
+    let child = [
+        ("name_0", Some("Child")),
+        ("default_price", Some("5.00")),
+        ("quota_option", Some("existing")),
+        ("quota_add_existing", Some(&*site)),
+    ];
+    let next = desk.save(&format!("{FESTIVAL}items/add"), &child);
+    let child = next.trim_end_matches('/').rsplit('/').next().unwrap();
+    edits.arrives("a product".to_owned(), "festival", |event| {
+        find(event, &format!("{child}/price")) == 500
+    });
+    edits.save(desk, &format!("items/{child}/delete"), &[], child, &json!(null));
+}
+
 fn what_the_engine_refuses_is_set_aside(site: &Site) {
     let (items, _, _) = ids(site);
     let path = format!("events/festival/items/{}/", items[0]);
@@ -336,7 +456,7 @@ fn what_the_engine_refuses_is_set_aside(site: &Site) {
     assert_eq!(served(&site.event("festival")), for_sale(site, "festival"));
 }
 
-fn an_event_is_taken_over(site: &Site) {
+fn an_event_is_taken_over(site: &Site, desk: &mut Desk) {
     let (items, _, quotas) = ids(site);
     let closed = |is_closed: bool| {
         let path = format!("events/festival/quotas/{}/", quotas[1]);
@@ -377,6 +497,16 @@ fn an_event_is_taken_over(site: &Site) {
     wait_until("it is on sale", || site.event("festival")["state"] == "open");
     for (live, state) in [(false, "paused"), (true, "open")] {
         site.pretix_well("PATCH", "events/festival/", &json!({"live": live}));
+        wait_until(state, || site.event("festival")["state"] == state);
+    }
+    // By the page that has a button for each.
+    for (name, is_so, state) in [
+        ("live", "false", "paused"),
+        ("live", "true", "open"),
+        ("testmode", "true", "paused"),
+        ("testmode", "false", "open"),
+    ] {
+        desk.save(&format!("{FESTIVAL}live/"), &[(name, Some(is_so))]);
         wait_until(state, || site.event("festival")["state"] == state);
     }
     site.bridge_well(&["reconcile", "river/festival"]);

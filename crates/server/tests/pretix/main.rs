@@ -6,6 +6,7 @@
 mod process;
 
 mod edits;
+mod forms;
 mod office;
 mod sales;
 mod site;
