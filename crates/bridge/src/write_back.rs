@@ -379,7 +379,8 @@ pub fn parked(state: &State) -> Result<BTreeMap<String, (String, Vec<OrderRecord
         .collect()
 }
 
-/// Sets orders aside with their records; those that are there already keep theirs, and their reason.
+/// Sets orders aside with their records; those that are there already keep theirs, and their reason. Where another log has
+/// another record at a position, that one counts.
 fn park(state: &State, orders: &[Parked], records: &[OrderRecord]) -> Result<(), Error> {
     if orders.is_empty() {
         return Ok(());
@@ -387,12 +388,11 @@ fn park(state: &State, orders: &[Parked], records: &[OrderRecord]) -> Result<(),
     let mut there = parked(state)?;
     for (order, why) in orders {
         let (reason, mut all) = there.remove(order).unwrap_or((why.clone(), Vec::new()));
-        let is_known = |record: &OrderRecord, all: &[OrderRecord]| {
-            all.iter().any(|old| (old.shard, old.position) == (record.shard, record.position))
-        };
         for record in records.iter().filter(|record| record.order == *order) {
-            if !is_known(record, &all) {
-                all.push(record.clone());
+            let at = (record.shard, record.position);
+            match all.iter_mut().find(|old| (old.shard, old.position) == at) {
+                Some(old) => *old = record.clone(),
+                None => all.push(record.clone()),
             }
         }
         let all = serde_json::to_string(&all).map_err(|error| Error::State(error.to_string()))?;

@@ -14,7 +14,8 @@
 //! keep it to one machine whose processes can be killed. A wait that ran out is an [`Error`] like any other: nothing is
 //! stored, and the batch comes again.
 //!
-//! Parked records that were tried again are remembered in `onsale_retried`.
+//! Parked records that were tried again are remembered in `onsale_retried`, until the place moves into another log (one that was
+//! restored gives the same positions to other records) or is reset.
 
 #[cfg(feature = "postgres")]
 pub mod postgres;

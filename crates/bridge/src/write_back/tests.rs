@@ -381,6 +381,39 @@ async fn what_is_tried_again_in_vain_is_written_later() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_tried_again_of_another_log_does_not_count() {
+    on_both(async |kind| {
+        let mut office = office(kind).await;
+        let too_much = office.placed("E1", "7", 11);
+        office.write(&[too_much]).await;
+        office.db.run("UPDATE stocks SET capacity = 22, blocked = 20").await.unwrap();
+        let mut writer = office.writer().await;
+        writer.retry(&parked_of(&office)["E1"].1).await.unwrap();
+        assert_eq!(office.stock().await, (13, 9));
+        // The engine's log was restored: at the same position there is another order.
+        office.next = 0;
+        let other = office.placed("E2", "7", 11);
+        let to = Place { generation: Generation(8), position: other.position };
+        let (place, fence) = writer.place(0).await.unwrap();
+        writer.write(0, fence + 1, place, to, &[other]).await.unwrap();
+        office.db.run("UPDATE stocks SET capacity = 33, blocked = 20").await.unwrap();
+        let written = writer.retry(&parked_of(&office)["E2"].1).await.unwrap();
+        assert_eq!((written.orders, written.parked.len()), (1, 0), "{kind:?} {written:?}");
+        assert_eq!(office.stock().await, (24, 9));
+        // Of an order that is set aside, the record of this log counts.
+        let why = "waits for what was set aside of this order before".to_owned();
+        let (paid, mut gone) = (office.paid("E3", &["T1"], false), office.cancelled("E3"));
+        gone.position = paid.position;
+        for record in [&paid, &gone] {
+            let record = std::slice::from_ref(record);
+            park(&office.state, &[("E3".to_owned(), why.clone())], record).unwrap();
+        }
+        assert_eq!(parked_of(&office)["E3"].1, [gone]);
+    })
+    .await;
+}
+
 fn parked_of(office: &Office) -> BTreeMap<String, (String, Vec<OrderRecord>)> {
     parked(&office.state).unwrap()
 }

@@ -79,6 +79,9 @@ pub async fn advance(tx: &Transaction<'_>, batch: &Batch) -> Result<bool, Error>
         return Ok(added > 0);
     }
     check(claim, found.as_ref())?;
+    if found.as_ref().is_some_and(|row| row.place.generation != batch.to.generation) {
+        forget_retried(tx, &claim.cursor).await?;
+    }
     let generation = batch.to.generation.0.cast_signed();
     let position = batch.to.position.fixed();
     let sql = match found {
@@ -113,13 +116,22 @@ pub async fn fence(db: &Client, cursor: &CursorId) -> Result<u64, Error> {
     Ok(row(db, cursor, "").await?.map_or(0, |row| row.fence))
 }
 
-/// Forgets where a cursor is, so that it begins anew: effects are then stored again.
+/// Forgets where a cursor is and what was tried again, so that it begins anew: effects are then stored again.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn reset(db: &Client, cursor: &CursorId) -> Result<(), Error> {
+    forget_retried(db, cursor).await?;
     let CursorId { group, shard } = cursor;
     let delete = "DELETE FROM onsale_cursor WHERE cursor = $1 AND stream = $2 AND shard = $3";
+    db.execute(delete, &[&group.name.as_str(), &group.stream.as_str(), &shard.as_str()]).await?;
+    Ok(())
+}
+
+/// In another log the same positions are other records.
+async fn forget_retried(db: &impl GenericClient, cursor: &CursorId) -> Result<(), Error> {
+    let CursorId { group, shard } = cursor;
+    let delete = "DELETE FROM onsale_retried WHERE cursor = $1 AND stream = $2 AND shard = $3";
     db.execute(delete, &[&group.name.as_str(), &group.stream.as_str(), &shard.as_str()]).await?;
     Ok(())
 }

@@ -84,6 +84,9 @@ pub fn advance(tx: &Connection, batch: &Batch) -> Result<bool, Error> {
         return Ok(added > 0);
     }
     check(claim, row.as_ref())?;
+    if row.is_some_and(|row| row.place.generation != batch.to.generation) {
+        forget_retried(tx, &claim.cursor)?;
+    }
     let upsert = "INSERT INTO onsale_cursor VALUES (?, ?, ?, ?, ?, ?) \
                   ON CONFLICT (cursor, stream, shard) DO UPDATE SET generation = excluded.generation, \
                   position = excluded.position, fence = excluded.fence";
@@ -110,12 +113,21 @@ pub fn fence(db: &Connection, cursor: &CursorId) -> Result<u64, Error> {
     Ok(row(db, cursor)?.map_or(0, |row| row.fence))
 }
 
-/// Forgets where a cursor is, so that it begins anew: effects are then stored again.
+/// Forgets where a cursor is and what was tried again, so that it begins anew: effects are then stored again.
 ///
 /// # Errors
 /// When the database fails.
 pub fn reset(db: &Connection, cursor: &CursorId) -> Result<(), Error> {
+    forget_retried(db, cursor)?;
     let delete = "DELETE FROM onsale_cursor WHERE cursor = ? AND stream = ? AND shard = ?";
+    let CursorId { group, shard } = cursor;
+    db.execute(delete, params![group.name.as_str(), group.stream.as_str(), shard.as_str()])?;
+    Ok(())
+}
+
+/// In another log the same positions are other records.
+fn forget_retried(db: &Connection, cursor: &CursorId) -> Result<(), Error> {
+    let delete = "DELETE FROM onsale_retried WHERE cursor = ? AND stream = ? AND shard = ?";
     let CursorId { group, shard } = cursor;
     db.execute(delete, params![group.name.as_str(), group.stream.as_str(), shard.as_str()])?;
     Ok(())

@@ -109,4 +109,11 @@ async fn poison_is_set_aside_and_tried_again_once() {
         worker.again(&batch).await.unwrap();
     }
     assert_eq!(ground.cursors.parked(&group, None, 10).await.unwrap().len(), 1);
+    let retried = |ground: &Ground| {
+        let count = "SELECT count(*) FROM onsale_retried";
+        ground.db.query_row(count, [], |row| row.get::<_, u32>(0)).unwrap()
+    };
+    assert_eq!(retried(&ground), 1);
+    reset(&ground.db, &group.cursor(&parked[0].shard)).unwrap();
+    assert_eq!(retried(&ground), 0, "begun anew, it may be tried again");
 }
