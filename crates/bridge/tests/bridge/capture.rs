@@ -75,9 +75,24 @@ async fn changes_arrive(kind: Kind) {
     .await;
     let metrics = onsale_bridge::capture::metrics(&state).unwrap();
     assert!(metrics.contains("\nonsale_bridge_capture_lag_p99_milliseconds "), "{metrics}");
+    let number = |name: &str| {
+        let metrics = onsale_bridge::capture::metrics(&state).unwrap();
+        let name = format!("onsale_bridge_capture_{name} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse::<u64>().ok()).unwrap()
+    };
+    let before = [number("rows_total"), number("events_total")];
     // Removed ones are closed.
     site.sql("DELETE FROM ticket_types WHERE id = 1; DELETE FROM stocks WHERE id = 1; DELETE FROM events WHERE id = 1").await;
     site.until_event("river/before", |_, state| state == "closed").await;
+    site.until("numbers grow", || {
+        number("rows_total") >= before[0] + 3 && number("events_total") > before[1]
+    })
+    .await;
+    if kind == Kind::Sqlite {
+        let left = "SELECT count(*) AS n FROM onsale_outbox";
+        let left = site.db.ask(left, &[]).await.unwrap()[0].integer("n").unwrap();
+        assert_eq!(left, 0, "what was told is not kept");
+    }
     // After a restart nothing is sent again, and what changed meanwhile is.
     running.kill().await;
     let count = site.fake.count("catalogue");
@@ -117,6 +132,9 @@ async fn what_the_engine_refuses_is_parked_and_stops_nothing() {
     assert!(parked[0].reason.contains("must not be below zero"), "{parked:?}");
     let status = onsale_bridge::status::status(&state, Some(&site.fake.client())).await.unwrap();
     assert!(!status.is_fine() && status.text().contains("below-sold"), "{}", status.text());
+    state.set_fact("secret:t/1", Some("hush")).unwrap();
+    let status = onsale_bridge::status::status(&state, None).await.unwrap();
+    assert!(!status.json.to_string().contains("hush"), "{status:?}");
     // Put right, it goes through and nothing is left.
     site.fake.known.lock().unwrap().refuses.clear();
     site.sql("UPDATE ticket_types SET price_minor = 1; UPDATE stocks SET capacity = 101").await;
@@ -251,6 +269,10 @@ async fn a_database_and_an_engine_that_go_and_come_are_waited_for() {
     // A clock that is two hours off.
     site.fake.known.lock().unwrap().ahead = 7_200;
     site.until("an alarm", || state.fact("alarm:clock").unwrap().is_some()).await;
+    let status = onsale_bridge::status::status(&state, None).await.unwrap();
+    assert!(!status.is_fine() && status.text().contains("ALARM  the engine's clock"), "{status:?}");
+    site.fake.known.lock().unwrap().ahead = 0;
+    site.until("no alarm", || state.fact("alarm:clock").unwrap().is_none()).await;
     assert!(!running.task.is_finished());
     // The slot is gone: it ends, and says what to do; then all goes on.
     running.kill().await;
@@ -317,6 +339,43 @@ async fn a_slot_that_the_server_gave_up_is_told_and_made_anew() {
     onsale_bridge::attach::attach(&site.dialect, &mut site.db).await.unwrap();
     let _running = site.run();
     site.until_event("river/fest", |definition, _| definition["name"] == "While it was lost").await;
+}
+
+/// What others write is let go of while nothing of ours changes, and a slot that is held back is told in time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_is_kept_up_and_told_before_it_is_lost() {
+    let server = onsale_services::postgres_with(&["fsync=off", "max_slot_wal_keep_size=1MB"]);
+    let mut site = Site::attached_to(server).await;
+    let (state, _running) = (site.state(), site.run());
+    state.set_fact("alarm:slot", Some("of a time before")).unwrap();
+    site.until("no alarm", || state.fact("alarm:slot").unwrap().is_none()).await;
+    site.sql("CREATE TABLE others (n int); INSERT INTO others VALUES (1)").await;
+    let now = site.db.ask("SELECT pg_current_wal_lsn()::text AS at", &[]).await.unwrap();
+    let now = now[0].text("at").unwrap();
+    let is_let_go = format!(
+        "SELECT confirmed_flush_lsn >= CAST('{now}' AS pg_lsn) AS so FROM pg_replication_slots"
+    );
+    let mut looks = tokio::time::interval(Duration::from_millis(20));
+    for look in 0.. {
+        assert!(look < 1_500, "the server is not told that it can let go");
+        looks.tick().await;
+        if site.db.ask(&is_let_go, &[]).await.unwrap()[0].maybe_bool("so").unwrap() == Some(true) {
+            break;
+        }
+    }
+    // While a transaction is open the server keeps what was written since.
+    let mut other = Database::open(&site.url).await.unwrap();
+    let mut open = other.begin(Mode::Write).await.unwrap();
+    open.run("INSERT INTO others VALUES (2)").await.unwrap();
+    for _ in 0..3 {
+        site.sql("SELECT pg_logical_emit_message(false, 'test', 'x'); SELECT pg_switch_wal()")
+            .await;
+    }
+    site.until("an alarm", || {
+        let told = state.fact("alarm:slot").unwrap();
+        told.is_some_and(|told| told.contains("about to be lost"))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -36,6 +36,7 @@ fn a_look_changes_nothing_and_what_differs_is_named() {
     assert!(planned.contains("CREATE TRIGGER onsale_classic_events_update"), "{planned}");
     assert!(planned.ends_with("Nothing was done (--dry-run)."), "{planned}");
     assert_eq!(world.schema(), before);
+    assert!(!world.path("bridge").exists(), "a dry run makes no folder");
     world.start(Who::Engine);
     for command in [&["bridge", "run"][..], &["bridge", "reconcile"], &["bridge", "retry"]] {
         let said = world.refused(command);
@@ -107,6 +108,15 @@ fn a_look_changes_nothing_and_what_differs_is_named() {
     }
     world.run(&["bridge", "reconcile", "river/hall"], "");
     told(0);
+    // What is sold while the bridge is down is on its way.
+    world.kill(Who::Bridge);
+    world.buy(HALL, &kind, 1);
+    let said = world.run(&["bridge", "reconcile"], "");
+    assert!(
+        said.contains("river/hall: 4 orders compared, 1 on their way, 0 differences"),
+        "{said}"
+    );
+    world.start(Who::Bridge);
     world.run(&["bridge", "status"], "");
     world.break_in("UPDATE ticket_types SET price_minor = -1");
     world.is_told(&["parked  capture", "river/hall", "below zero"]);

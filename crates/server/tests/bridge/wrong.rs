@@ -61,6 +61,20 @@ impl World {
         });
     }
 
+    /// Waits until the figures of write-back are so.
+    fn has_metrics(&self, is_so: impl Fn(&dyn Fn(&str) -> u64) -> bool) {
+        self.wait_until(|| {
+            let file = self.path("bridge").join("metrics.prom");
+            let metrics = std::fs::read_to_string(file).unwrap_or_default();
+            let number = |name: &str| {
+                let name = format!("onsale_bridge_write_back_{name} ");
+                let line = metrics.lines().find_map(|line| line.strip_prefix(&name));
+                line.map_or(0, |number| number.parse().unwrap())
+            };
+            is_so(&number).then_some(()).ok_or_else(|| metrics.clone())
+        });
+    }
+
     /// Changes the office's tables in a way that the office itself would not.
     pub fn break_in(&self, sql: &str) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -105,7 +119,19 @@ fn what_is_wrong_is_told_and_goes_through_when_it_is_put_right() {
     world.break_in("ALTER TABLE orders RENAME COLUMN customer TO buyer");
     let last = world.buy(HALL, &kind, 1);
     world.is_told(&["write-back", "now: dialects/classic/sql/sqlite/write-orders.sql", "customer"]);
+    world.has_metrics(|number| {
+        let numbers =
+            ["orders_total", "parked_total", "errors_total", "behind_records"].map(number);
+        numbers[0] == 0
+            && numbers[1..].iter().zip([2, 2, 1]).all(|(number, least)| *number >= least)
+    });
     world.break_in("ALTER TABLE orders RENAME COLUMN buyer TO customer");
+    world.has_metrics(|number| {
+        number("orders_total") >= 1 && number("records_total") >= 3 && number("behind_records") == 0
+    });
+    let said = world.try_run(&["bridge", "status"], "").stdout;
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains(" errors\n"), "an error that is over is not told: {said}");
 
     // Put right.
     office.set_stock(&mut full, 20, 5);

@@ -48,6 +48,9 @@ fn each_order_is_written_back_once_through_kills() {
     site.kill_bridge();
     let sold = sell(&site, &mut dice);
     assert_eq!(there(&site), 0);
+    let told = site.bridge_well(&["reconcile", "river/festival"]);
+    let all = format!("0 orders compared, {ORDERS} on their way, 0 differences");
+    assert!(told.contains(&all), "{told}");
 
     let begin = Instant::now();
     site.run_bridge();

@@ -1,5 +1,7 @@
 //! The built-in dialect of pretix, against a real one that is killed while it is written to.
 
+mod answers;
+
 use std::time::Duration;
 
 use hyper::Method;
@@ -17,14 +19,18 @@ const ORDERS: u64 = 24;
 const TICKETS: u64 = 3;
 
 fn context(pretix: &Pretix, state: Arc<State>) -> Context {
+    context_at(&pretix.database_url(), pretix.url(), state)
+}
+
+fn context_at(db: &str, url: &str, state: Arc<State>) -> Context {
     let secret = Pretix::TOKEN.to_owned();
     Context {
-        db: pretix.database_url(),
+        db: db.to_owned(),
         dialect: Arc::new(Dialect::load("pretix").unwrap()),
         // Nobody is asked: these orders are paid in the record that places them.
         engine: Engine::new("http://127.0.0.1:9", "none").unwrap(),
         state,
-        platform: Some(Platform { url: pretix.url().to_owned(), secret }),
+        platform: Some(Platform { url: url.to_owned(), secret }),
         rate: None,
         other_log: false,
         meter: Arc::new(Meter::default()),
