@@ -4,6 +4,7 @@ mod postgres;
 mod sqlite;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Error;
@@ -81,7 +82,7 @@ impl Feed {
         dialect: &Dialect,
         db: &mut Database,
         url: &str,
-        state: &State,
+        state: &Arc<State>,
     ) -> Result<Feed, Error> {
         crate::attach::check_attached(dialect, db).await?;
         Ok(match db {

@@ -1,13 +1,16 @@
 //! Changes that a replication slot tells, in the order of commits.
 
+mod line;
+
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{Hash as _, Hasher as _};
+use std::sync::Arc;
 use std::time::Duration;
 
-use pgwire_replication::{
-    Lsn, PgWireError, ReplicationClient, ReplicationConfig, ReplicationEvent,
-};
+use line::Line;
+use pgwire_replication::client::IdentifySystem;
+use pgwire_replication::{Lsn, PgWireError, ReplicationConfig, ReplicationEvent};
 use tokio::time::{Instant, timeout};
 use tokio_postgres::config::Host;
 
@@ -29,7 +32,7 @@ const SEEN_MAX: usize = 200_000;
 
 /// A replication slot that is read.
 pub struct Slot {
-    client: ReplicationClient,
+    line: Line,
     watches: Vec<Watch>,
     relations: HashMap<u32, Relation>,
     /// Digests of watched values by a digest of table and row.
@@ -95,16 +98,17 @@ fn config(dialect: &Dialect, url: &str) -> Result<ReplicationConfig, Error> {
 }
 
 impl Slot {
-    pub(super) async fn open(dialect: &Dialect, url: &str, state: &State) -> Result<Slot, Error> {
-        let mut client = ReplicationClient::connect_gated(config(dialect, url)?)
-            .await
-            .map_err(|error| failed(&error))?;
-        let system = client.identify_system().await.map_err(|error| failed(&error))?;
-        check_system(&system.system_id, system.timeline, state)?;
-        client.start().await.map_err(|error| failed(&error))?;
-        client.wait_started().await.map_err(|error| failed(&error))?;
+    pub(super) async fn open(
+        dialect: &Dialect,
+        url: &str,
+        state: &Arc<State>,
+    ) -> Result<Slot, Error> {
+        let state = Arc::clone(state);
+        let check =
+            move |system: &IdentifySystem| check_system(&system.system_id, system.timeline, &state);
+        let line = Line::open(config(dialect, url)?, check).await?;
         Ok(Slot {
-            client,
+            line,
             watches: dialect.settings.watch.clone(),
             relations: HashMap::new(),
             seen: HashMap::new(),
@@ -125,12 +129,8 @@ impl Slot {
         let mut until = Instant::now() + wait;
         while told.rows < CHANGES_MAX as u64 {
             let left = until.saturating_duration_since(Instant::now());
-            let event = match timeout(left, self.client.recv()).await {
-                Ok(Ok(Some(event))) => event,
-                Ok(Ok(None)) => {
-                    return Err(Error::Database("the server ended the feed".to_owned()));
-                }
-                Ok(Err(error)) => return Err(failed(&error)),
+            let event = match timeout(left, self.line.next()).await {
+                Ok(event) => event?,
                 // What is open goes on next time: it counts from its commit.
                 Err(_) => break,
             };
@@ -246,7 +246,7 @@ impl Slot {
 
     pub(super) fn done(&mut self) {
         self.transactions.clear();
-        self.client.update_applied_lsn(self.upto);
+        self.line.keep(self.upto);
     }
 }
 
