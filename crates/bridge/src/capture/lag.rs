@@ -66,3 +66,28 @@ impl Lag {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_have_what_was_noted() {
+        let now = Timestamp::now().as_microsecond();
+        let mut lag = Lag { appended: 2, ..Lag::default() };
+        for lags in [5_000_000, 0] {
+            lag.note(&Changes { rows: 3, since_us: now - lags, ..Changes::default() });
+        }
+        let text = metrics(&lag.to_json(&BTreeMap::new()));
+        let number = |name: &str| -> i64 {
+            let name = format!("onsale_bridge_capture_{name} ");
+            text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap()
+        };
+        assert_eq!((number("rows_total"), number("events_total")), (6, 2));
+        for name in ["lag_p50_milliseconds", "lag_p99_milliseconds"] {
+            assert!((5_000..60_000).contains(&number(name)), "{text}");
+        }
+        // What is not measured yet is left out.
+        assert!(!metrics(&Lag::default().to_json(&BTreeMap::new())).contains("milliseconds"));
+    }
+}

@@ -219,6 +219,21 @@ async fn what_an_earlier_version_added_is_brought_up_to_date() {
     assert_eq!(schema(&site.url), right);
 }
 
+/// A publication of a dialect that watched fewer tables.
+#[tokio::test]
+async fn a_publication_that_lacks_a_table_is_made_whole() {
+    let mut site = Site::attached(Kind::Postgres).await;
+    let right = schema(&site.url);
+    site.sql("ALTER PUBLICATION onsale_classic DROP TABLE orders").await;
+    let error = check_attached(&site.dialect, &mut site.db).await.unwrap_err().to_string();
+    assert!(
+        error.contains("the publication onsale_classic") && error.contains("not all"),
+        "{error}"
+    );
+    attach(&site.dialect, &mut site.db).await.unwrap();
+    assert_eq!(schema(&site.url), right);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_taken_away_while_the_bridge_works_or_the_engine_has_stock() {
     let mut site = Site::attached(Kind::Postgres).await;

@@ -2,6 +2,7 @@
 //! nothing is left in the end.
 
 use onsale_bridge::database::Kind;
+use onsale_bridge::state::State;
 
 use crate::check;
 use crate::office::Office;
@@ -90,11 +91,15 @@ fn a_look_changes_nothing_and_what_differs_is_named() {
         let line = format!("\nonsale_bridge_reconcile_differences {differences}\n");
         world.wait_until(|| {
             let metrics = std::fs::read_to_string(&metrics).unwrap_or_default();
-            metrics.contains(&line).then_some(()).ok_or(metrics)
+            let is_so =
+                metrics.contains(&line) && metrics.contains("\nonsale_bridge_reconcile_orders 4\n");
+            is_so.then_some(()).ok_or(metrics)
         });
         world.is_told(&["reconcile", &format!("{differences} differences")]);
     };
     told(8);
+    let said = world.refused(&["bridge", "reconcile", "river/none"]);
+    assert!(said.contains("the platform has no event river/none"), "{said}");
 
     // Put right, nothing is left of it.
     for sql in [
@@ -117,6 +122,11 @@ fn a_look_changes_nothing_and_what_differs_is_named() {
         "{said}"
     );
     world.start(Who::Bridge);
+    // A failover is an alarm until somebody says that it is all right.
+    let state = State::open(&world.path("bridge")).unwrap();
+    state.set_fact("alarm:failover", Some("it failed over")).unwrap();
+    assert!(world.refused(&["bridge", "status"]).contains("ALARM  it failed over"));
+    world.run(&["bridge", "attach", "--again"], "");
     world.run(&["bridge", "status"], "");
     world.break_in("UPDATE ticket_types SET price_minor = -1");
     world.is_told(&["parked  capture", "river/hall", "below zero"]);

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use onsale::http_client::Client;
+use onsale_bridge::state::State;
 use onsale_services::{Pretix, pretix};
 use serde_json::{Value, json};
 
@@ -60,6 +61,11 @@ impl Site {
         command.env("ONSALE_BRIDGE_PLATFORM", self.pretix.url());
         command.env("ONSALE_BRIDGE_PLATFORM_SECRET", Pretix::TOKEN);
         command
+    }
+
+    /// The bridge's own file.
+    pub fn state(&self) -> State {
+        State::open(&self.folder.path().join("bridge")).unwrap()
     }
 
     /// Starts `bridge run`; the one that ran is killed.
