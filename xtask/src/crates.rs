@@ -9,16 +9,17 @@ use anyhow::{Result, bail};
 use crate::steps::cargo_output;
 
 /// Each crate of the workspace, and the crates of the workspace that it may see.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("onsale-planted", &[]),
     ("onsale-core", &["onsale-planted"]),
     ("onsale-codec", &["onsale-core", "onsale-planted"]),
     ("onsale-journal", &["onsale-planted"]),
-    ("onsale-bus", &["onsale-journal", "onsale-planted"]),
-    ("onsale-bridge", &["onsale-bus"]),
+    ("onsale-tls", &[]),
+    ("onsale-bus", &["onsale-journal", "onsale-planted", "onsale-tls"]),
+    ("onsale-bridge", &["onsale-bus", "onsale-tls"]),
     ("onsale-engine", &["onsale-core", "onsale-codec", "onsale-journal", "onsale-planted"]),
-    ("onsale-redis", &["onsale-core", "onsale-codec", "onsale-planted"]),
-    ("onsale-rows", &[]),
+    ("onsale-redis", &["onsale-core", "onsale-codec", "onsale-planted", "onsale-tls"]),
+    ("onsale-rows", &["onsale-tls"]),
     ("onsale-rush", &[]),
     ("onsale-classic", &[]),
     ("onsale-services", &[]),
@@ -39,6 +40,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "onsale-rows",
             "onsale-rush",
             "onsale-classic",
+            "onsale-tls",
         ],
     ),
     ("xtask", &[]),
@@ -73,6 +75,7 @@ const KEPT_APART: [(&str, &[&str]); 3] = [
             "onsale-rows",
             "onsale-rush",
             "onsale-classic",
+            "onsale-tls",
         ],
     ),
 ];

@@ -10,6 +10,7 @@ mod value;
 use std::time::Duration;
 
 pub use postgres::{Postgres, PostgresTransaction};
+pub(crate) use postgres::{no_tls, parse};
 pub use sqlite::{Sqlite, SqliteTransaction};
 pub use statement::Statement;
 pub use value::{Row, Value};

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use onsale_tls::postgres as tls;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
-use tokio_postgres::config::SslMode;
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Row};
+use tokio_postgres::{AsyncMessage, Client, Config, Row};
 
 use crate::Error;
-use crate::error::{told, why};
+use crate::error::told;
 
 /// How long a connection may take to come about.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -39,15 +39,7 @@ impl Settings {
     /// # Errors
     /// `Url`.
     pub fn parse(url: &str) -> Result<Config, Error> {
-        let mut config: Config =
-            url.parse().map_err(|error: tokio_postgres::Error| Error::Url { why: why(&error) })?;
-        if config.get_ssl_mode() == SslMode::Require {
-            let why =
-                "sslmode=require can't be kept, since TLS to the database is not built in: use \
-                       sslmode=prefer over a network that can be trusted, or a tunnel"
-                    .to_owned();
-            return Err(Error::Url { why });
-        }
+        let mut config = tls::parse(url).map_err(|why| Error::Url { why })?;
         if config.get_user().is_none() || config.get_hosts().is_empty() {
             return Err(Error::Url { why: "it names no user or no host".to_owned() });
         }
@@ -143,12 +135,15 @@ async fn open(settings: &Settings, what: &str) -> Result<Connection, Error> {
     config.application_name(format!("onsale {what}"));
     let what_for = "a connection";
     let failed = |error: tokio_postgres::Error| told(what_for, &error);
-    let (client, mut connection) =
-        config.connect(NoTls).await.map_err(|error| match told(what_for, &error) {
-            // A password that is asked for and not there, TLS that is not to be had.
+    let connected = tls::connect(&config).await;
+    let (client, mut connection) = connected.map_err(|error| match tls::explain(&error) {
+        Some(wrong) => Error::Tls { why: wrong.to_string() },
+        None => match told(what_for, &error) {
+            // A password that is asked for and not there.
             Error::Statement { why, .. } if error.as_db_error().is_none() => Error::Refused { why },
             error => error,
-        })?;
+        },
+    })?;
     let warned = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&warned);
     let task = tokio::spawn(async move {

@@ -24,6 +24,12 @@ pub enum Error {
         /// What it said.
         why: String,
     },
+    /// There is something wrong with TLS, or there is none where it is required.
+    #[error("no connection to the database: {why}")]
+    Tls {
+        /// What, and what to do.
+        why: String,
+    },
     /// The user lacks a right.
     #[error(
         "the database's user may not do what is needed: {why}. It needs CREATE on the database for the first start, \

@@ -234,7 +234,9 @@ impl Link {
                     (self.open, self.term, self.position) = (Some(open), term, position);
                     return Ok(());
                 }
-                Err(Error::Unreachable { why } | Error::Statement { why, .. }) => reason = why,
+                Err(
+                    Error::Unreachable { why } | Error::Tls { why } | Error::Statement { why, .. },
+                ) => reason = why,
                 // A primary that became a standby, on its way to be replaced.
                 Err(error @ Error::ReadOnly) => reason = error.to_string(),
                 Err(error) => return Err(error),

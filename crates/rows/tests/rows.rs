@@ -171,8 +171,11 @@ fn bad_addresses_and_databases_are_told() {
     assert!(error.contains("names no user or no host"), "{error}");
     let error = Settings::parse("http://x").unwrap_err().to_string();
     assert!(error.contains("postgres://USER:PASSWORD@HOST:PORT/NAME"), "{error}");
-    let error = Settings::parse(&format!("{url}?sslmode=require")).unwrap_err().to_string();
-    assert!(error.contains("TLS to the database is not built in"), "{error}");
+    let error = Settings::parse(&format!("{url}?sslmode=verify-full")).unwrap_err().to_string();
+    assert!(error.contains("sslmode must be disable, prefer or require"), "{error}");
+    let required = settings(&format!("{url}?sslmode=require"), "a");
+    let without = told(&required);
+    assert!(without.contains("sslmode=require, but the server does not speak TLS"), "{without}");
     let strict = Settings { accepts_os: false, ..settings(&url, "a") };
     assert!(told(&strict).starts_with("fsync is off in the database"), "{}", told(&strict));
     let nobody = settings(&url.replace("onsale@", "nobody@"), "a");

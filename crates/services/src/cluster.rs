@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
 use crate::server::{Server, wait_until};
-use crate::start_redis;
+use crate::{Certificate, start_redis};
 
 /// Slots that a cluster shares out.
 const SLOTS: usize = 16_384;
@@ -17,14 +17,24 @@ pub struct RedisCluster {
     /// Its servers: the primaries first, then the replicas as they were added.
     pub nodes: Vec<Server>,
     options: Vec<String>,
+    certificate: Option<Certificate>,
 }
 
 /// A Redis Cluster of so many primaries, without replicas yet. It keeps nothing on the disk unless the options say so.
 pub fn redis_cluster(primaries: usize, options: &[&str]) -> RedisCluster {
     let options = options.iter().map(|option| (*option).to_owned()).collect();
-    let mut cluster = RedisCluster { nodes: Vec::new(), options };
+    make(primaries, RedisCluster { nodes: Vec::new(), options, certificate: None })
+}
+
+/// The same with TLS, which its nodes speak among themselves, too; each has a port for it ([`Server::tls_port`]).
+pub fn redis_cluster_with_tls(primaries: usize, certificate: &Certificate) -> RedisCluster {
+    let certificate = Some(certificate.clone());
+    make(primaries, RedisCluster { nodes: Vec::new(), options: Vec::new(), certificate })
+}
+
+fn make(primaries: usize, mut cluster: RedisCluster) -> RedisCluster {
     for number in 0..primaries {
-        let node = start_redis(&cluster.options, true);
+        let node = start_redis(&cluster.options, true, cluster.certificate.as_ref());
         let first = SLOTS * number / primaries;
         let last = SLOTS * (number + 1) / primaries - 1;
         say(&node, &["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]);
@@ -44,7 +54,7 @@ impl RedisCluster {
 
     /// Adds a replica of a node, waits until it has all, and gives its number.
     pub fn add_replica(&mut self, of: usize) -> usize {
-        let node = start_redis(&self.options, true);
+        let node = start_redis(&self.options, true, self.certificate.as_ref());
         self.meet(node);
         self.settle();
         let (replica, primary) = (self.nodes.len() - 1, id(&self.nodes[of]));
@@ -114,7 +124,8 @@ impl RedisCluster {
 
     fn meet(&mut self, node: Server) {
         if let Some(first) = self.nodes.first() {
-            let (port, bus) = (node.port().to_string(), node.second_port().to_string());
+            let port = if self.certificate.is_some() { node.tls_port() } else { node.port() };
+            let (port, bus) = (port.to_string(), node.second_port().to_string());
             say(first, &["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
         }
         self.nodes.push(node);

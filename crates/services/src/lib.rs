@@ -5,15 +5,17 @@
 //! the [`Server`] is dropped, or the test's process dies in whatever way, the server is gone.
 //! `cargo xtask test` installs what they need; where something is missing they panic and say so.
 
+mod certificates;
 mod cluster;
 mod pretix;
 mod server;
 mod tools;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-pub use cluster::{RedisCluster, ask_redis, redis_cluster};
+pub use certificates::{Authority, Certificate};
+pub use cluster::{RedisCluster, ask_redis, redis_cluster, redis_cluster_with_tls};
 pub use pretix::{Pretix, pretix};
 use server::{Plan, Stop, exchange};
 pub use server::{Server, wait_until};
@@ -27,26 +29,53 @@ pub fn redis() -> Server {
 /// are two of them. Snapshots (`--save`) are off unless they are among them.
 pub fn redis_with(options: &[&str]) -> Server {
     let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
-    start_redis(&options, false)
+    start_redis(&options, false, None)
 }
 
-fn start_redis(options: &[String], is_of_cluster: bool) -> Server {
+/// A Redis that keeps nothing on the disk, and that speaks TLS at another port ([`Server::tls_port`]).
+pub fn redis_with_tls(certificate: &Certificate) -> Server {
+    start_redis(&[], false, Some(certificate))
+}
+
+fn start_redis(
+    options: &[String],
+    is_of_cluster: bool,
+    certificate: Option<&Certificate>,
+) -> Server {
     let program = tools::found("redis-server");
     let options = options.to_vec();
+    let (certificate, has_tls) = (certificate.cloned(), certificate.is_some());
     Server::start(Plan {
         name: "redis-server",
         scheme: "redis://",
         path: "",
         // The nodes of a cluster talk to each other on a second one.
-        ports: if is_of_cluster { 2 } else { 1 },
+        ports: 1 + usize::from(is_of_cluster) + usize::from(has_tls),
         stop: Stop::Kill,
         user: None,
-        prepare: Box::new(|_| ()),
+        prepare: Box::new(move |folder| {
+            if let Some(certificate) = certificate {
+                certificate.write(folder, None);
+            }
+        }),
         command: Box::new(move |folder, ports| {
             let mut command = Command::new(&program);
             command.args(["--bind", "127.0.0.1", "--port", &ports[0].to_string(), "--save", ""]);
-            if let Some(bus) = ports.get(1) {
-                command.args(["--cluster-enabled", "yes", "--cluster-port", &bus.to_string()]);
+            if is_of_cluster {
+                command.args(["--cluster-enabled", "yes", "--cluster-port", &ports[1].to_string()]);
+            }
+            if has_tls {
+                // The last one. Of a cluster the nodes tell it to clients that come through TLS.
+                command.args(["--tls-port", &ports[ports.len() - 1].to_string()]);
+                for (option, file) in
+                    [("cert", "server.pem"), ("key", "server.key"), ("ca-cert", "authority.pem")]
+                {
+                    command.arg(format!("--tls-{option}-file")).arg(folder.join(file));
+                }
+                command.args(["--tls-auth-clients", "no"]);
+                if is_of_cluster {
+                    command.args(["--tls-cluster", "yes"]);
+                }
             }
             command.arg("--dir").arg(folder).args(&options);
             command
@@ -68,19 +97,28 @@ pub fn postgres() -> Server {
 
 /// The same with settings of its own, `fsync=on` for one.
 pub fn postgres_with(settings: &[&str]) -> Server {
-    start_postgres(settings, |programs, folder| {
-        let mut command = Command::new(programs.join("initdb"));
-        command.arg("--pgdata").arg(folder.join("data"));
-        command.args(["--auth=trust", "--username=onsale", "--encoding=UTF8", "--locale=C"]);
-        command.arg("--no-sync");
-        command
-    })
+    start_postgres(settings, None, init)
+}
+
+/// The same with TLS, for whoever asks for it; without TLS it still lets everybody in.
+pub fn postgres_with_tls(certificate: &Certificate) -> Server {
+    let files = ["ssl_cert_file=../server.pem", "ssl_key_file=../server.key"];
+    let settings = [&["fsync=off", "ssl=on"], &files[..]].concat();
+    start_postgres(&settings, Some(certificate.clone()), init)
+}
+
+fn init(programs: &Path, folder: &Path) -> Command {
+    let mut command = Command::new(programs.join("initdb"));
+    command.arg("--pgdata").arg(folder.join("data"));
+    command.args(["--auth=trust", "--username=onsale", "--encoding=UTF8", "--locale=C"]);
+    command.arg("--no-sync");
+    command
 }
 
 /// A PostgreSQL that follows another one and repeats what that writes; `SELECT pg_promote()` makes it one of its own.
 pub fn postgres_following(primary: &Server) -> Server {
     let port = primary.port().to_string();
-    start_postgres(&[], move |programs, folder| {
+    start_postgres(&[], None, move |programs: &Path, folder: &Path| {
         let mut command = Command::new(programs.join("pg_basebackup"));
         command.arg("--pgdata").arg(folder.join("data"));
         command.args(["--host=127.0.0.1", "--port", &port, "--username=onsale", "--no-password"]);
@@ -91,7 +129,8 @@ pub fn postgres_following(primary: &Server) -> Server {
 
 fn start_postgres(
     settings: &[&str],
-    fill: impl FnOnce(&std::path::Path, &std::path::Path) -> Command + 'static,
+    certificate: Option<Certificate>,
+    fill: impl FnOnce(&Path, &Path) -> Command + 'static,
 ) -> Server {
     let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
     let programs = tools::postgres_programs();
@@ -108,6 +147,9 @@ fn start_postgres(
         prepare: Box::new(move |folder| {
             if let Some(user) = &user {
                 user.give(folder);
+            }
+            if let Some(certificate) = certificate {
+                certificate.write(folder, user.as_ref());
             }
             server::run(tools::as_user(fill(&fillers, folder), user.as_ref()), folder);
         }),

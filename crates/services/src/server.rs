@@ -108,6 +108,11 @@ impl Server {
         self.ports[0]
     }
 
+    /// Its port for TLS, where it was started with one of its own for that.
+    pub fn tls_port(&self) -> u16 {
+        self.ports[self.ports.len() - 1]
+    }
+
     /// The second port of one that has two.
     pub(crate) fn second_port(&self) -> u16 {
         self.ports[1]

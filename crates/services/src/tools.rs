@@ -81,9 +81,9 @@ pub struct User {
 }
 
 impl User {
-    /// Makes the user the owner of a folder.
-    pub fn give(&self, folder: &Path) {
-        chown(folder, Some(self.id), Some(self.group)).expect("root may give a folder away");
+    /// Makes the user the owner of a folder or file.
+    pub fn give(&self, path: &Path) {
+        chown(path, Some(self.id), Some(self.group)).expect("root may give away what it has");
     }
 }
 

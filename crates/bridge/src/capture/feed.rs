@@ -2,6 +2,7 @@
 
 mod postgres;
 mod sqlite;
+mod tunnel;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use jiff::Timestamp;
+use onsale_tls::Wrong;
+use onsale_tls::postgres as tls;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{Format, FromSql, IsNull, ToSql, Type, to_sql_checked};
-use tokio_postgres::{Client, Config, IsolationLevel, NoTls};
+use tokio_postgres::{Client, Config, IsolationLevel};
 
 use super::{Mode, Param, Row, Statement, Value, WAIT};
 use crate::Error;
@@ -75,8 +77,21 @@ pub(crate) fn failed(error: &tokio_postgres::Error) -> Error {
     }
 }
 
+/// The address of a database.
+pub(crate) fn parse(url: &str) -> Result<Config, Error> {
+    tls::parse(url).map_err(|why| {
+        Error::refused(
+            format!("--db is not a URL of PostgreSQL: {why}"),
+            "It is postgres://USER:PASSWORD@HOST:PORT/NAME.",
+        )
+    })
+}
+
 /// Why there is no connection.
 fn not_let_in(error: &tokio_postgres::Error) -> Error {
+    if let Some(wrong) = tls::explain(error) {
+        return no_tls(&wrong);
+    }
     let why = match failed(error) {
         Error::Database(why) => why,
         other => other.to_string(),
@@ -101,22 +116,21 @@ fn not_let_in(error: &tokio_postgres::Error) -> Error {
     }
 }
 
+/// There is no connection for something about TLS.
+pub(crate) fn no_tls(wrong: &Wrong) -> Error {
+    Error::refused(format!("--db: {}", wrong.why), format!("{}.", wrong.way_out))
+}
+
 impl Postgres {
     /// Connects.
     ///
     /// # Errors
     /// The URL makes no sense, or the server can't be reached or refuses us.
     pub async fn connect(url: &str) -> Result<Postgres, Error> {
-        let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
-            let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-            Error::refused(
-                format!("--db is not a URL of PostgreSQL: {why}"),
-                "It is postgres://USER:PASSWORD@HOST:PORT/NAME.",
-            )
-        })?;
+        let mut config = parse(url)?;
         config.connect_timeout(WAIT).application_name("onsale-bridge");
         let (client, connection) =
-            config.connect(NoTls).await.map_err(|error| not_let_in(&error))?;
+            tls::connect(&config).await.map_err(|error| not_let_in(&error))?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to the database ended");

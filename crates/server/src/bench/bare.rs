@@ -301,8 +301,8 @@ impl Insert {
         let open = move || -> anyhow::Result<Insert> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let (client, statement) = runtime.block_on(async {
-                let (client, connection) =
-                    tokio_postgres::connect(&url, tokio_postgres::NoTls).await?;
+                let config = onsale_rows::Settings::parse(&url)?;
+                let (client, connection) = onsale_tls::postgres::connect(&config).await?;
                 tokio::spawn(connection);
                 let table = "CREATE TABLE bare (id bigserial PRIMARY KEY, records bytea)";
                 let storage = "ALTER TABLE bare ALTER COLUMN records SET STORAGE EXTERNAL";

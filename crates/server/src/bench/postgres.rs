@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 use onsale_rows::Settings as Address;
 use onsale_rush::hammer::{self, Hits, Pace, Plan};
 use tokio::runtime::Runtime;
-use tokio_postgres::{Config, NoTls};
+use tokio_postgres::Config;
 
 use super::http::{check_journal, expect_granted, p50, p99, rates, warn};
 use super::report::{Figure, Goal, Row, Unit, number};
@@ -101,7 +101,8 @@ impl Database {
     /// Carries out statements; gives the first field of the last one's first row, or nothing.
     fn run(&self, statements: &[&str]) -> anyhow::Result<String> {
         self.runtime.block_on(async {
-            let (client, connection) = self.config.connect(NoTls).await.context("--database")?;
+            let connected = onsale_tls::postgres::connect(&self.config).await;
+            let (client, connection) = connected.context("--database")?;
             let connection = tokio::spawn(connection);
             let mut found = String::new();
             for sql in statements {

@@ -90,7 +90,7 @@ fn a_database_is_told_without_its_password() {
         let flags = Flags { journal: Some(url.to_owned()), ..Flags::default() };
         Config::resolve(None, &|_| None, &flags, 2).unwrap_err().to_string()
     };
-    for url in ["hush", "postgres://hush", "postgres://u:hush@h/n?sslmode=require"] {
+    for url in ["hush", "postgres://hush", "postgres://u:hush@h/n?sslmode=verify-full"] {
         let told = wrong(url);
         assert!(told.starts_with("journal.url (--journal): "), "{told}");
         assert!(!told.contains("u:hush"), "{told}");

@@ -1,8 +1,6 @@
 //! Sends one delivery: a POST over HTTP/1.1, with or without TLS, on a connection that is kept for the next
 //! one. Nothing is followed, little is read, and everything has a limit.
 
-use std::sync::{Arc, OnceLock};
-
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -11,9 +9,6 @@ use hyper::{Method, Request, Response, body::Incoming};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::address::{Policy, Target};
 use super::sign;
@@ -137,11 +132,8 @@ async fn connect(target: &Target, policy: Policy) -> Result<SendRequest<Full<Byt
     if !target.secure {
         return talk(stream).await;
     }
-    let name = ServerName::try_from(target.host.clone());
-    let name = name.map_err(|error| format!("{}: {error}", target.host))?;
-    let tls = tls().clone().map_err(|error| format!("TLS: {error}"))?;
-    let stream = TlsConnector::from(tls).connect(name, stream).await;
-    talk(stream.map_err(|error| format!("{}: TLS: {error}", target.authority))?).await
+    let stream = onsale_tls::connect(&target.host, stream).await;
+    talk(stream.map_err(|error| format!("{}: {error}", target.authority))?).await
 }
 
 async fn talk<S>(stream: S) -> Result<SendRequest<Full<Bytes>>, String>
@@ -152,26 +144,6 @@ where
     // It ends with the sender. What goes wrong is told to whoever waits for an answer.
     tokio::spawn(async move { drop(connection.await) });
     Ok(sender)
-}
-
-/// What is trusted: what the system trusts, or the file in `SSL_CERT_FILE`.
-fn tls() -> &'static Result<Arc<ClientConfig>, String> {
-    static CONFIG: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
-    CONFIG.get_or_init(|| {
-        let mut roots = RootCertStore::empty();
-        let found = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(found.certs);
-        if roots.is_empty() {
-            return Err("the system has no certificates to trust".to_owned());
-        }
-        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Arc::new(config))
-    })
 }
 
 /// An error with its causes, in one line.

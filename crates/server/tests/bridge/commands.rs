@@ -18,7 +18,7 @@ impl World {
     }
 
     /// What a command says that must not go well.
-    fn refused(&self, arguments: &[&str]) -> String {
+    pub fn refused(&self, arguments: &[&str]) -> String {
         let output = self.try_run(arguments, "");
         let said =
             String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);

@@ -10,6 +10,7 @@ mod check;
 mod commands;
 mod office;
 mod sales;
+mod tls;
 mod world;
 mod wrong;
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use onsale::http_client::{Client, Response};
 use onsale_bridge::database::{Database, Kind, Row};
-use onsale_services::Server;
+use onsale_services::{Authority, Server};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -46,8 +46,12 @@ pub enum Who {
 /// All of it, and what is needed to wait for it. Everything ends with this.
 pub struct World {
     pub kind: Kind,
-    /// Of the box office's database.
+    /// Of the box office's database, as all but the bridge see it.
     pub db: String,
+    /// The same as the bridge sees it.
+    pub bridge_db: String,
+    /// A file of what the bridge trusts.
+    pub trusted: Option<PathBuf>,
     folder: TempDir,
     postgres: Mutex<Option<Server>>,
     ports: BTreeMap<Who, u16>,
@@ -69,6 +73,22 @@ impl World {
     pub fn new(kind: Kind) -> World {
         let folder = tempfile::tempdir().unwrap();
         let postgres = (kind == Kind::Postgres).then(onsale_services::postgres);
+        World::over(kind, postgres, folder)
+    }
+
+    /// The same with a PostgreSQL that speaks TLS; only the bridge wants that.
+    pub fn with_tls(authority: &Authority, options: &str) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let postgres = onsale_services::postgres_with_tls(&authority.certificate("localhost"));
+        let plain = postgres.url().replace("127.0.0.1", "localhost");
+        let trusted = Some(authority.write(folder.path()));
+        let mut world = World::over(Kind::Postgres, Some(postgres), folder);
+        (world.db, world.bridge_db) = (format!("{plain}?sslmode=disable"), plain + options);
+        world.trusted = trusted;
+        world
+    }
+
+    fn over(kind: Kind, postgres: Option<Server>, folder: TempDir) -> World {
         let db = match &postgres {
             Some(server) => server.url().to_owned(),
             None => format!("sqlite:{}", folder.path().join("office.db").display()),
@@ -85,7 +105,9 @@ impl World {
         let runtime = runtime.unwrap();
         World {
             kind,
+            bridge_db: db.clone(),
             db,
+            trusted: None,
             folder,
             postgres: Mutex::new(postgres),
             ports,
@@ -108,8 +130,10 @@ impl World {
     fn program(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_onsale"));
         command.env("ONSALE_KEY", KEY).env("CLASSIC_DB", &self.db).env("RUST_LOG", "warn");
-        command.env("ONSALE_BRIDGE_DIALECT", "classic").env("ONSALE_BRIDGE_DB", &self.db);
-        command.env("ONSALE_BRIDGE_ENGINE", format!("http://{}", self.address(Who::Engine)));
+        command.env("ONSALE_BRIDGE_DIALECT", "classic").env("ONSALE_BRIDGE_DB", &self.bridge_db);
+        command.envs(self.trusted.as_ref().map(|file| ("SSL_CERT_FILE", file)));
+        let engine = format!("http://{}", self.address(Who::Engine));
+        command.env("ONSALE_BRIDGE_ENGINE", engine);
         command.env("ONSALE_BRIDGE_KEY", KEY).env("ONSALE_BRIDGE_STATE", self.path("bridge"));
         command
     }

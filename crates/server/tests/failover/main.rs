@@ -13,6 +13,7 @@ mod process;
 mod proxy;
 mod refused;
 mod replicated;
+mod tls;
 
 use std::path::PathBuf;
 use std::sync::Arc;

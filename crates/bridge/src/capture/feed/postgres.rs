@@ -9,15 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use line::Line;
+use onsale_tls as tls;
 use pgwire_replication::client::IdentifySystem;
 use pgwire_replication::{Lsn, PgWireError, ReplicationConfig, ReplicationEvent};
 use tokio::time::{Instant, timeout};
 use tokio_postgres::config::Host;
 
-use super::{CHANGES_MAX, Changes};
+use super::{CHANGES_MAX, Changes, tunnel};
 use crate::Error;
 use crate::capture::pgoutput::{self, Datum, Message, Tuple};
-use crate::database::{Kind, Statement, Transaction};
+use crate::database::{Kind, Statement, Transaction, no_tls, parse};
 use crate::dialect::{About, Dialect, Watch};
 use crate::state::State;
 
@@ -70,9 +71,8 @@ fn failed(error: &PgWireError) -> Error {
     Error::Database(text)
 }
 
-fn config(dialect: &Dialect, url: &str) -> Result<ReplicationConfig, Error> {
-    let parsed: tokio_postgres::Config =
-        url.parse().map_err(|error: tokio_postgres::Error| Error::Database(error.to_string()))?;
+async fn config(dialect: &Dialect, url: &str) -> Result<ReplicationConfig, Error> {
+    let parsed = parse(url)?;
     let host = match parsed.get_hosts().first() {
         Some(Host::Tcp(host)) => host.clone(),
         #[cfg(unix)]
@@ -92,6 +92,16 @@ fn config(dialect: &Dialect, url: &str) -> Result<ReplicationConfig, Error> {
         name,
     );
     config.port = parsed.get_ports().first().copied().unwrap_or(5432);
+    if !config.is_unix_socket() {
+        let secured = tunnel::open(&parsed, &config.host, config.port).await;
+        let secured = secured.map_err(|error| match tls::explain(&error) {
+            Some(wrong) => no_tls(&wrong),
+            None => Error::Database(error.to_string()),
+        })?;
+        if let Some(folder) = secured {
+            config.host = folder.display().to_string();
+        }
+    }
     config.status_interval = REPORT;
     config.idle_wakeup_interval = REPORT;
     Ok(config)
@@ -106,7 +116,7 @@ impl Slot {
         let state = Arc::clone(state);
         let check =
             move |system: &IdentifySystem| check_system(&system.system_id, system.timeline, &state);
-        let line = Line::open(config(dialect, url)?, check).await?;
+        let line = Line::open(config(dialect, url).await?, check).await?;
         Ok(Slot {
             line,
             watches: dialect.settings.watch.clone(),
