@@ -55,7 +55,7 @@ const POSITION_MAX: u64 = 1 << 53;
 /// Where Redis is.
 #[derive(Clone, Debug)]
 pub struct RedisOptions {
-    /// `redis://[user][:password@]host[:port][/database]`: one server by itself, without TLS.
+    /// `redis://[user][:password@]host[:port][/database]`, or `rediss://…` for TLS: one server by itself.
     pub url: String,
     /// For every call, and for making a connection.
     pub timeout: Duration,

@@ -3,11 +3,9 @@
 use std::time::{Duration, Instant};
 
 use onsale_core::{CodeKey, Time};
+use onsale_tls::redis as tls;
 use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
-    IntoConnectionInfo, RedisError, ServerErrorKind, Value,
-};
+use redis::{Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, ServerErrorKind, Value};
 use tokio::time::timeout;
 
 use crate::call::{Trouble, join};
@@ -24,8 +22,9 @@ const GRACE: Duration = Duration::from_millis(100);
 /// Where a store is, and how it is used.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
-    /// `redis://[user][:password@]host[:port][/database]`, or several with commas: the first that answers is asked. Those after
-    /// the first may be `host:port`, with the same user and password.
+    /// `redis://[user][:password@]host[:port][/database]`, or `rediss://…` for TLS, or several with commas: the first that
+    /// answers is asked. Those after the first may be `host:port`, with the same user and password, and with TLS where the
+    /// first is. So are the nodes of a cluster.
     pub url: String,
     /// What all keys of the store begin with.
     pub prefix: String,
@@ -125,13 +124,8 @@ impl Session {
     }
 
     /// Connects to a server, whatever it is like.
-    async fn connect(info: ConnectionInfo, options: &Options) -> Result<Session, Failure> {
-        let client = Client::open(info).map_err(|error| explained(&error))?;
-        let limit = Some(options.timeout + GRACE);
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(options.timeout))
-            .set_response_timeout(limit);
-        let connected = client.get_multiplexed_async_connection_with_config(&config);
+    async fn connect(info: &ConnectionInfo, options: &Options) -> Result<Session, Failure> {
+        let connected = tls::connect(info, options.timeout, options.timeout + GRACE);
         let connection = match timeout(options.timeout * 2, connected).await {
             Ok(connection) => connection.map_err(|error| explained(&error))?,
             Err(_) => return Err(Failure::Unreachable("it does not answer".into())),
@@ -295,8 +289,8 @@ fn addresses(urls: &str) -> Result<Vec<ConnectionInfo>, Failure> {
     for url in urls.split(',').map(str::trim) {
         let info = match found.first() {
             Some(first) if !url.contains("://") => at_place(first.clone(), url)?,
-            _ => url.into_connection_info().map_err(|_| {
-                let rule = "redis://[user][:password@]host[:port][/database][,host:port]…";
+            _ => tls::parse(url).map_err(|_| {
+                let rule = "redis://, or rediss:// for TLS, then [user][:password@]host[:port][/database][,host:port]…";
                 Failure::Unusable(format!("the store's address must be {rule}"))
             })?,
         };
@@ -312,7 +306,7 @@ async fn follow(
     key: &str,
 ) -> Result<Session, Failure> {
     for _ in 0..REDIRECTS_MAX {
-        let mut session = Session::connect(info.clone(), options).await?;
+        let mut session = Session::connect(&info, options).await?;
         let mut connection = session.connection.clone();
         let exists = redis::cmd("EXISTS").arg(key).to_owned();
         let error = match connection.send_packed_command(&exists).await {
@@ -407,16 +401,19 @@ mod tests {
             ("redis://me:pass@host/0", ":7001", "host:7001"),
             ("redis://me:pass@host/0", "?:7001", "host:7001"),
             ("redis://host", "::1:7001", "::1:7001"),
+            ("rediss://me:pass@host", "10.0.0.1:7001", "10.0.0.1:7001"),
         ];
         for (url, place, expected) in rows {
-            let info = url.into_connection_info().unwrap();
+            let info = tls::parse(url).unwrap();
+            let is_secure = |addr: &ConnectionAddr| matches!(addr, ConnectionAddr::TcpTls { .. });
             let settings = info.redis_settings().clone();
             let moved = at_place(info, place).unwrap();
             assert_eq!(moved.addr().to_string(), expected, "{url}, {place}");
+            assert_eq!(is_secure(moved.addr()), url.starts_with("rediss"), "{url}, {place}");
             let (kept, user) = (moved.redis_settings(), settings.username());
             assert_eq!((kept.username(), kept.password()), (user, settings.password()));
         }
-        assert!(at_place("redis://host".into_connection_info().unwrap(), "nowhere").is_err());
+        assert!(at_place(tls::parse("redis://host").unwrap(), "nowhere").is_err());
     }
 
     #[test]
@@ -433,7 +430,9 @@ mod tests {
             ("c:6379".to_owned(), None),
         ];
         assert_eq!(told.collect::<Vec<_>>(), expected);
-        for wrong in ["a:7000", "redis://a,b", "redis://a,:x", ""] {
+        for wrong in
+            ["a:7000", "redis://a,b", "redis://a,:x", "", "rediss://a#insecure", "rediss://"]
+        {
             assert!(addresses(wrong).is_err(), "{wrong}");
         }
     }

@@ -158,7 +158,7 @@ pub struct ServeArgs {
     /// With --journal: follows the active server, and takes its place when it is gone
     #[arg(long)]
     pub standby: bool,
-    /// Keeps the sale in a Redis or Valkey, redis://HOST:PORT, from which any number of servers may sell
+    /// Keeps the sale in a Redis or Valkey, redis://HOST:PORT or rediss://HOST:PORT, from which any number of servers may sell
     #[arg(long, value_name = "URL")]
     pub store: Option<String>,
     /// A TOML file with settings

@@ -433,11 +433,12 @@ impl Check<'_> {
             return None;
         }
         let mut urls = url.text.split(',').map(str::trim);
-        let is_url = |url: &str| url.starts_with("redis://");
+        let is_url = |url: &str| url.starts_with("redis://") || url.starts_with("rediss://");
         if !urls.next().is_some_and(is_url) || !urls.all(|url| is_url(url) || !url.contains("://"))
         {
             // What it is may hold a password, so it is not said again.
-            let rule = "must be redis://[user][:password@]host[:port][/database], more with commas, as host:port or so";
+            let rule = "must be redis://[user][:password@]host[:port][/database], or rediss:// for TLS, more with commas, as \
+                        host:port or so";
             self.wrong.push(format!("store.url ({}): {rule}", url.source));
         }
         Some(onsale_redis::Options { url: url.text, prefix: prefix.text, timeout, replicas })

@@ -6,6 +6,8 @@
 
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 use std::error::Error;
 use std::fmt::{self, Write as _};

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use onsale_tls::redis as tls;
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue as _, Pipeline, RedisError,
-    Script, ServerErrorKind, Value,
+    Cmd, ConnectionInfo, ErrorKind, FromRedisValue as _, Pipeline, RedisError, Script,
+    ServerErrorKind, Value,
 };
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -35,7 +36,7 @@ pub(super) struct Call<'a> {
 pub(super) struct Link(Arc<Inner>);
 
 struct Inner {
-    client: Client,
+    info: ConnectionInfo,
     /// Where it is, without a password.
     place: String,
     timeout: Duration,
@@ -64,20 +65,12 @@ impl Link {
         // It may have a password in it, wherever that stands.
         let scheme: String =
             options.url.split(':').next().unwrap_or_default().chars().take(16).collect();
-        let rule = match scheme.as_str() {
-            "rediss" | "valkeys" => {
-                "redis://…, since TLS is not spoken here: lead it through a tunnel such as stunnel, or a private network"
-            }
-            _ => "redis://[user][:password@]host[:port][/database]",
-        };
-        let wrong = || Error::Invalid { field: "url", value: scheme.clone(), rule };
-        if rule.starts_with("redis://…") {
-            return Err(wrong());
-        }
-        let client = Client::open(options.url.as_str()).map_err(|_| wrong())?;
-        let place = format!("Redis at {}", client.get_connection_info().addr());
+        let rule = "redis://[user][:password@]host[:port][/database], or rediss://… for TLS";
+        let info = tls::parse(&options.url);
+        let info = info.map_err(|_| Error::Invalid { field: "url", value: scheme, rule })?;
+        let place = format!("Redis at {}", info.addr());
         Ok(Link(Arc::new(Inner {
-            client,
+            info,
             place,
             timeout: options.timeout,
             connected: std::sync::Mutex::default(),
@@ -243,11 +236,9 @@ impl Link {
 
     async fn connect(&self) -> Result<Connected, Error> {
         let begin = Instant::now();
-        let limit = Some(self.0.timeout);
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(limit).set_response_timeout(limit);
+        let limit = self.0.timeout;
         let failed = |error: RedisError| self.explained(&error, "connect", begin);
-        let connection = self.0.client.get_multiplexed_async_connection_with_config(&config).await;
+        let connection = tls::connect(&self.0.info, limit, limit).await;
         let mut connection = connection.map_err(failed)?;
         let mut told = String::new();
         for section in ["server", "replication", "memory"] {
@@ -333,7 +324,7 @@ impl Link {
 
     /// A connection of its own that is told what is published.
     pub(super) async fn subscribed(&self, pattern: &str) -> Result<redis::aio::PubSub, RedisError> {
-        let mut channel = self.0.client.get_async_pubsub().await?;
+        let mut channel = tls::listen(&self.0.info).await?;
         channel.psubscribe(pattern).await?;
         Ok(channel)
     }

@@ -25,7 +25,7 @@ pub struct AuditArgs {
     /// The data folder; or postgres://…, the database that the journal is in.
     #[arg(long, value_name = "DIR", required_unless_present = "store")]
     pub data: Option<PathBuf>,
-    /// A store in Redis instead, redis://HOST:PORT. Servers may be working on it.
+    /// A store in Redis instead, redis://HOST:PORT or rediss://HOST:PORT. Servers may be working on it.
     #[arg(long, value_name = "URL", conflicts_with_all = ["data", "archive"])]
     pub store: Option<String>,
     /// Where the server archives full files of the journal, if it does. Without it, what the

@@ -17,7 +17,7 @@ use crate::config::{Config, Flags};
     1  it could not be\n  \
     2  the arguments make no sense")]
 pub struct RebuildArgs {
-    /// The store, redis://HOST:PORT.
+    /// The store, redis://HOST:PORT or rediss://HOST:PORT.
     #[arg(long, value_name = "URL")]
     pub store: String,
     /// The servers' configuration, where it says more of the store.

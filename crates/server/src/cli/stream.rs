@@ -23,8 +23,8 @@ const EXIT_CODES: &str = "Exit codes:\n  \
     0  it went well\n  \
     1  what was asked for failed, or is not there\n  \
     2  the arguments make no sense; nothing was done\n\n\
-    A place is a data folder, which a server must have open, http://HOST:PORT of a server, seen with a key \
-    (--key-file), redis://HOST:PORT, or kinesis://REGION (with the \
+    A place is a data folder, which a server must have open, http[s]://HOST:PORT of a server, seen with a key \
+    (--key-file), redis[s]://HOST:PORT, or kinesis://REGION (with the \
     feature kinesis; AWS_ENDPOINT_URL and AWS' other variables count). The streams \
     of a data folder are `sales`, `catalogue` and `control`; what a program outside needs to know \
     of their records is in docs/events.md.";

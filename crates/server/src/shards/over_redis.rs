@@ -46,7 +46,7 @@ impl RedisStore {
         };
         let onsale_engine::Seeds { log, key } = super::seeds();
         let new = Seeds { log, key, shards };
-        let store = Store::open(&options, known, new, wall_time()).await?;
+        let store = Store::open(&options, known, new, wall_time()).await.context("store.url")?;
         let places = store.places.all().await?;
         if known.is_none() {
             std::fs::write(&file, format!("{:032x}\n", store.seeds.log))

@@ -11,6 +11,7 @@ mod kills;
 mod process;
 mod selling;
 mod streams;
+mod tls;
 mod upgrade;
 
 use std::path::Path;

@@ -158,9 +158,14 @@ async fn whoever_can_t_get_in_is_told_why() {
     assert!(nobody.starts_with("Redis at 127.0.0.1:1 is not available: "), "{nobody}");
     let odd = ask("http://:secret@x").await;
     assert!(odd.starts_with("url: \"http\" is not redis://"), "{odd}");
-    let tls = ask("rediss://:secret@x").await;
-    assert!(tls.starts_with("url: \"rediss\" is not redis://") && tls.contains("TLS"), "{tls}");
-    assert!(!tls.contains("secret"), "{tls}");
+    let unsafe_one = ask("rediss://:secret@x#insecure").await;
+    assert!(unsafe_one.starts_with("url: \"rediss\" is not redis://"), "{unsafe_one}");
+    // Redis waits for more of what it does not understand.
+    let without = ask(&at_server(":right@").replace("redis:", "rediss:")).await;
+    assert!(without.contains("check that TLS is spoken at this port"), "{without}");
+    for said in [odd, unsafe_one, without] {
+        assert!(!said.contains("secret") && !said.contains("right@"), "{said}");
+    }
     drop(server);
     let node = redis_with(&["--cluster-enabled", "yes"]);
     let why = ask(node.url()).await;

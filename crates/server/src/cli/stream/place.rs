@@ -29,21 +29,13 @@ impl FromStr for Place {
     fn from_str(text: &str) -> Result<Place, String> {
         match text.split_once("://") {
             None if !text.is_empty() => Ok(Place::Data(text.into())),
-            Some(("rediss", _)) => Err(
-                "TLS to Redis is not spoken here: redis://HOST:PORT of a tunnel such as stunnel"
-                    .to_owned(),
-            ),
-            Some(("https", _)) => {
-                Err("https is not spoken here: http://HOST:PORT of the server or a proxy nearby"
-                    .to_owned())
-            }
-            Some(("http", _)) => Ok(Place::Http(text.to_owned())),
-            Some(("redis", _)) => Ok(Place::Redis(text.to_owned())),
+            Some(("http" | "https", _)) => Ok(Place::Http(text.to_owned())),
+            Some(("redis" | "rediss", _)) => Ok(Place::Redis(text.to_owned())),
             Some(("kinesis", region)) if !region.is_empty() => {
                 Ok(Place::Kinesis(region.to_owned()))
             }
             _ => Err(
-                "must be a data folder, http://HOST:PORT, redis://HOST:PORT or kinesis://REGION"
+                "must be a data folder, http[s]://HOST:PORT, redis[s]://HOST:PORT or kinesis://REGION"
                     .to_owned(),
             ),
         }
@@ -58,7 +50,8 @@ impl std::fmt::Display for Place {
             Place::Kinesis(region) => write!(f, "kinesis://{region}"),
             // A password may be before the @.
             Place::Redis(url) => {
-                write!(f, "redis://{}", url.rsplit(['@', '/']).next().unwrap_or(""))
+                let (scheme, rest) = url.split_once("://").unwrap_or_default();
+                write!(f, "{scheme}://{}", rest.rsplit(['@', '/']).next().unwrap_or(""))
             }
         }
     }
@@ -152,9 +145,12 @@ mod tests {
         assert_eq!("data".parse(), Ok(Place::Data("data".into())));
         let redis: Place = "redis://user:secret@host:6379".parse().unwrap();
         assert_eq!(redis.to_string(), "redis://host:6379");
-        let server: Place = "http://host:7070".parse().unwrap();
-        assert_eq!(server, Place::Http("http://host:7070".into()));
-        for wrong in ["", "https://x", "kinesis://"] {
+        let secure: Place = "rediss://user:secret@host:6379".parse().unwrap();
+        assert_eq!(secure.to_string(), "rediss://host:6379");
+        for url in ["http://host:7070", "https://host"] {
+            assert_eq!(url.parse(), Ok(Place::Http(url.into())));
+        }
+        for wrong in ["", "ftp://x", "kinesis://"] {
             assert!(wrong.parse::<Place>().is_err(), "{wrong}");
         }
     }

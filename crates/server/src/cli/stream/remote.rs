@@ -27,7 +27,7 @@ const PARKED_MAX: usize = 1_000;
 /// The key to a server.
 #[derive(Clone, Debug, Args)]
 pub struct KeyArg {
-    /// A file with the key to a server at an http:// place; left out: ONSALE_KEY has it.
+    /// A file with the key to a server at an http:// or https:// place; left out: ONSALE_KEY has it.
     #[arg(long, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
 }
