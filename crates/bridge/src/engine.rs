@@ -118,7 +118,7 @@ impl Engine {
     /// At a URL, with a key.
     ///
     /// # Errors
-    /// The URL is of another form than `http://host:port`.
+    /// The URL is of another form than `http[s]://host:port`.
     pub fn new(url: &str, key: &str) -> Result<Engine, Error> {
         if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Error::refused(

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, Request, Uri};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -21,8 +22,8 @@ const BODY_BYTES_MAX: usize = 64 << 20;
 /// A client that keeps its connections.
 #[derive(Clone, Debug)]
 pub struct Http {
-    client: Client<HttpConnector, Full<Bytes>>,
-    /// `http://host:port`, maybe with a path, without a slash at its end.
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    /// `http[s]://host:port`, maybe with a path, without a slash at its end.
     base: String,
 }
 
@@ -38,7 +39,7 @@ pub struct Answer {
 }
 
 impl Http {
-    /// For a server at `http://host[:port][/path]`.
+    /// For a server at `http[s]://host[:port][/path]`.
     ///
     /// # Errors
     /// The URL is of another form.
@@ -46,19 +47,21 @@ impl Http {
         let base = url.trim_end_matches('/').to_owned();
         let parsed: Option<Uri> = base.parse().ok();
         let sound = parsed.is_some_and(|uri| {
-            uri.scheme_str() == Some("http")
+            matches!(uri.scheme_str(), Some("http" | "https"))
                 && uri.host().is_some_and(|host| !host.is_empty())
                 && uri.query().is_none()
         });
         if !sound {
             return Err(Error::refused(
-                format!("{url}: must be http://HOST:PORT"),
-                "https is not spoken here: use a server nearby, or a proxy beside the bridge.",
+                format!("{url}: must be http://HOST:PORT or https://HOST"),
+                "Say where the server is, without user or query.",
             ));
         }
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_WAIT));
         connector.set_nodelay(true);
+        connector.enforce_http(false);
+        let connector = HttpsConnector::from((connector, onsale_tls::config()));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(20))
@@ -111,7 +114,10 @@ impl Http {
     }
 }
 
-fn with_causes(error: &dyn std::error::Error) -> String {
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    if let Some(wrong) = onsale_tls::explain(error) {
+        return wrong.to_string();
+    }
     match error.source() {
         None => error.to_string(),
         Some(cause) => format!("{error}: {}", with_causes(cause)),

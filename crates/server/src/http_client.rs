@@ -1,6 +1,6 @@
 //! A small HTTP/1.1 client for the commands that talk to a server: one request
-//! per connection, blocking, over `http://`, with a limit on time and size. What
-//! must be fast uses another (`onsale rush`).
+//! per connection, blocking, over `http://` or `https://`, with a limit on time and
+//! size. What must be fast uses another (`onsale rush`).
 
 #[cfg(test)]
 mod tests;
@@ -8,6 +8,8 @@ mod tests;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
+
+use onsale_tls::rustls::{ClientConnection, StreamOwned};
 
 /// How long a request may take, from the connection to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,6 +44,7 @@ pub enum Error {
 /// One server, and the key to it.
 #[derive(Clone)]
 pub struct Client {
+    is_secure: bool,
     /// Host and port: `localhost:7070`.
     server: String,
     /// What stands before each path; empty or `/…` without a slash at its end.
@@ -52,7 +55,8 @@ pub struct Client {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Client(http://{}{})", self.server, self.prefix)
+        let scheme = if self.is_secure { "https" } else { "http" };
+        write!(f, "Client({scheme}://{}{})", self.server, self.prefix)
     }
 }
 
@@ -93,25 +97,25 @@ impl Response {
 }
 
 impl Client {
-    /// For a server at `http://host[:port][/prefix]`.
+    /// For a server at `http[s]://host[:port][/prefix]`.
     ///
     /// # Errors
     /// Where the URL is not of that form, or the key can't stand in a header.
     pub fn new(url: &str, key: Option<&str>) -> Result<Client, Error> {
         let bad = |detail| Error::Url { url: url.to_owned(), detail };
-        if url.starts_with("https://") {
-            return Err(bad(
-                "https is not supported here: use http:// to a server or proxy nearby",
-            ));
-        }
-        let rest = url.strip_prefix("http://").ok_or_else(|| bad("must begin with http://"))?;
+        let (scheme, rest) = url.split_once("://").unwrap_or_default();
+        let (is_secure, port) = match scheme {
+            "http" => (false, 80),
+            "https" => (true, 443),
+            _ => return Err(bad("must begin with http:// or https://")),
+        };
         let (server, prefix) = match rest.find('/') {
             Some(slash) => rest.split_at(slash),
             None => (rest, ""),
         };
         let plain = |text: &str| text.bytes().all(|b| b.is_ascii_graphic());
         if !plain(rest) || rest.contains(['?', '#', '@']) {
-            return Err(bad("must be http://host:port, without user, query or spaces"));
+            return Err(bad("must be http[s]://host:port, without user, query or spaces"));
         }
         if server.is_empty() || server.starts_with(':') {
             return Err(bad("has no host"));
@@ -122,10 +126,10 @@ impl Client {
         let after_address = server.rsplit(']').next().unwrap_or(server);
         let server = match after_address.contains(':') {
             true => server.to_owned(),
-            false => format!("{server}:80"),
+            false => format!("{server}:{port}"),
         };
         let prefix = prefix.trim_end_matches('/').to_owned();
-        Ok(Client { server, prefix, key: key.map(str::to_owned), timeout: TIMEOUT })
+        Ok(Client { is_secure, server, prefix, key: key.map(str::to_owned), timeout: TIMEOUT })
     }
 
     /// The same with another limit on how long a request may take.
@@ -147,7 +151,7 @@ impl Client {
     ) -> Result<Response, Error> {
         let deadline = Instant::now() + self.timeout;
         let answer = self.connect(deadline).and_then(|stream| {
-            let mut stream = Timed { stream, deadline };
+            let mut stream = self.secured(Timed { stream, deadline })?;
             stream.write_all(self.head(method, path, headers, body).as_bytes())?;
             stream.write_all(body.unwrap_or_default().as_bytes())?;
             read_response(&mut BufReader::new(stream), method)
@@ -157,7 +161,9 @@ impl Client {
                 ErrorKind::WouldBlock | ErrorKind::TimedOut => {
                     format!("no answer within {:?}", self.timeout)
                 }
-                _ => e.to_string(),
+                _ => {
+                    onsale_tls::explain(&e).map_or_else(|| e.to_string(), |wrong| wrong.to_string())
+                }
             };
             Error::Connection { server: self.server.clone(), detail }
         })
@@ -175,6 +181,15 @@ impl Client {
             }
         }
         Err(last)
+    }
+
+    fn secured(&self, stream: Timed) -> std::io::Result<Box<dyn Stream>> {
+        if !self.is_secure {
+            return Ok(Box::new(stream));
+        }
+        let (host, _) = self.server.rsplit_once(':').unwrap_or_default();
+        let tls = ClientConnection::new(onsale_tls::config(), onsale_tls::name(host)?);
+        Ok(Box::new(StreamOwned::new(tls.map_err(std::io::Error::other)?, stream)))
     }
 
     fn head(
@@ -201,6 +216,11 @@ impl Client {
         head + "\r\n"
     }
 }
+
+/// A connection, with TLS or without.
+trait Stream: Read + Write {}
+
+impl<S: Read + Write> Stream for S {}
 
 /// A connection that has until a deadline for all its reads and writes together.
 struct Timed {

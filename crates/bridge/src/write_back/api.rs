@@ -30,7 +30,7 @@ const CONCURRENCY_MAX: usize = 64;
 /// Where the platform's API is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Platform {
-    /// `http://host:port`.
+    /// `http[s]://host:port`.
     pub url: String,
     /// What the dialect's headers call `{secret}`.
     pub secret: String,

@@ -107,13 +107,13 @@ fn a_server_that_is_silent_is_left() {
 #[test]
 fn urls_are_checked() {
     let rows = [
-        ("https://a", "https is not supported here: use http:// to a server or proxy nearby"),
-        ("localhost:1", "must begin with http://"),
+        ("ftp://a", "must begin with http:// or https://"),
+        ("localhost:1", "must begin with http:// or https://"),
         ("http://", "has no host"),
         ("http://:80", "has no host"),
-        ("http://a b", "must be http://host:port, without user, query or spaces"),
-        ("http://u@a", "must be http://host:port, without user, query or spaces"),
-        ("http://a?b", "must be http://host:port, without user, query or spaces"),
+        ("http://a b", "must be http[s]://host:port, without user, query or spaces"),
+        ("http://u@a", "must be http[s]://host:port, without user, query or spaces"),
+        ("http://a?b", "must be http[s]://host:port, without user, query or spaces"),
     ];
     for (url, expected) in rows {
         assert_eq!(Client::new(url, None).unwrap_err().to_string(), format!("{url}: {expected}"));
@@ -124,6 +124,7 @@ fn urls_are_checked() {
         ("http://a:81/b/", "a:81", "/b"),
         ("http://[::1]", "[::1]:80", ""),
         ("http://[::1]:8", "[::1]:8", ""),
+        ("https://a/b", "a:443", "/b"),
     ];
     for (url, server, prefix) in rows {
         let client = Client::new(url, None).unwrap();

@@ -8,6 +8,8 @@
 
 mod check;
 mod commands;
+#[path = "../support/front.rs"]
+mod front;
 mod office;
 mod sales;
 mod tls;

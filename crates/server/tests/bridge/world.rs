@@ -18,6 +18,8 @@ use onsale_services::{Authority, Server};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::front::front;
+
 /// The engine's key, which may do everything.
 const KEY: &str = "a-key-that-may-do-everything";
 /// How long anything may take, restarts of everything around it included.
@@ -50,6 +52,8 @@ pub struct World {
     pub db: String,
     /// The same as the bridge sees it.
     pub bridge_db: String,
+    /// The engine as the bridge sees it, if not at its own address.
+    pub bridge_engine: Option<String>,
     /// A file of what the bridge trusts.
     pub trusted: Option<PathBuf>,
     folder: TempDir,
@@ -76,7 +80,7 @@ impl World {
         World::over(kind, postgres, folder)
     }
 
-    /// The same with a PostgreSQL that speaks TLS; only the bridge wants that.
+    /// The same with a PostgreSQL that speaks TLS and an engine behind a proxy that does; only the bridge wants that.
     pub fn with_tls(authority: &Authority, options: &str) -> World {
         let folder = tempfile::tempdir().unwrap();
         let postgres = onsale_services::postgres_with_tls(&authority.certificate("localhost"));
@@ -84,6 +88,7 @@ impl World {
         let trusted = Some(authority.write(folder.path()));
         let mut world = World::over(Kind::Postgres, Some(postgres), folder);
         (world.db, world.bridge_db) = (format!("{plain}?sslmode=disable"), plain + options);
+        world.bridge_engine = Some(front(authority, world.ports[&Who::Engine]));
         world.trusted = trusted;
         world
     }
@@ -107,6 +112,7 @@ impl World {
             kind,
             bridge_db: db.clone(),
             db,
+            bridge_engine: None,
             trusted: None,
             folder,
             postgres: Mutex::new(postgres),
@@ -133,7 +139,7 @@ impl World {
         command.env("ONSALE_BRIDGE_DIALECT", "classic").env("ONSALE_BRIDGE_DB", &self.bridge_db);
         command.envs(self.trusted.as_ref().map(|file| ("SSL_CERT_FILE", file)));
         let engine = format!("http://{}", self.address(Who::Engine));
-        command.env("ONSALE_BRIDGE_ENGINE", engine);
+        command.env("ONSALE_BRIDGE_ENGINE", self.bridge_engine.as_ref().unwrap_or(&engine));
         command.env("ONSALE_BRIDGE_KEY", KEY).env("ONSALE_BRIDGE_STATE", self.path("bridge"));
         command
     }

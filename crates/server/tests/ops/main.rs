@@ -5,6 +5,8 @@
 mod archive;
 mod auditor;
 mod backup;
+#[path = "../support/front.rs"]
+mod front;
 mod metrics;
 mod plan;
 #[path = "../support/process.rs"]

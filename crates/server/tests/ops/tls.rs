@@ -1,90 +1,44 @@
-//! Webhooks over TLS: to a receiver whose certificate is signed by an authority that is made here, and that the
-//! server is told to trust, or not.
+//! Over https: webhooks to a receiver, and commands to a server, behind a certificate of an authority that is made here and that
+//! is trusted, or not.
 
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
+use std::process::{Command, Output};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use onsale::http_client::{Client, Response};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use onsale_services::Authority;
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::ring::default_provider;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::front::front;
 use crate::process::{KEY, Process};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const HOOK: &str = "/v1/organizers/o/webhooks/w";
 
-/// An authority that nobody knows yet.
-struct Authority {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Authority {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        Authority { pem, issuer: Issuer::new(params, key) }
-    }
-
-    /// What a receiver on this machine shows.
-    fn config(&self) -> ServerConfig {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        let certificate: CertificateDer = params.signed_by(&key, &self.issuer).unwrap().into();
-        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-        ServerConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .unwrap()
-    }
-}
-
 /// Starts a receiver; gives its address and what comes to it, whole requests.
 fn receiver(authority: &Authority) -> (String, Receiver<String>) {
     let (came, all) = channel();
-    let first = 26_000 + (std::process::id() % 3_000) as u16;
-    let bind = |port| std::net::TcpListener::bind(("127.0.0.1", port)).ok();
-    let listener = (first..32_700).step_by(7).find_map(bind).unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let url = format!("https://localhost:{}/hook", listener.local_addr().unwrap().port());
-    let acceptor = TlsAcceptor::from(Arc::new(authority.config()));
+    let first = 22_000 + (std::process::id() % 3_000) as u16;
+    let bind = |port| TcpListener::bind(("127.0.0.1", port)).ok();
+    let listener = (first..26_000).step_by(7).find_map(bind).unwrap();
+    let url = front(authority, listener.local_addr().unwrap().port()) + "/hook";
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, came) = (acceptor.clone(), came.clone());
-                tokio::spawn(async move {
-                    // One that does not trust us breaks off.
-                    if let Ok(stream) = acceptor.accept(stream).await {
-                        serve(stream, &came).await;
-                    }
-                });
-            }
-        });
+        for stream in listener.incoming() {
+            let came = came.clone();
+            std::thread::spawn(move || serve(stream.unwrap(), &came));
+        }
     });
     (url, all)
 }
 
 /// Takes requests whose body is JSON, one after the other.
-async fn serve(
-    mut stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream>,
-    came: &Sender<String>,
-) {
+fn serve(mut stream: TcpStream, came: &Sender<String>) {
     let mut bytes = Vec::new();
     let mut piece = [0; 4_096];
-    while let Ok(read @ 1..) = stream.read(&mut piece).await {
+    while let Ok(read @ 1..) = stream.read(&mut piece) {
         bytes.extend_from_slice(&piece[..read]);
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
@@ -93,7 +47,7 @@ async fn serve(
             continue;
         }
         bytes.clear();
-        if came.send(text).is_err() || stream.write_all(b"HTTP/1.1 204 X\r\n\r\n").await.is_err() {
+        if came.send(text).is_err() || stream.write_all(b"HTTP/1.1 204 X\r\n\r\n").is_err() {
             return;
         }
     }
@@ -101,8 +55,7 @@ async fn serve(
 
 /// A server that trusts what is in this file.
 fn server(folder: &Path, authority: &Authority) -> Process {
-    let file = folder.join("trusted.pem");
-    std::fs::write(&file, &authority.pem).unwrap();
+    let file = authority.write(folder);
     let trust = [("SSL_CERT_FILE", file.to_str().unwrap())];
     let server =
         Process::serve(&folder.join("data"), &["--shards", "1", "--segment-mib", "1"], &trust);
@@ -157,4 +110,38 @@ fn a_receiver_with_another_authority_is_sent_nothing() {
     };
     assert!(reason.contains("TLS") && reason.contains("invalid peer certificate"), "{reason}");
     assert!(came.try_recv().is_err(), "something was sent");
+}
+
+/// A command to the server behind a proxy.
+fn list(folder: &Path, authority: &Authority, url: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_onsale"))
+        .args(["stream", "list", "--at", url])
+        .env("SSL_CERT_FILE", authority.write(folder))
+        .env("ONSALE_KEY", KEY)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_command_goes_to_a_server_behind_a_proxy_with_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let server = Process::serve(&folder.path().join("data"), &["--shards", "1"], &[]);
+    let port = server.url.rsplit(':').next().unwrap().parse().unwrap();
+    let url = front(&authority, port);
+    let listed = list(folder.path(), &authority, &url);
+    let text = String::from_utf8_lossy(&listed.stdout);
+    assert!(listed.status.success() && text.contains("sales"), "{listed:?}");
+    let refused = |authority: &Authority, url: &str, parts: &[&str]| {
+        let output = list(folder.path(), authority, url);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{output:?}");
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    };
+    let strange = ["localhost", "TLS: invalid peer certificate", "SSL_CERT_FILE"];
+    refused(&Authority::new(), &url, &strange);
+    let other_name = url.replace("localhost", "127.0.0.1");
+    refused(&authority, &other_name, &["127.0.0.1", "not valid for name", "a name in the address"]);
+    let plain = server.url.replace("http:", "https:");
+    refused(&authority, &plain, &["check that TLS is spoken at this port"]);
 }
