@@ -6,6 +6,8 @@ use form_urlencoded::Serializer;
 use onsale::http_client::{Client, Response};
 use onsale_services::Pretix;
 
+use crate::site::PATIENCE;
+
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 
 /// Fields of a form and what they are to be: none is a box that is not ticked, a name given twice has both values.
@@ -19,7 +21,7 @@ pub struct Desk {
 
 impl Desk {
     pub fn log_in(pretix: &Pretix) -> Desk {
-        let client = Client::new(pretix.url(), None).unwrap();
+        let client = Client::new(pretix.url(), None).unwrap().with_timeout(PATIENCE);
         let mut desk = Desk { client, cookies: BTreeMap::new() };
         let (email, password) = Pretix::USER;
         let to = desk.save("login", &[("email", Some(email)), ("password", Some(password))]);

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use onsale::http_client::Client;
 use onsale_bridge::state::State;
@@ -10,6 +11,9 @@ use onsale_services::{Pretix, pretix};
 use serde_json::{Value, json};
 
 use crate::process::{KEY, Process};
+
+/// How long pretix may take to answer: its first answers take a while on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// All of it. What runs ends with this.
 pub struct Site {
@@ -88,7 +92,7 @@ impl Site {
 
     /// Asks pretix, below its organizer.
     pub fn pretix(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
-        let client = Client::new(self.pretix.url(), None).unwrap();
+        let client = Client::new(self.pretix.url(), None).unwrap().with_timeout(PATIENCE);
         let token = format!("Token {}", Pretix::TOKEN);
         let path = format!("/api/v1/organizers/{}/{path}", Pretix::ORGANIZER);
         let body = body.map(Value::to_string);
