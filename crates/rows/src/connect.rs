@@ -59,6 +59,9 @@ impl Settings {
     }
 }
 
+/// How long the database waits at least for the next statement of a transaction; where the lease is longer, as long as that.
+const IDLE_IN_TRANSACTION_MIN: Duration = Duration::from_secs(1);
+
 /// How well the database keeps what it has committed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Kept {
@@ -154,9 +157,14 @@ async fn open(settings: &Settings, what: &str) -> Result<Connection, Error> {
             }
         }
     });
-    let set = "SET client_min_messages = warning; SET default_transaction_isolation = 'read committed'; \
-               SET statement_timeout = 0; SET lock_timeout = 0; SET idle_session_timeout = 0";
-    client.batch_execute(set).await.map_err(failed)?;
+    // A process that was frozen in a transaction would keep its locks, and with them whoever wants to take over.
+    let set = format!(
+        "SET client_min_messages = warning; SET default_transaction_isolation = 'read committed'; \
+         SET statement_timeout = 0; SET lock_timeout = 0; SET idle_session_timeout = 0; \
+         SET idle_in_transaction_session_timeout = {}",
+        settings.lease.max(IDLE_IN_TRANSACTION_MIN).as_millis()
+    );
+    client.batch_execute(&set).await.map_err(failed)?;
     let sql = format!("SELECT {KEPT_SQL}, pg_is_in_recovery()");
     let row: Row = client.query_one(&sql, &[]).await.map_err(failed)?;
     if row.get(1) {

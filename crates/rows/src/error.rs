@@ -151,9 +151,11 @@ pub(crate) fn passes(error: &tokio_postgres::Error) -> bool {
         return error.is_closed()
             || error.source().is_some_and(|cause| cause.is::<std::io::Error>());
     };
-    // Classes of codes: connection, transaction rolled back, resources, operator, system. 55P03: a lock was not had in time.
+    // Classes of codes: connection, transaction rolled back, resources, operator, system. 55P03: a lock was not had in time; 25P03: it was
+    // frozen in a transaction for long.
     let class = told.code().code().get(..2).unwrap_or_default();
-    ["08", "40", "53", "57", "58"].contains(&class) || *told.code() == SqlState::LOCK_NOT_AVAILABLE
+    let codes = [SqlState::LOCK_NOT_AVAILABLE, SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT];
+    ["08", "40", "53", "57", "58"].contains(&class) || codes.contains(told.code())
 }
 
 /// What an error of a connection or a statement comes to.

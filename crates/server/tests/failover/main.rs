@@ -132,6 +132,35 @@ impl Stage {
         }
     }
 
+    /// Freezes a server while a statement of one of its connections waits for a table, which it then has. `meanwhile` makes it
+    /// need the table.
+    fn freeze_where_it_waits(
+        &self,
+        node: &Node,
+        table: &str,
+        connection: &str,
+        meanwhile: impl FnOnce(),
+    ) {
+        let url = self.database.url();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let lock = runtime.block_on(async {
+            let (client, connection) =
+                tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+            tokio::spawn(connection);
+            let lock = format!("BEGIN; LOCK TABLE onsale.{table} IN SHARE MODE");
+            client.batch_execute(&lock).await.unwrap();
+            client
+        });
+        let waits = format!(
+            "SELECT count(*) > 0 FROM pg_locks l JOIN pg_stat_activity a USING (pid) \
+             WHERE NOT l.granted AND l.relation = 'onsale.{table}'::regclass AND a.application_name LIKE '{connection}'"
+        );
+        meanwhile();
+        wait_until("a statement waits", || sql(url, &waits).as_deref() == Some("t"));
+        node.signal(Signal::STOP);
+        runtime.block_on(lock.batch_execute("COMMIT")).unwrap();
+    }
+
     fn tell_urls(&self) {
         *self.crowd.urls.lock().unwrap() = [0, 1].map(|n: usize| self.nodes[n].process.url.clone());
     }
@@ -205,12 +234,14 @@ enum Fault {
     Killed,
     Frozen,
     FrozenInAppend,
+    FrozenInFiles,
     Cut,
 }
 
 #[test]
 fn sales_go_on_with_the_standby_and_nothing_is_lost_or_answered_twice() {
-    const FAULTS: [Fault; 4] = [Fault::Killed, Fault::Frozen, Fault::FrozenInAppend, Fault::Cut];
+    const FAULTS: [Fault; 5] =
+        [Fault::Killed, Fault::Frozen, Fault::FrozenInAppend, Fault::FrozenInFiles, Fault::Cut];
     let (rounds, mut seed) = (number("ONSALE_FAILOVERS", 30), number("ONSALE_SEED", 1));
     let mut stage = Stage::start(50_000_000);
     stage.let_buyers_in();
@@ -219,7 +250,7 @@ fn sales_go_on_with_the_standby_and_nothing_is_lost_or_answered_twice() {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         stage.crowd.wait_for_sales(None, 1 + (seed >> 33) % 60, GO_ON);
         let active = stage.crowd.seller.load(SeqCst);
-        let fault = FAULTS[(round % 4) as usize];
+        let fault = FAULTS[(round % 5) as usize];
         let took = strike(&mut stage, active, fault);
         println!("round {round}: {fault:?}, sales went on after {took:?}");
         longest = longest.max(took);
@@ -232,29 +263,23 @@ fn sales_go_on_with_the_standby_and_nothing_is_lost_or_answered_twice() {
 fn strike(stage: &mut Stage, active: usize, fault: Fault) -> Duration {
     let other = 1 - active;
     let node = &stage.nodes[active];
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     match fault {
         Fault::Killed => node.signal(Signal::KILL),
         Fault::Frozen => node.signal(Signal::STOP),
         Fault::FrozenInAppend => {
-            // Its append waits for a lock in the database, and it is frozen meanwhile.
-            let lock = runtime.block_on(async {
-                let url = stage.database.url();
-                let (client, connection) =
-                    tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
-                tokio::spawn(connection);
-                client
-                    .batch_execute("BEGIN; LOCK TABLE onsale.batches IN SHARE MODE")
-                    .await
-                    .unwrap();
-                client
+            stage.freeze_where_it_waits(node, "batches", "onsale shard%", || {});
+        }
+        // Small files are copied in a transaction that holds the head row; a cursor that was put changes them.
+        Fault::FrozenInFiles => {
+            stage.freeze_where_it_waits(node, "files", "onsale control", || {
+                let path = format!("/v1/streams/sales/cursors/c-{}", stage.crowd.sold());
+                let url = node.process.url.clone();
+                // Its answer waits for the head row, too, and is none where it is frozen.
+                std::thread::spawn(move || {
+                    let body = Some(r#"{"positions":{"0":0}}"#);
+                    client(&url, PATIENCE).request("PUT", &path, &[], body).is_ok()
+                });
             });
-            let url = stage.database.url().to_owned();
-            let waits = "SELECT count(*) > 0 FROM pg_locks l JOIN pg_stat_activity a USING (pid) \
-                WHERE NOT l.granted AND a.application_name LIKE 'onsale shard%'";
-            wait_until("an append waits", || sql(&url, waits).as_deref() == Some("t"));
-            node.signal(Signal::STOP);
-            runtime.block_on(lock.batch_execute("COMMIT")).unwrap();
         }
         Fault::Cut => node.proxy.cut(),
     }
