@@ -17,8 +17,18 @@ fn address(database: &Server, host: &str, options: &str) -> String {
 
 /// Why a server that trusts this authority does not start.
 fn refused(folder: &Path, url: &str, authority: &Authority) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_onsale"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--journal", url, "--data"])
+    // One that starts all the same is ended.
+    let output = Command::new("timeout")
+        .args([
+            "60",
+            env!("CARGO_BIN_EXE_onsale"),
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--journal",
+            url,
+            "--data",
+        ])
         .arg(folder.join("refused"))
         .env("SSL_CERT_FILE", authority.write(folder))
         .envs(SETTINGS)

@@ -4,6 +4,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::channel;
 
 use onsale_services::{
     Authority, ask_redis, redis, redis_cluster_with_tls, redis_with_tls, wait_until,
@@ -15,7 +16,9 @@ use super::{KEY, Node};
 
 /// Runs the program, which trusts this authority, to its end.
 fn run(folder: &Path, authority: &Authority, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_onsale"))
+    // A server that starts though it must not is ended.
+    Command::new("timeout")
+        .args(["60", env!("CARGO_BIN_EXE_onsale")])
         .args(arguments)
         .env("SSL_CERT_FILE", authority.write(folder))
         .env("ONSALE_KEY", KEY)
@@ -91,10 +94,13 @@ fn a_store_and_streams_go_through_tls_where_the_certificate_is_trusted() {
     put("/v1/organizers/o/events/second");
     let relayed = run(folder.path(), &authority, &relay);
     assert!(relayed.status.success(), "{}", said(&relayed));
-    let mut line = String::new();
-    BufReader::new(tail.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let (sender, lines) = channel();
+    let mut told = BufReader::new(tail.stdout.take().unwrap()).lines();
+    std::thread::spawn(move || sender.send(told.next()));
+    let line = lines.recv_timeout(super::SOON);
     tail.kill().unwrap();
     tail.wait().unwrap();
+    let line = line.expect("nothing comes").unwrap().unwrap();
     assert!(line.contains("second"), "{line}");
 }
 
