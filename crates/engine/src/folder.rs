@@ -7,6 +7,7 @@
 //! DATA/shard-00/     the journal of shard 0
 //! ```
 //!
+//! While a restore makes a folder, `onsale.log` says so instead: what is half made is not opened.
 //! A backup has the same form, and `backup.json` beside it: such a folder is never opened for writing, since what
 //! it would sell would get codes that the folder it was made of gives, too.
 
@@ -29,10 +30,14 @@ use crate::info::Durability;
 use crate::upkeep::Rules;
 use crate::{Answer, Error, Shard, Unavailable};
 
-/// What the folder's own file begins with.
-const FIRST_LINE: &str = "onsale data folder, format 1";
+/// What the folder's own file begins with, before the format's number.
+const FORMAT: &str = "onsale data folder, format ";
+/// The only format so far.
+const FORMAT_KNOWN: u32 = 1;
+/// What stands in that file until a restore has come to its end.
+const BEGUN: &str = "onsale data folder, a restore was begun\n";
 /// Name of the folder's own file.
-const FILE: &str = "onsale.log";
+pub const FILE: &str = "onsale.log";
 /// Name of the file that makes a folder a backup.
 pub const BACKUP_FILE: &str = "backup.json";
 /// The generation that a new log begins with.
@@ -95,16 +100,13 @@ impl Folder {
     /// Reads what is fixed for a folder, without locking it; none where it was never made.
     ///
     /// # Errors
-    /// The file can't be read or has another form.
+    /// The file can't be read or has another form: a later one, or that of a restore that did not end.
     pub fn identity(path: &Path) -> Result<Option<Identity>, Error> {
         let file = path.join(FILE);
         match fs::read_to_string(&file) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed(&file, &error)),
-            Ok(text) => match parse(&text) {
-                Some(identity) => Ok(Some(identity)),
-                None => Err(failed(&file, &"is not the file of an Onsale data folder, format 1")),
-            },
+            Ok(text) => parse(&text).map(Some).map_err(|detail| failed(&file, &detail)),
         }
     }
 
@@ -113,7 +115,21 @@ impl Folder {
     /// # Errors
     /// It can't be written.
     pub fn make(path: &Path, identity: Identity) -> Result<Identity, Error> {
-        let text = format!("{FIRST_LINE}\nlog {:032x}\nshards {}\n", identity.log, identity.shards);
+        let Identity { log, shards } = identity;
+        Folder::write(path, &format!("{FORMAT}{FORMAT_KNOWN}\nlog {log:032x}\nshards {shards}\n"))?;
+        Ok(identity)
+    }
+
+    /// Says that the folder is being made of a backup: until [`Folder::make`] nothing opens it.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn begin_restore(path: &Path) -> Result<(), Error> {
+        Folder::write(path, BEGUN)
+    }
+
+    /// Writes the folder's own file in one step.
+    fn write(path: &Path, text: &str) -> Result<(), Error> {
         let (fresh, file) = (path.join("onsale.log.new"), path.join(FILE));
         let write = || -> std::io::Result<()> {
             let mut new = fs::File::create(&fresh)?;
@@ -122,8 +138,7 @@ impl Folder {
             fs::rename(&fresh, &file)?;
             fs::File::open(path)?.sync_all()
         };
-        write().map_err(|error| failed(&file, &error))?;
-        Ok(identity)
+        write().map_err(|error| failed(&file, &error))
     }
 
     /// Opens all shards. Each has replayed its journal, and its kept tail is durable.
@@ -297,11 +312,27 @@ fn failed(path: &Path, detail: &dyn std::fmt::Display) -> Error {
     Error::Folder { path: path.display().to_string(), detail: detail.to_string() }
 }
 
-fn parse(text: &str) -> Option<Identity> {
-    let mut lines = text.lines();
-    if lines.next()? != FIRST_LINE {
-        return None;
+fn parse(text: &str) -> Result<Identity, String> {
+    if text == BEGUN {
+        let way_out = "delete the folder, and restore once more";
+        return Err(format!("says that a restore was begun which did not end: {way_out}"));
     }
+    let format = text.lines().next().and_then(|line| line.strip_prefix(FORMAT)?.parse().ok());
+    match format {
+        Some(FORMAT_KNOWN) => parse_known(text),
+        Some(later) if later > FORMAT_KNOWN => {
+            return Err(format!(
+                "has format {later}, of a later version; this one knows {FORMAT_KNOWN}: start that version, or restore a \
+                 backup that was made before the upgrade"
+            ));
+        }
+        _ => None,
+    }
+    .ok_or_else(|| format!("is not the file of an Onsale data folder, format {FORMAT_KNOWN}"))
+}
+
+fn parse_known(text: &str) -> Option<Identity> {
+    let mut lines = text.lines().skip(1);
     let log = u128::from_str_radix(lines.next()?.strip_prefix("log ")?, 16).ok()?;
     let shards = lines.next()?.strip_prefix("shards ")?.parse().ok()?;
     (lines.next().is_none() && (1..=limits::SHARDS_MAX).contains(&shards))

@@ -5,6 +5,7 @@
 //! order or a ticket is ever issued again.
 
 mod beside;
+mod fresh;
 pub mod restore;
 
 use std::collections::BTreeMap;
@@ -17,10 +18,12 @@ use anyhow::{Context as _, bail, ensure};
 use onsale_engine::Folder;
 use onsale_engine::folder::{BACKUP_FILE, Identity};
 use onsale_journal::backup::{Saved, Source, copy};
+use onsale_journal::storage::LOCK_NAME;
 use onsale_journal::{FileStorage, ReadOnly, lock_folder, open_read_only};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::time_to_text;
+use crate::folders::overlap;
 use crate::keys::KEYS_FILE;
 use crate::shards::wall_time;
 use crate::webhooks::FILE as WEBHOOKS_FILE;
@@ -89,8 +92,8 @@ pub struct Done {
 /// `progress` is told of bytes as they are copied.
 ///
 /// # Errors
-/// `data` is no data folder or is damaged, `target` holds something else, or a file can't be
-/// read or written.
+/// `data` is no data folder or is damaged, `target` holds something else or lies in what is backed up, or a file can't
+/// be read or written.
 pub fn back_up(
     data: &Path,
     archive: Option<&Path>,
@@ -99,6 +102,9 @@ pub fn back_up(
 ) -> anyhow::Result<Done> {
     let identity = identity(data)?;
     ensure!(!data.join(BACKUP_FILE).exists(), "{} is a backup itself", data.display());
+    for source in std::iter::once(data).chain(archive) {
+        ensure_apart(target, source)?;
+    }
     fs::create_dir_all(target).with_context(|| format!("cannot make {}", target.display()))?;
     let before = read_manifest(target)?;
     let log = format!("{:032x}", identity.log);
@@ -224,10 +230,26 @@ pub(crate) fn identity(data: &Path) -> anyhow::Result<Identity> {
         .ok_or_else(|| anyhow::anyhow!("{} is no data folder of Onsale", data.display()))
 }
 
+/// A lone `LOCK` says nothing: whoever made it ended before it did anything else.
 fn ensure_empty(folder: &Path) -> anyhow::Result<()> {
-    let mut entries =
+    let entries =
         fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    ensure!(entries.next().is_none(), "{} is not empty", folder.display());
+    for entry in entries {
+        let name = entry.with_context(|| format!("cannot read {}", folder.display()))?.file_name();
+        ensure!(
+            name == LOCK_NAME,
+            "{} is not empty: it holds {}",
+            folder.display(),
+            name.display()
+        );
+    }
+    Ok(())
+}
+
+/// What is made must not lie in what it is made of, nor the other way round.
+fn ensure_apart(target: &Path, source: &Path) -> anyhow::Result<()> {
+    let (target, source, lies) = (target.display(), source.display(), overlap(target, source));
+    ensure!(!lies, "{target} and {source} are one folder, or one is in the other: take another");
     Ok(())
 }
 

@@ -17,6 +17,7 @@ use onsale_core::limits::SHARDS_MAX;
 use onsale_engine::Durability;
 
 use crate::bus::retain::retention;
+use crate::folders::overlap;
 use crate::rates::RATE_MAX;
 use crate::rows::{RowsConfig, Url};
 use crate::webhooks::{Networks, Policy, WebhookLimits};
@@ -175,6 +176,7 @@ impl Config {
         read_flags(flags, &mut settings);
         let mut check = Check { settings: &settings, wrong };
         check.one_place();
+        check.apart("archive.folder", "data");
         let config = Config {
             data: check.path("data"),
             listen: check.address("listen"),
@@ -315,7 +317,7 @@ impl Check<'_> {
     }
 
     fn refuse(&mut self, key: &str, setting: &Setting, rule: &str) {
-        let Setting { text, source } = setting;
+        let Setting { text, source, .. } = setting;
         self.wrong.push(format!("{key} ({source}): {rule}, is {text:?}"));
     }
 
@@ -409,6 +411,18 @@ impl Check<'_> {
             self.refuse(key, &setting, "must be true or false");
             false
         })
+    }
+
+    /// A folder must not be, be in, or be around another one: what is written to one would be taken for the other's.
+    fn apart(&mut self, key: &str, other: &str) {
+        let (one, two) = (self.setting(key), self.setting(other));
+        let set = !one.text.is_empty() && !two.text.is_empty();
+        if set && overlap(Path::new(&one.text), Path::new(&two.text)) {
+            let Setting { text, source, .. } = two;
+            let rule =
+                format!("must not be, be in, or be around {other}, which is {text:?} ({source})");
+            self.refuse(key, &one, &rule);
+        }
     }
 
     /// The sale is in one place.

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod cursors;
 pub mod demo;
+mod folders;
 pub mod fuzz;
 pub mod http_client;
 pub mod import;

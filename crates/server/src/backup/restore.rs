@@ -1,7 +1,6 @@
 //! A data folder made of a backup, up to any position.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,12 +10,11 @@ use onsale_core::{Event, Fact, Sale, Time};
 use onsale_engine::Folder;
 use onsale_engine::folder::Identity;
 use onsale_journal::backup::{append, flush, look, rewrite};
-use onsale_journal::{
-    Durability, FileStorage, Options, ReadOnly, Reader, lock_folder, open, open_read_only,
-};
+use onsale_journal::{Durability, FileStorage, Options, ReadOnly, Reader, open, open_read_only};
 
+use super::fresh::Fresh;
 use super::{
-    Manifest, WEBHOOKS_FILE, beside, copy_file, ensure_empty, identity, read_manifest, source,
+    Manifest, WEBHOOKS_FILE, beside, copy_file, ensure_apart, identity, read_manifest, source,
     write_manifest,
 };
 use crate::catalogue::time_to_text;
@@ -66,7 +64,8 @@ pub struct RestoredShard {
 ///
 /// # Errors
 /// The backup is damaged or is none, the folder is not empty, a position is not in the backup, no
-/// generation is left, or a file can't be read or written. What was begun has no `onsale.log` and does not start.
+/// generation is left, or a file can't be read or written. Then nothing is left in the folder; where the process is killed
+/// nothing opens what was begun.
 pub fn restore(
     backup: &Path,
     data: &Path,
@@ -76,13 +75,12 @@ pub fn restore(
     let mut manifest = read_manifest(backup)?
         .ok_or_else(|| anyhow::anyhow!("{} is no backup", backup.display()))?;
     let identity = identity(backup)?;
-    fs::create_dir_all(data).with_context(|| format!("cannot make {}", data.display()))?;
-    ensure_empty(data)?;
-    let lock = lock_folder(data)?;
+    ensure_apart(data, backup)?;
     let logs = open_backup(backup, &manifest, identity)?;
     let kept = positions(&logs, wanted)?;
     let generation = next_generation(&logs, &manifest, wanted)?;
-    // Before anything is written: should this end early, the generation is gone all the same.
+    let fresh = Fresh::begin(data)?;
+    // Before anything else is written: should this end early, the generation is gone all the same.
     manifest.generation_issued = generation;
     write_manifest(backup, &manifest).context(
         "the backup must note the new generation, so that another restore does not take it, too",
@@ -104,8 +102,7 @@ pub fn restore(
     for name in [KEYS_FILE, WEBHOOKS_FILE] {
         copy_file(&backup.join(name), &data.join(name))?;
     }
-    Folder::make(data, identity)?;
-    drop(lock);
+    fresh.finish(identity)?;
     Ok(Restored { generation, shards })
 }
 

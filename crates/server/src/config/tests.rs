@@ -96,3 +96,24 @@ fn a_database_is_told_without_its_password() {
         assert!(!told.contains("u:hush"), "{told}");
     }
 }
+
+#[test]
+fn an_archive_and_the_data_folder_lie_apart() {
+    let wrong = |data: &str, archive: &str| {
+        let file = format!("data = {data:?}\n[archive]\nfolder = {archive:?}");
+        resolve(&file, &[], &Flags::default()).err().map(|error| error.0)
+    };
+    for (data, archive) in [("d", "d"), ("d", "./d/archive"), ("/srv/onsale/d", "/srv/onsale")] {
+        let rule = "must not be, be in, or be around data, which is";
+        let told =
+            format!("archive.folder (onsale.toml): {rule} {data:?} (onsale.toml), is {archive:?}");
+        assert_eq!(wrong(data, archive), Some(vec![told]));
+    }
+    assert_eq!(wrong("/srv/onsale/d", "/srv/onsale/d-archive"), None);
+    let flags = Flags { data: Some("there".into()), ..Flags::default() };
+    let Error(wrong) = resolve("", &[("ONSALE_ARCHIVE_FOLDER", "there/a")], &flags).unwrap_err();
+    assert!(
+        wrong[0].contains("(ONSALE_ARCHIVE_FOLDER)") && wrong[0].contains("(--data)"),
+        "{wrong:?}"
+    );
+}

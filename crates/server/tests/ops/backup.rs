@@ -345,3 +345,146 @@ fn a_damaged_backup_is_refused() {
     std::fs::remove_file(&segment).unwrap();
     refused("missing", 0);
 }
+
+/// Names in a folder, sorted.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
+
+/// A small backup, and the folder that it is of.
+fn small_backup(folder: &Path) -> (String, String) {
+    let (data, backup) = (path(folder, "data"), path(folder, "backup"));
+    let server = Server::start(Path::new(&data));
+    server.open_event();
+    run(&["journal", "backup", &data, &backup]);
+    server.stop();
+    (data, backup)
+}
+
+#[test]
+fn a_refused_restore_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (data, backup) = small_backup(folder);
+    let nowhere = path(folder, "nowhere");
+    let restore = |from: &str, to: &str, more: &[&str]| {
+        let mut arguments = vec!["journal", "restore", from, to, "--segment-mib", "1"];
+        arguments.extend(more);
+        let output = onsale(&arguments);
+        (output.status.code(), text(&output.stderr))
+    };
+    let refusals: [(&str, &[&str]); 9] = [
+        (&backup, &["--to-position", "0=99999"]),
+        (&backup, &["--to-position", "0=0"]),
+        (&backup, &["--to-position", "7=1"]),
+        (&backup, &["--to-time", "2000-01-01T00:00:00Z"]),
+        (&backup, &["--replaces", &nowhere]),
+        (&backup, &["--generation", "2"]),
+        (&nowhere, &[]),
+        (&data, &[]),
+        // It fails at the very end: what was written by then goes, too.
+        (&backup, &[]),
+    ];
+    assert_eq!(restore(&backup, &path(folder, "first"), &[]).0, Some(0));
+    let (made, there) = (path(folder, "to/come"), path(folder, "there"));
+    std::fs::create_dir(&there).unwrap();
+    let unreadable = Path::new(&backup).join("webhooks.json");
+    for (number, (from, more)) in refusals.iter().enumerate() {
+        if number + 1 == refusals.len() {
+            std::fs::create_dir(&unreadable).unwrap();
+        }
+        for to in [&made, &there] {
+            let (code, error) = restore(from, to, more);
+            assert_eq!(code, Some(1), "{more:?}: {error}");
+            assert!(!error.contains("is not empty"), "{more:?}: {error}");
+            assert!(!folder.join("to").exists(), "{more:?} left a folder");
+            assert_eq!(names(Path::new(&there)), Vec::<String>::new(), "{more:?}");
+        }
+    }
+    std::fs::remove_dir(unreadable).unwrap();
+    // A folder that holds anything is left as it is; a lone lock is nothing.
+    std::fs::write(Path::new(&there).join("mine"), "").unwrap();
+    let (code, error) = restore(&backup, &there, &[]);
+    assert!(code == Some(1) && error.contains("is not empty: it holds mine"), "{error}");
+    assert_eq!(names(Path::new(&there)), ["mine"]);
+    std::fs::rename(Path::new(&there).join("mine"), Path::new(&there).join("LOCK")).unwrap();
+    assert_eq!(restore(&backup, &there, &[]).0, Some(0));
+    assert!(onsale::audit::audit(Path::new(&there)).unwrap().report.ok);
+}
+
+#[test]
+fn what_a_killed_restore_left_is_not_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (_, backup) = small_backup(folder);
+    // It waits for ever for somebody to write the keys.
+    let keys = Path::new(&backup).join("keys.json");
+    std::fs::remove_file(&keys).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&keys).status().unwrap().success());
+    let target = path(folder, "target");
+    let mut restore = std::process::Command::new(env!("CARGO_BIN_EXE_onsale"))
+        .args(["journal", "restore", &backup, &target, "--segment-mib", "1"])
+        .spawn()
+        .unwrap();
+    until("shards are there", || Path::new(&target).join("shard-01").exists());
+    let serve = || onsale(&["serve", "--data", &target, "--listen", "127.0.0.1:0"]);
+    let busy = serve();
+    restore.kill().unwrap();
+    restore.wait().unwrap();
+    assert_eq!(busy.status.code(), Some(1));
+    assert!(text(&busy.stderr).contains("in use by another process"), "{}", text(&busy.stderr));
+    // Before the first shard was there it looked like this.
+    let target = Path::new(&target);
+    let early = folder.join("early");
+    std::fs::create_dir(&early).unwrap();
+    std::fs::copy(target.join("onsale.log"), early.join("onsale.log")).unwrap();
+    let before = names(target);
+    for (data, names_before) in [(target, before), (&early, vec!["onsale.log".to_owned()])] {
+        let data_text = data.to_str().unwrap();
+        let refusals: [&[&str]; 4] = [
+            &["serve", "--data", data_text, "--listen", "127.0.0.1:0"],
+            &["journal", "inspect", data_text],
+            &["journal", "backup", data_text, &path(folder, "other")],
+            &["journal", "restore", &backup, data_text],
+        ];
+        for arguments in refusals {
+            let output = onsale(arguments);
+            let error = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{arguments:?}: {error}");
+            let told = error.contains("a restore was begun") || error.contains("is not empty");
+            assert!(told, "{arguments:?}: {error}");
+        }
+        let mut after = names(data);
+        after.retain(|name| name != "LOCK" || names_before.contains(name));
+        assert_eq!(after, names_before, "nothing was made there");
+    }
+}
+
+#[test]
+fn a_backup_does_not_go_into_what_it_is_made_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (data, backup) = small_backup(folder);
+    let archive = path(folder, "archive");
+    let before = names(Path::new(&data));
+    for (from, to, command) in [
+        (&data, path(folder, "data/backup"), "backup"),
+        (&data, data.clone(), "backup"),
+        (&data, path(folder, "."), "backup"),
+        (&data, path(folder, "archive/backup"), "backup"),
+        (&backup, path(folder, "backup/data"), "restore"),
+    ] {
+        let mut arguments = vec!["journal", command, from, &to];
+        arguments.extend(["--archive", &archive].iter().filter(|_| command == "backup"));
+        let output = onsale(&arguments);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {error}");
+        assert!(error.contains("are one folder, or one is in the other"), "{error}");
+    }
+    assert_eq!(names(Path::new(&data)), before);
+    assert!(!Path::new(&archive).exists() && !folder.join("backup/data").exists());
+}
