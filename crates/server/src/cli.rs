@@ -2,7 +2,7 @@
 //!
 //! Exit codes are the same everywhere: 0 it went well; 1 the thing that was asked for
 //! failed or found something wrong; 2 the arguments or files make no sense, and
-//! nothing was done.
+//! nothing was done. Whoever closes the pipe of the results changes none of these; a full disk makes a 1 of a 0.
 
 mod audit;
 pub mod bench;
@@ -28,6 +28,7 @@ use crate::bench::bare::BareArgs;
 use crate::config::{self, Config, Flags};
 use crate::import::command::ImportArgs;
 use crate::keys::command::KeysCommand;
+use crate::output::{self, remark, say};
 use crate::shards::wall_time;
 use crate::{import, keys, serve};
 
@@ -58,7 +59,9 @@ const EXAMPLES: &str = "Examples:\n  \
     Exit codes:\n  \
     0  it went well\n  \
     1  what was asked for failed, or found something wrong\n  \
-    2  the arguments or files make no sense; nothing was done";
+    2  the arguments or files make no sense; nothing was done\n\
+    They are the same where a reader closes the pipe of the results early (`| head`). Results that can't be written, \
+    as on a full disk, are a failure.";
 
 /// Sells tickets when everybody comes at once.
 ///
@@ -250,17 +253,35 @@ pub struct BridgeDemoArgs {
 /// Runs the program: reads the arguments and does what they say.
 #[must_use]
 pub fn main() -> ExitCode {
-    // Clap ends the process itself: 0 after --help, 2 after bad arguments.
-    let Cli { command, log_format } = Cli::parse();
-    start_log(log_format);
-    ExitCode::from(run(command))
+    let code = match Cli::try_parse() {
+        Ok(Cli { command, log_format }) => {
+            start_log(log_format);
+            run(command)
+        }
+        Err(error) => explain(&error),
+    };
+    match output::end() {
+        Ok(()) => ExitCode::from(code),
+        Err(error) => ExitCode::from(complain(&anyhow::anyhow!(error), code.max(FAILED))),
+    }
+}
+
+/// Prints help, which is a result, or what is wrong with the arguments; the exit code.
+fn explain(error: &clap::Error) -> u8 {
+    let to_stderr = error.use_stderr();
+    match error.print() {
+        // It is told at the end, as far as it is a result.
+        Err(error) if !to_stderr => output::note(&error),
+        _ => {}
+    }
+    if to_stderr { USAGE } else { OK }
 }
 
 fn run(command: Command) -> u8 {
     match command {
         Command::Serve(args) => serve_command(args),
         Command::Import(args) => {
-            let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
+            let (mut out, mut err) = (output::Told, std::io::stderr());
             let printed = import::command::run(&args, wall_time(), &mut out, &mut err);
             printed.unwrap_or(FAILED)
         }
@@ -305,12 +326,6 @@ fn serve_command(args: ServeArgs) -> u8 {
     }
 }
 
-/// Prints a result.
-#[expect(clippy::print_stdout, reason = "results go to standard output")]
-fn say(text: &str) {
-    println!("{text}");
-}
-
 /// Whether a report can be written to this file, so that nobody waits for one in vain.
 ///
 /// # Errors
@@ -330,10 +345,17 @@ pub fn write_page(file: &Path, page: &str) -> anyhow::Result<()> {
 }
 
 /// Prints what went wrong, with its causes, and gives the code back.
-#[expect(clippy::print_stderr, reason = "what goes wrong goes to standard error")]
 fn complain(error: &anyhow::Error, code: u8) -> u8 {
-    eprintln!("onsale: {}", with_causes(error));
-    code
+    match output::of_results(error) {
+        // The reader has had enough.
+        Some(true) => OK,
+        // It is told at the end.
+        Some(false) => FAILED,
+        None => {
+            remark(&format!("onsale: {}", with_causes(error)));
+            code
+        }
+    }
 }
 
 /// An error with its causes; what its own words end with already is not said again.
@@ -353,6 +375,8 @@ fn with_causes(error: &anyhow::Error) -> String {
 fn start_log(format: Option<LogFormat>) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // It would say so on standard error, and panic where that is what is broken.
+    let log = log.log_internal_errors(false);
     let on_terminal = std::io::stderr().is_terminal();
     match format.unwrap_or(if on_terminal { LogFormat::Text } else { LogFormat::Json }) {
         LogFormat::Text => log.with_target(false).with_ansi(on_terminal).init(),

@@ -16,6 +16,7 @@ use crate::audit::audit;
 use crate::cli::{DemoArgs, DemoCommand, FAILED, OK, USAGE, check_page, write_page};
 use crate::http_client::Client;
 use crate::import::{CatalogueEvent, festival, shift_to_now, upload};
+use crate::output::{remark, say};
 use crate::shards::wall_time;
 use process::{ServerProcess, split_cores};
 use report::{Outcome, heading, table, to_json};
@@ -39,13 +40,12 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs the demo; returns the exit code.
 #[must_use]
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a command line's output")]
 pub fn run(args: &DemoArgs) -> u8 {
     if let Some(DemoCommand::Bridge(args)) = &args.command {
         return bridge::run(args);
     }
     if let Err(error) = check_page(args.report.as_deref()) {
-        eprintln!("onsale demo: {error:#}");
+        remark(&format!("onsale demo: {error:#}"));
         return USAGE;
     }
     match sell_out(args) {
@@ -53,28 +53,27 @@ pub fn run(args: &DemoArgs) -> u8 {
             if let Some(file) = &args.report
                 && let Err(error) = write_page(file, &outcome.rush.page(&heading(&outcome)))
             {
-                eprintln!("onsale demo: {error:#}");
+                remark(&format!("onsale demo: {error:#}"));
                 return FAILED;
             }
-            println!("{}", table(&outcome));
+            say(&table(&outcome));
             if args.json {
-                println!("{}", to_json(&outcome));
+                say(&to_json(&outcome).to_string());
             }
             if outcome.is_right() { OK } else { FAILED }
         }
         Err(error) => {
-            eprintln!("onsale demo: {error:#}");
+            remark(&format!("onsale demo: {error:#}"));
             FAILED
         }
     }
 }
 
-#[expect(clippy::print_stderr, reason = "progress of a command")]
 fn sell_out(args: &DemoArgs) -> anyhow::Result<Outcome> {
     let folder = tempfile::Builder::new().prefix("onsale-demo-").tempdir()?;
     let key = format!("demo-{}", uuid::Uuid::new_v4().simple());
     let cores = split_cores()?;
-    eprintln!("starting a server of its own, pinned to one core …");
+    remark("starting a server of its own, pinned to one core …");
     let server = ServerProcess::start(folder.path(), &[], &key, &cores)?;
     server.end_on_signal(folder.path())?;
     let event = put_on_sale(&server.url, &key)?;
@@ -87,7 +86,7 @@ fn sell_out(args: &DemoArgs) -> anyhow::Result<Outcome> {
     let clean_stop = server.stop();
     let audit = audit(folder.path()).context("the audit")?;
     if args.keep {
-        eprintln!("the data folder is kept: {}", folder.keep().display());
+        remark(&format!("the data folder is kept: {}", folder.keep().display()));
     }
     clean_stop?;
     let capacity = capacity(&event)?;

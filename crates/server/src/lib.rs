@@ -21,6 +21,7 @@ pub mod listen;
 pub mod live;
 pub mod metrics;
 mod object;
+mod output;
 pub mod problem;
 pub mod rates;
 pub mod refused;

@@ -20,6 +20,7 @@ use crate::api::{Api, Beside};
 use crate::config::Config;
 use crate::keys::{FirstKey, KeyStore};
 use crate::listen::{self, Listener};
+use crate::output::announce;
 use crate::shards::{Driver, Opened, RedisStore, Shards, wall_time};
 use crate::systemd;
 use crate::webhooks::Webhooks;
@@ -298,19 +299,18 @@ impl Signals {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the key is for the caller, and is printed once")]
 fn tell_start(config: &Config, server: &Server) {
     match &server.first_key {
         FirstKey::Made(secret) => {
-            println!("key: {}", secret.reveal());
-            println!("It may do everything, for all organizers. It is shown this once: keep it.");
+            announce(&format!("key: {}", secret.reveal()));
+            announce("It may do everything, for all organizers. It is shown this once: keep it.");
         }
         FirstKey::NotAmongThem => {
             tracing::warn!("the key in ONSALE_KEY is not among the keys of this folder");
         }
         FirstKey::Existing | FirstKey::Taken => {}
     }
-    println!("listening on http://{}", server.address);
+    announce(&format!("listening on http://{}", server.address));
     tracing::info!(
         address = %server.address,
         data = %config.data.display(),

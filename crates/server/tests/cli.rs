@@ -6,17 +6,23 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 const EVENT: &str = r#"{"name":"Small","currency":"EUR","quotas":[{"id":"q","capacity":5}],
     "ticket_types":[{"id":"t","name":"T","price":0,"quotas":["q"]}]}"#;
 
-fn onsale(arguments: &[&str]) -> Output {
+fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_onsale"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ONSALE_")) {
         command.env_remove(name);
     }
-    command.args(arguments).output().unwrap()
+    command.args(arguments);
+    command
+}
+
+fn onsale(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -31,11 +37,17 @@ struct Server {
     out: BufReader<std::process::ChildStdout>,
 }
 
-/// Starts on a free port below those that the system gives to clients.
-fn serve(data: &Path, more: &[&str]) -> Server {
+/// A free port below those that the system gives to clients. No two tests of this process get the same.
+fn free_port() -> u16 {
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
     let first = 25_000 + (std::process::id() % 3_000) as u16;
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let port = (first..32_000).step_by(11).find(free).unwrap();
+    let ports = std::iter::repeat_with(|| first + 11 * TAKEN.fetch_add(1, Ordering::Relaxed));
+    ports.take_while(|port| *port < 32_000).find(free).unwrap()
+}
+
+fn serve(data: &Path, more: &[&str]) -> Server {
+    let port = free_port();
     let mut child = Command::new(env!("CARGO_BIN_EXE_onsale"))
         .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--segment-mib", "1"])
         .args(["--data", data.to_str().unwrap()])
@@ -184,5 +196,105 @@ fn exit_codes_are_what_help_says() {
     for (arguments, code) in rows {
         let output = onsale(arguments);
         assert_eq!(output.status.code(), Some(*code), "{arguments:?}: {}", text(&output.stderr));
+    }
+}
+
+/// A standard output that nobody reads, and one that has no room.
+fn closed() -> Stdio {
+    Stdio::from(std::io::pipe().unwrap().1)
+}
+
+fn full() -> Stdio {
+    Stdio::from(std::fs::File::options().write(true).open("/dev/full").unwrap())
+}
+
+fn onsale_to(arguments: &[&str], out: Stdio, err: Stdio) -> (Option<i32>, String) {
+    let mut command = command(arguments);
+    command.stdin(Stdio::null()).stdout(out).stderr(err);
+    let output = command.spawn().unwrap().wait_with_output().unwrap();
+    (output.status.code(), text(&output.stderr))
+}
+
+/// A command ends well and says nothing where nobody reads, and fails with one line where there is no room.
+fn is_quiet_or_fails(arguments: &[&str]) {
+    let read = onsale_to(arguments, Stdio::null(), Stdio::piped());
+    assert_eq!(read.0, Some(0), "{arguments:?}: {}", read.1);
+    let unread = onsale_to(arguments, closed(), Stdio::piped());
+    assert_eq!(unread, (Some(0), String::new()), "{arguments:?}");
+    let (code, error) = onsale_to(arguments, full(), Stdio::piped());
+    assert_eq!(code, Some(1), "{arguments:?}: {error}");
+    assert!(error.starts_with("onsale: cannot write to standard output: "), "{error}");
+    assert_eq!(error.lines().count(), 1, "{arguments:?}: {error}");
+}
+
+#[test]
+fn results_that_nobody_reads_or_that_have_no_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let server = serve(&data, &["--shards", "1"]);
+    let data = data.to_str().unwrap();
+    is_quiet_or_fails(&["stream", "read", "sales", "--shard", "0", "--at", data]);
+    assert_eq!(server.stop("-TERM").0, Some(0));
+    let catalogue = folder.path().join("catalogue.json");
+    let event = EVENT.replacen('{', r#"{"id":"e","#, 1);
+    std::fs::write(&catalogue, format!(r#"{{"events":[{event}]}}"#)).unwrap();
+    let commands: [&[&str]; 10] = [
+        &["--help"],
+        &["--version"],
+        &["serve", "--print-config"],
+        &["config", "check", "--print"],
+        &["keys", "list", "--data", data],
+        &["journal", "inspect", data],
+        &["journal", "inspect", data, "--json"],
+        &["journal", "inspect", data, "--shard", "0", "--records", "1.."],
+        &["journal", "audit", "--data", data],
+        &["import", "--dry-run", catalogue.to_str().unwrap()],
+    ];
+    commands.into_iter().for_each(is_quiet_or_fails);
+    // What is wrong is said by the exit code all the same.
+    let wrong: [(&[&str], i32); 3] = [
+        (&["journal", "inspect", "/nowhere"], 1),
+        (&["keys", "list", "--data", "/nowhere/at/all"], 1),
+        (&["serve", "--cores", "0"], 2),
+    ];
+    for (arguments, code) in wrong {
+        let told = onsale_to(arguments, Stdio::null(), Stdio::piped());
+        assert_eq!(told.0, Some(code), "{arguments:?}: {}", told.1);
+        for (out, err) in [(closed(), closed()), (full(), full())] {
+            assert_eq!(onsale_to(arguments, out, err).0, Some(code), "{arguments:?}");
+        }
+    }
+}
+
+#[test]
+fn a_server_goes_on_though_nobody_reads_what_it_prints() {
+    for (out, err) in [(closed(), closed()), (full(), full())] {
+        let folder = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_onsale"))
+            .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--segment-mib", "1"])
+            .args(["--data", folder.path().to_str().unwrap()])
+            .env("ONSALE_KEY", "a-key-that-may-do-everything")
+            .stdout(out)
+            .stderr(err)
+            .spawn()
+            .unwrap();
+        let begin = std::time::Instant::now();
+        let mut stream = loop {
+            assert!(begin.elapsed() < Duration::from_secs(60), "it does not listen");
+            assert_eq!(child.try_wait().unwrap(), None, "it ended");
+            match TcpStream::connect(("127.0.0.1", port)) {
+                Ok(stream) => break stream,
+                Err(_) => std::thread::yield_now(),
+            }
+        };
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(0));
     }
 }

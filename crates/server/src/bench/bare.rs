@@ -25,6 +25,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::drive::{new_journal, new_journal_unsynced};
 use crate::cli::{FAILED, OK};
+use crate::output::{remark, say};
 
 /// The bare harness of `onsale bench`, which starts it: not for use by hand.
 #[derive(Clone, Debug, Args)]
@@ -80,7 +81,6 @@ struct Item<'a> {
 
 /// Runs the bare harness until it is told to stop; returns the exit code.
 #[must_use]
-#[expect(clippy::print_stderr, reason = "what goes wrong goes to standard error")]
 pub fn run(args: &BareArgs) -> u8 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let served = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
@@ -90,13 +90,12 @@ pub fn run(args: &BareArgs) -> u8 {
     match served {
         Ok(()) => OK,
         Err(error) => {
-            eprintln!("the bare harness: {error:#}");
+            remark(&format!("the bare harness: {error:#}"));
             FAILED
         }
     }
 }
 
-#[expect(clippy::print_stdout, reason = "it says where it listens, as the server does")]
 async fn serve(args: &BareArgs) -> anyhow::Result<()> {
     let [socket] = <[_; 1]>::try_from(crate::listen::open(ANY_PORT.into(), 1)?)
         .map_err(|_| anyhow::anyhow!("one socket was asked for"))?;
@@ -105,7 +104,7 @@ async fn serve(args: &BareArgs) -> anyhow::Result<()> {
     let insert = args.database.as_deref().map(Insert::open).transpose()?;
     let driver = tokio::task::spawn_local(log.clone().drive(insert));
     let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    println!("listening on http://{}", socket.local_addr()?);
+    say(&format!("listening on http://{}", socket.local_addr()?));
     let answer = Bytes::from(vec![b' '; args.answer_bytes]);
     let take = async {
         loop {

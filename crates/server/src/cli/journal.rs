@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{FAILED, OK, USAGE, complain, say};
 use crate::backup::restore::{Restored, Wanted};
 use crate::catalogue::{time_from_text, time_to_text};
+use crate::output::Results;
 use crate::{backup, inspect, rows};
 
 /// Shows what the journals of a data folder hold.
@@ -137,7 +138,7 @@ pub fn inspect(args: &InspectArgs) -> u8 {
     }
     let archive = args.archive.as_deref();
     if let (Some(range), Some(shard)) = (args.records, args.shard) {
-        let out = &mut std::io::BufWriter::new(std::io::stdout().lock());
+        let out = &mut std::io::BufWriter::new(Results);
         return match inspect::records(&args.data, archive, shard, range, out) {
             Ok(()) => OK,
             Err(error) => complain(&error, FAILED),
@@ -161,7 +162,7 @@ fn inspect_rows(url: &str, args: &InspectArgs) -> anyhow::Result<()> {
     let mut log = rows::look::Log::open(url)?;
     if let (Some(range), Some(shard)) = (args.records, args.shard) {
         let id = log.identity.log;
-        let out = &mut std::io::BufWriter::new(std::io::stdout().lock());
+        let out = &mut std::io::BufWriter::new(Results);
         let show = |position, event: &_| inspect::show(id, shard, position, event);
         return log.records(shard, range, &show, out);
     }

@@ -16,6 +16,7 @@ use onsale_bus::{Bus, From, Limits, Position, Record, ShardId, StreamName};
 use serde_json::{Value, json};
 
 use super::{FAILED, OK, complain, say};
+use crate::output::Results;
 use place::Place;
 use remote::{KeyArg, Remote};
 
@@ -276,7 +277,7 @@ async fn follow(
 
 /// Prints records: the payload alone, or all of it as JSON.
 fn print(shard: &ShardId, records: &[Record], json: bool) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = Results;
     for record in records {
         let payload = String::from_utf8_lossy(&record.payload);
         if !json {
@@ -299,7 +300,7 @@ fn print(shard: &ShardId, records: &[Record], json: bool) -> anyhow::Result<()> 
 
 /// Prints one line, at once.
 fn write_line(line: &str) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = Results;
     writeln!(out, "{line}")?;
     out.flush()
 }

@@ -25,6 +25,7 @@ use tokio::time::sleep;
 
 use super::process::{Cores, ServerProcess, split_cores};
 use crate::cli::{BridgeDemoArgs, FAILED, OK};
+use crate::output::{remark, say};
 
 /// The event, in both.
 const ORGANIZER: &str = "river";
@@ -74,22 +75,21 @@ impl Outcome {
 
 /// Runs the demo; returns the exit code.
 #[must_use]
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a command line's output")]
 pub fn run(args: &BridgeDemoArgs) -> u8 {
     match show(args) {
         Ok(outcome) => {
-            println!("{}", table(&outcome));
+            say(&table(&outcome));
             if args.json {
-                println!("{}", to_json(&outcome));
+                say(&to_json(&outcome).to_string());
             }
             if outcome.is_right() {
                 return OK;
             }
-            println!("\n{}", outcome.compared.text());
+            say(&format!("\n{}", outcome.compared.text()));
             FAILED
         }
         Err(error) => {
-            eprintln!("onsale demo bridge: {error:#}");
+            remark(&format!("onsale demo bridge: {error:#}"));
             FAILED
         }
     }
@@ -106,19 +106,18 @@ impl Drop for Ends {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "progress of a command")]
 fn show(args: &BridgeDemoArgs) -> anyhow::Result<Outcome> {
     let begin = Instant::now();
     let folder = tempfile::Builder::new().prefix("onsale-demo-").tempdir()?;
     let key = format!("demo-{}", uuid::Uuid::new_v4().simple());
     let cores = split_cores()?;
     let file = folder.path().join("classic.db");
-    eprintln!("starting a box office with the River Festival in its SQLite, and the engine …");
+    remark("starting a box office with the River Festival in its SQLite, and the engine …");
     let office = start_office(&file, &key, &cores)?;
     let data = folder.path().join("engine");
     let engine = ServerProcess::start(&data, &[], &key, &cores)?;
     engine.end_on_signal(folder.path())?;
-    eprintln!("  its pages: {}   the engine: {}", office.url, engine.url);
+    remark(&format!("  its pages: {}   the engine: {}", office.url, engine.url));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let db = file.display().to_string();
@@ -128,7 +127,9 @@ fn show(args: &BridgeDemoArgs) -> anyhow::Result<Outcome> {
         engine: Engine::new(&engine.url, &key)?,
         state: Arc::new(State::open(&folder.path().join("bridge"))?),
     };
-    eprintln!("attaching the bridge, changing {EDITS} prices there, taking the stock over …");
+    remark(&format!(
+        "attaching the bridge, changing {EDITS} prices there, taking the stock over …"
+    ));
     runtime.block_on(async {
         attach::attach(&parts.dialect, &mut Database::open(&db).await?).await
     })?;
@@ -142,13 +143,13 @@ fn show(args: &BridgeDemoArgs) -> anyhow::Result<Outcome> {
     let ended = Instant::now();
     let behind_max = runtime.block_on(written(&parts, rush.orders))?;
     let write_seconds = rush.seconds + ended.elapsed().as_secs_f64();
-    eprintln!("comparing both sides …");
+    remark("comparing both sides …");
     let subject = format!("{ORGANIZER}/{EVENT}");
     let context = context(&parts, &Options::default());
     let compared = runtime.block_on(reconcile(&context, Some(&subject)))?;
     drop(bridge);
     if args.keep {
-        eprintln!("the folder is kept: {}", folder.keep().display());
+        remark(&format!("the folder is kept: {}", folder.keep().display()));
     }
     let seconds = begin.elapsed().as_secs_f64();
     Ok(Outcome { rush, capture, write_seconds, behind_max, compared, seconds })
@@ -218,7 +219,6 @@ async fn wait_for(
 }
 
 /// Waits until all orders are written back, and shows how far it is. Gives the most records that were behind.
-#[expect(clippy::print_stderr, reason = "progress of a command")]
 async fn written(parts: &Parts, orders: u64) -> anyhow::Result<u64> {
     let end: u64 = parts.engine.sales_shards().await?.iter().map(|shard| shard.next).sum();
     let (begin, mut behind_max) = (Instant::now(), 0);
@@ -230,7 +230,7 @@ async fn written(parts: &Parts, orders: u64) -> anyhow::Result<u64> {
         let behind = end.saturating_sub(position);
         behind_max = behind_max.max(behind);
         let orders = thousands(orders);
-        eprintln!("writing back {orders} orders: {} records to go", thousands(behind));
+        remark(&format!("writing back {orders} orders: {} records to go", thousands(behind)));
         if behind == 0 {
             return Ok(behind_max);
         }

@@ -22,6 +22,7 @@ use crate::api::system::PROMETHEUS;
 use crate::config::Config;
 use crate::listen;
 use crate::metrics;
+use crate::output::announce;
 use crate::problem::{Problem, kind};
 
 /// Connections that are served at a time; others wait.
@@ -90,9 +91,8 @@ impl Drop for Standby {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "whoever started it waits for this line")]
 fn tell(address: SocketAddr) {
-    println!("standby on http://{address}");
+    announce(&format!("standby on http://{address}"));
 }
 
 async fn serve(socket: TcpListener, standing: watch::Receiver<Standing>) {
