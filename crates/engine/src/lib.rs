@@ -22,6 +22,7 @@ pub use folder::{Folder, Options, Seeds};
 pub use info::{Durability, Generation, ShardFigures, ShardInfo};
 pub use request::{Answer, Query, Reply, Request, Unavailable, View};
 pub use shard::{LOOK_AHEAD, Shard};
+pub use snapshot::list as snapshots;
 pub use upkeep::{Rules, UpkeepDone, UpkeepFigures, UpkeepJob};
 
 /// What can go wrong when a data folder is opened.

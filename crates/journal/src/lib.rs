@@ -34,7 +34,9 @@ pub use format::{
 };
 pub use plan::Replay;
 pub use reader::{Earlier, Elsewhere, Reader};
-pub use recovery::{Durability, Opened, Options, ReadOnly, open, open_read_only};
+pub use recovery::{
+    Durability, Opened, Options, ReadOnly, open, open_read_only, open_read_only_from,
+};
 pub use spare::{SpareDone, SpareJob};
 pub use storage::{FileStorage, FolderLock, Stores, lock_folder};
 pub use writer::{Room, WriteDone, WriteJob, Writer};

@@ -130,11 +130,19 @@ fn open_stores(
 /// # Errors
 /// `Damaged`, `Missing`, `Foreign`, `Version`, `Io`; `Empty` where there is no log.
 pub fn open_read_only(stores: impl Into<Stores>) -> Result<ReadOnly, Error> {
-    look(&stores.into())
+    look(&stores.into(), 0)
 }
 
-fn look(stores: &Stores) -> Result<ReadOnly, Error> {
-    let plan = Plan::read(stores, Identity::default(), 0)?;
+/// The same for a log of which nothing is needed up to this position, and may be gone.
+///
+/// # Errors
+/// As [`open_read_only`]; `Gone` where it begins above `from` + 1, `NotThere` where it ends below `from`.
+pub fn open_read_only_from(stores: impl Into<Stores>, from: u64) -> Result<ReadOnly, Error> {
+    look(&stores.into(), from)
+}
+
+fn look(stores: &Stores, from: u64) -> Result<ReadOnly, Error> {
+    let plan = Plan::read(stores, Identity::default(), from)?;
     let (Some(log), Some(shard)) = (plan.identity.log, plan.identity.shard) else {
         return Err(Error::Empty);
     };

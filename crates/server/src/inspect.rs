@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use onsale_core::{Event, Fact};
-use onsale_journal::backup::{SegmentInfo, look};
-use onsale_journal::open_read_only;
+use onsale_engine::{Folder, snapshots};
+use onsale_journal::backup::{SegmentInfo, Source, look};
+use onsale_journal::format::segment_name;
+use onsale_journal::{Error, ReadOnly, Stores, open_read_only, open_read_only_from};
 use serde_json::{Value, json};
 
 use crate::api::shapes::Receipt;
@@ -27,7 +29,20 @@ const TRIES: usize = 5;
 pub struct Inspection {
     log: u128,
     /// The shards, in order.
-    pub shards: Vec<Vec<Part>>,
+    pub shards: Vec<Journal>,
+}
+
+/// A shard's journal.
+#[derive(Default)]
+pub struct Journal {
+    /// Its segments, in order.
+    pub parts: Vec<Part>,
+    /// The last position that a start would keep, where it can be told.
+    last: Option<u64>,
+    /// What is wrong: something that was acknowledged can't be read, or is there only once where it should be twice.
+    pub wrong: Vec<String>,
+    /// What else there is to say.
+    notes: Vec<String>,
 }
 
 /// A segment and where it lies.
@@ -38,10 +53,10 @@ pub struct Part {
     pub archived: bool,
 }
 
-/// Looks at every segment of a folder, or of one shard of it.
+/// Looks at every segment of a folder, and whether a start would read them all.
 ///
 /// # Errors
-/// It is no data folder, or a file can't be read.
+/// It is no data folder.
 pub fn inspect(
     data: &Path,
     archive: Option<&Path>,
@@ -50,16 +65,99 @@ pub fn inspect(
     let identity = identity(data)?;
     let mut shards = Vec::new();
     for shard in 0..identity.shards {
-        let source = source(data, archive, shard);
-        let mut parts = Vec::new();
-        for (sequence, folder) in source.segments()? {
-            let info = look(&source, sequence).with_context(|| format!("shard {shard}"))?;
-            progress(info.bytes);
-            parts.push(Part { info, archived: folder > 0 });
-        }
-        shards.push(parts);
+        let mut tries = 1;
+        let journal = loop {
+            let mut journal = Journal::default();
+            if let Err(error) = journal.read(data, archive, (identity.log, shard), progress) {
+                journal.wrong.push(error.to_string());
+            }
+            if journal.wrong.is_empty() || tries == TRIES {
+                break journal;
+            }
+            tries += 1;
+        };
+        shards.push(journal);
+    }
+    let at_work = shards.iter().any(|journal: &Journal| journal.last > Some(1));
+    for journal in shards.iter_mut().filter(|journal| at_work && journal.last == Some(0)) {
+        journal.wrong.push("it holds nothing, though others have sold".to_owned());
     }
     Ok(Inspection { log: identity.log, shards })
+}
+
+impl Journal {
+    fn read(
+        &mut self,
+        data: &Path,
+        archive: Option<&Path>,
+        (log, shard): (u128, u16),
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), Error> {
+        let both = source(data, archive, shard);
+        let only = |folder: &Path| Arc::new(Source::new([Folder::shard_path(folder, shard)]));
+        let live = only(data);
+        let archive = archive.filter(|folder| Folder::shard_path(folder, shard).exists());
+        let archive = archive.map(only);
+        let copies = archive.as_ref().map(|archive| archive.segments()).transpose()?;
+        for (sequence, folder) in both.segments()? {
+            let info = look(&both, sequence)?;
+            progress(info.bytes);
+            let copied = copies.iter().any(|copies| copies.contains_key(&sequence));
+            if let Some(archive) = archive.as_ref().filter(|_| folder == 0 && copied) {
+                let copy = look(&**archive, sequence)?;
+                progress(copy.bytes);
+                self.compare(&info, &copy);
+            }
+            self.parts.push(Part { info, archived: folder > 0 });
+        }
+        let snapshots = snapshots(&*live).unwrap_or_default();
+        let archive = archive.map(|archive| archive as Arc<dyn onsale_journal::storage::Storage>);
+        let opened = self.open(&Stores { live, archive })?;
+        self.last = Some(opened.as_ref().map_or(0, |opened| opened.last_position));
+        if opened.as_ref().is_some_and(|opened| (opened.log, opened.shard) != (log, shard)) {
+            self.wrong.push("it is another log's".to_owned());
+        }
+        let ahead = snapshots.first().filter(|position| Some(**position) > self.last);
+        if let Some(position) = ahead {
+            self.wrong.push(format!(
+                "there is a snapshot of position {position}, which the log does not reach: records are lost"
+            ));
+        }
+        self.notes.extend(opened.into_iter().flat_map(|opened| opened.notes));
+        Ok(())
+    }
+
+    /// Reads it as a start would; none where nothing is in it.
+    fn open(&mut self, stores: &Stores) -> Result<Option<ReadOnly>, Error> {
+        let begins_at = match open_read_only(stores.clone()) {
+            Err(Error::Empty) => return Ok(None),
+            Err(Error::Gone { begins_at }) => begins_at,
+            Err(error @ Error::Missing { .. }) if stores.archive.is_none() => {
+                self.notes.push("if it was archived, name the archive by --archive".to_owned());
+                return Err(error);
+            }
+            opened => return opened.map(Some),
+        };
+        self.notes.push(format!("begins at position {begins_at}: what was before is gone"));
+        open_read_only_from(stores.clone(), begins_at - 1).map(Some)
+    }
+
+    /// A segment and its copy hold the same.
+    fn compare(&mut self, here: &SegmentInfo, copy: &SegmentInfo) {
+        let held = |info: &SegmentInfo| (info.first, info.last, info.batches);
+        if held(here) != held(copy) {
+            self.wrong.push(format!(
+                "{} is damaged: {} batches can be read of it in the data folder, {} in the archive",
+                segment_name(here.sequence),
+                here.batches,
+                copy.batches
+            ));
+        }
+    }
+
+    fn generation(&self) -> u32 {
+        self.parts.iter().map(|part| part.info.generation).max().unwrap_or(0)
+    }
 }
 
 impl Part {
@@ -73,19 +171,24 @@ impl Part {
 }
 
 impl Inspection {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_right(&self) -> bool {
+        self.shards.iter().all(|journal| journal.wrong.is_empty())
+    }
+
     /// For people.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut lines = vec![format!("log {:032x}, {} shards", self.log, self.shards.len())];
-        for (shard, parts) in self.shards.iter().enumerate() {
-            let generation = parts.iter().map(|part| part.info.generation).max().unwrap_or(0);
-            lines.push(format!("\nshard {shard}, generation {generation}"));
+        for (shard, journal) in self.shards.iter().enumerate() {
+            lines.push(format!("\nshard {shard}, generation {}", journal.generation()));
             let titles = ["segment", "bytes", "used", "first", "last", "batches"];
             lines.push(format!(
                 "  {:>10} {:>12} {:>12} {:>12} {:>12} {:>8}",
                 titles[0], titles[1], titles[2], titles[3], titles[4], titles[5]
             ));
-            for part in parts {
+            for part in &journal.parts {
                 let SegmentInfo { sequence, bytes, used_bytes, batches, .. } = part.info;
                 let number = |n: Option<u64>| n.map_or("–".to_owned(), |n| n.to_string());
                 let (first, last) = (number(part.info.first), number(part.info.last));
@@ -98,6 +201,8 @@ impl Inspection {
                     part.kind()
                 ));
             }
+            lines.extend(journal.wrong.iter().map(|wrong| format!("  WRONG: {wrong}")));
+            lines.extend(journal.notes.iter().map(|note| format!("  {note}")));
         }
         lines.join("\n")
     }
@@ -112,14 +217,15 @@ impl Inspection {
                 "batches": info.batches, "term": info.term, "generation": info.generation,
                 "durable_upto": info.durable_upto, "damage": info.damage })
         };
-        let shard = |(shard, parts): (usize, &Vec<Part>)| {
-            json!({ "shard": shard,
-                "generation": parts.iter().map(|part| part.info.generation).max(),
+        let shard = |(shard, journal): (usize, &Journal)| {
+            let parts = &journal.parts;
+            json!({ "shard": shard, "generation": journal.generation(),
                 "last_position": parts.iter().filter_map(|part| part.info.last).max(),
-                "segments": parts.iter().map(segment).collect::<Vec<_>>() })
+                "segments": parts.iter().map(segment).collect::<Vec<_>>(),
+                "wrong": journal.wrong, "notes": journal.notes })
         };
         let shards: Vec<Value> = self.shards.iter().enumerate().map(shard).collect();
-        json!({ "log": format!("{:032x}", self.log), "shards": shards })
+        json!({ "log": format!("{:032x}", self.log), "ok": self.is_right(), "shards": shards })
     }
 }
 

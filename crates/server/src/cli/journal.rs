@@ -14,15 +14,15 @@ use crate::{backup, inspect, rows};
 
 /// Shows what the journals of a data folder hold.
 ///
-/// Reads every file and checks every checksum; a server may be at work on the folder. With
+/// Reads every file, checks every checksum, and says what a start would not read; a server may be at work on the folder. With
 /// `--records` it prints records instead, as JSON, a line each, in the form of the stream
 /// `sales`, ticket codes left out.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Exit codes:\n  \
-    0  it was read\n  \
-    1  it is no data folder, or can't be read\n  \
+    0  it was read, and a start would read all of it\n  \
+    1  something is damaged or missing, marked by WRONG; or it is no data folder\n  \
     2  the arguments make no sense\n\n\
-    Damage at the end of the last segment in use is normal: a batch that is being written, or was \
+    \"no whole batch\" alone is normal where a segment in use ends: one that is being written, or was \
     not finished when the machine stopped.")]
 pub struct InspectArgs {
     /// The data folder, or a backup; or postgres://…, the database that the journal is in.
@@ -152,7 +152,7 @@ pub fn inspect(args: &InspectArgs) -> u8 {
                 true => say(&found.to_json().to_string()),
                 false => say(&found.to_text()),
             }
-            OK
+            if found.is_right() { OK } else { FAILED }
         }
         Err(error) => complain(&error, FAILED),
     }

@@ -7,6 +7,7 @@ mod auditor;
 mod backup;
 #[path = "../support/front.rs"]
 mod front;
+mod inspect;
 mod metrics;
 mod plan;
 #[path = "../support/process.rs"]

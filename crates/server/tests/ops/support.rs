@@ -93,7 +93,9 @@ pub fn copy_folder(from: &Path, to: &Path) {
         let target = to.join(path.file_name().unwrap());
         match path.is_dir() {
             true => copy_folder(&path, &target),
-            false => drop(std::fs::copy(path, target).unwrap()),
+            false if path.is_file() => drop(std::fs::copy(path, target).unwrap()),
+            // A socket of a server that ended.
+            false => {}
         }
     }
 }
