@@ -320,6 +320,9 @@ fn serve_command(args: ServeArgs) -> u8 {
         Ok(config) => config,
         Err(error) => return complain(&error.into(), USAGE),
     };
+    for name in config::environment::ignored() {
+        tracing::warn!("{name} is no setting: it is ignored");
+    }
     match serve::run(&config) {
         Ok(()) => OK,
         Err(error) => complain(&error, FAILED),

@@ -4,6 +4,8 @@
 //! `default.toml` names every key, says what it means and is the source of the
 //! defaults. Nothing reads a flag, a variable or a file later than here.
 
+pub mod environment;
+mod file;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +18,7 @@ use onsale_bus::Retention;
 use onsale_core::limits::SHARDS_MAX;
 use onsale_engine::Durability;
 
+use self::environment::Environment;
 use crate::bus::retain::retention;
 use crate::folders::overlap;
 use crate::rates::RATE_MAX;
@@ -114,6 +117,8 @@ pub struct Error(pub Vec<String>);
 struct Setting {
     text: String,
     source: String,
+    /// Whether it is a text, which stands in quotes in a file; else a number, or true or false.
+    is_text: bool,
 }
 
 /// Settings by key (`limits.body_kib`); later sources have replaced earlier ones.
@@ -143,7 +148,7 @@ impl Config {
         let cores_max = core_affinity::get_core_ids().map_or(1, |ids| ids.len().max(1));
         Config::resolve(
             text.as_ref().map(|(path, text)| (path.as_str(), text.as_str())),
-            &|name| std::env::var(name).ok(),
+            &environment::ours(),
             flags,
             cores_max,
         )
@@ -151,28 +156,17 @@ impl Config {
 
     fn resolve(
         file: Option<(&str, &str)>,
-        environment: &dyn Fn(&str) -> Option<String>,
+        environment: &Environment,
         flags: &Flags,
         cores_max: usize,
     ) -> Result<(Config, String), Error> {
         let mut wrong = Vec::new();
         let mut settings = Settings::new();
-        read_toml("default.toml", DEFAULTS, &mut settings, &mut wrong);
-        let known: Vec<String> = settings.keys().cloned().collect();
+        file::read("default.toml", DEFAULTS, &mut settings, &mut wrong);
         if let Some((path, text)) = file {
-            read_toml(path, text, &mut settings, &mut wrong);
+            file::read_over(path, text, &mut settings, &mut wrong);
         }
-        for (key, setting) in &settings {
-            if !known.contains(key) {
-                wrong.push(format!("{key} ({}): there is no such key", setting.source));
-            }
-        }
-        for key in &known {
-            let name = variable(key);
-            if let Some(text) = environment(&name) {
-                settings.insert(key.clone(), Setting { text, source: name });
-            }
-        }
+        environment::read(environment, &mut settings, &mut wrong);
         read_flags(flags, &mut settings);
         let mut check = Check { settings: &settings, wrong };
         check.one_place();
@@ -225,13 +219,13 @@ fn told(settings: &Settings) -> String {
     let mut table = "";
     let mut keys: Vec<(&String, &Setting)> = settings.iter().collect();
     keys.sort_by_key(|(key, _)| (key.contains('.'), *key));
-    for (key, Setting { text, source }) in keys {
+    for (key, Setting { text, source, is_text }) in keys {
         let (of, name) = key.rsplit_once('.').unwrap_or(("", key));
         if of != table {
             lines.push(format!("\n[{of}]"));
             table = of;
         }
-        let bare = text.parse::<i64>().is_ok() || text.parse::<bool>().is_ok();
+        let bare = !is_text && (text.parse::<i64>().is_ok() || text.parse::<bool>().is_ok());
         let shown = match key.as_str() {
             "journal.url" => without_password(text),
             "store.url" if !text.is_empty() => "…".to_owned(),
@@ -256,31 +250,10 @@ fn without_password(url: &str) -> String {
     }
 }
 
-/// Name of the environment variable for a key.
-fn variable(key: &str) -> String {
-    format!("ONSALE_{}", key.replace('.', "_").to_uppercase())
-}
-
-fn read_toml(source: &str, text: &str, settings: &mut Settings, wrong: &mut Vec<String>) {
-    match text.parse::<toml::Table>() {
-        Ok(table) => flatten("", table, source, settings),
-        Err(error) => wrong.push(format!("{source}: {}", error.to_string().trim_end())),
-    }
-}
-
-fn flatten(prefix: &str, table: toml::Table, source: &str, settings: &mut Settings) {
-    for (name, value) in table {
-        let key = format!("{prefix}{name}");
-        let text = match value {
-            toml::Value::Table(inner) => {
-                flatten(&format!("{key}."), inner, source, settings);
-                continue;
-            }
-            toml::Value::String(text) => text,
-            other => other.to_string(),
-        };
-        settings.insert(key, Setting { text, source: source.to_owned() });
-    }
+/// Puts a setting in the place of the one before it.
+fn replace(settings: &mut Settings, key: &str, text: String, source: &str) {
+    let setting = settings.get_mut(key).expect("default.toml has every key");
+    (setting.text, setting.source) = (text, source.to_owned());
 }
 
 fn read_flags(flags: &Flags, settings: &mut Settings) {
@@ -298,8 +271,7 @@ fn read_flags(flags: &Flags, settings: &mut Settings) {
     ];
     for (key, flag, text) in said {
         if let Some(text) = text {
-            let setting = Setting { text: text.clone(), source: flag.to_owned() };
-            settings.insert(key.to_owned(), setting);
+            replace(settings, key, text.clone(), flag);
         }
     }
 }

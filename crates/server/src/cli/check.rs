@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{OK, USAGE, complain, say};
-use crate::config::{Config, Flags};
+use crate::config::{Config, Flags, environment};
+use crate::output::remark;
 
 /// Checks the configuration that `onsale serve` would start with.
 ///
 /// Puts the defaults, the file and the environment together, and lists every mistake at once, each with
-/// its key and where it was made.
+/// its key and where it was made. Variables ONSALE_… that are no settings are named, too.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Exit codes:\n  \
     0  the configuration is right\n  \
@@ -26,6 +27,9 @@ pub struct CheckArgs {
 
 /// Checks; returns the exit code.
 pub fn run(args: &CheckArgs) -> u8 {
+    for name in environment::ignored() {
+        remark(&format!("onsale: {name} is no setting: it is ignored"));
+    }
     match Config::load_told(args.config.as_deref(), &Flags::default()) {
         Ok((_, settings)) => {
             match args.print {

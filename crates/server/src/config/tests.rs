@@ -2,11 +2,13 @@
 
 use super::*;
 
+fn variables(environment: &[(&str, &str)]) -> Environment {
+    environment.iter().map(|(name, text)| ((*name).to_owned(), text.into())).collect()
+}
+
 fn resolve(file: &str, environment: &[(&str, &str)], flags: &Flags) -> Result<Config, Error> {
-    let variable = |name: &str| {
-        environment.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
-    };
-    Config::resolve(Some(("onsale.toml", file)), &variable, flags, 2).map(|(config, _)| config)
+    let environment = variables(environment);
+    Config::resolve(Some(("onsale.toml", file)), &environment, flags, 2).map(|(config, _)| config)
 }
 
 #[test]
@@ -56,7 +58,7 @@ fn a_file_that_is_not_toml_is_told_with_its_line() {
 
 #[test]
 fn what_is_in_force_can_be_told_and_read_back() {
-    let environment = |name: &str| (name == "ONSALE_LIMITS_BODY_KIB").then(|| "7".to_owned());
+    let environment = variables(&[("ONSALE_LIMITS_BODY_KIB", "7"), ("ONSALE_ARCHIVE_FOLDER", "8")]);
     let flags = Flags { cores: Some("2".to_owned()), ..Flags::default() };
     let file = "data = \"with \\\"quotes\\\"\"\n";
     let sources = Some(("onsale.toml", file));
@@ -66,6 +68,7 @@ fn what_is_in_force_can_be_told_and_read_back() {
         ("data = ", "onsale.toml"),
         ("cores = 2", "--cores"),
         ("body_kib = 7", "ONSALE_LIMITS_BODY_KIB"),
+        ("folder = \"8\"", "ONSALE_ARCHIVE_FOLDER"),
         ("shards = 4", "default.toml"),
     ] {
         assert!(line(start).ends_with(&format!("# {source}")), "{told}");
@@ -81,14 +84,14 @@ fn a_database_is_told_without_its_password() {
         standby: true,
         ..Flags::default()
     };
-    let (config, told) = Config::resolve(None, &|_| None, &flags, 2).unwrap();
+    let (config, told) = Config::resolve(None, &Environment::new(), &flags, 2).unwrap();
     let rows = config.rows.as_ref().unwrap();
     assert!(rows.standby && rows.url.0.contains("hush"));
     assert!(!format!("{config:?}").contains("hush") && !told.contains("hush"), "{told}");
     assert!(told.contains("postgres://onsale:…@db1,db2:5433/tickets"), "{told}");
     let wrong = |url: &str| {
         let flags = Flags { journal: Some(url.to_owned()), ..Flags::default() };
-        Config::resolve(None, &|_| None, &flags, 2).unwrap_err().to_string()
+        Config::resolve(None, &Environment::new(), &flags, 2).unwrap_err().to_string()
     };
     for url in ["hush", "postgres://hush", "postgres://u:hush@h/n?sslmode=verify-full"] {
         let told = wrong(url);
@@ -116,4 +119,40 @@ fn an_archive_and_the_data_folder_lie_apart() {
         wrong[0].contains("(ONSALE_ARCHIVE_FOLDER)") && wrong[0].contains("(--data)"),
         "{wrong:?}"
     );
+}
+
+#[test]
+fn types_tables_and_variables_that_are_none_are_told() {
+    let rows = [
+        ("data = 7", "data (onsale.toml): must be a text in quotes, is 7"),
+        ("data = [\"d\"]", "data (onsale.toml): must be a text in quotes, is [\"d\"]"),
+        (
+            "archive.folder = true",
+            "archive.folder (onsale.toml): must be a text in quotes, is true",
+        ),
+        ("limits = 4", "limits (onsale.toml): is a table: [limits], and its keys below that"),
+        (
+            "[data]\nfolder = \"d\"",
+            "data.folder (onsale.toml): there is no such key: data is a setting, not a table",
+        ),
+        ("[limit]\nbody_kib = 1", "limit.body_kib (onsale.toml): there is no such key"),
+    ];
+    for (file, told) in rows {
+        let Error(wrong) = resolve(file, &[], &Flags::default()).unwrap_err();
+        assert_eq!(wrong, [told]);
+    }
+    let variables = [
+        ("ONSALE_LIMITS_BODY", "1"),
+        ("ONSALE_STORE_URLS", "1"),
+        ("ONSALE_STORE_SERVICE_HOST", "10.0.0.1"),
+        ("ONSALE_STORE_PORT_6379_TCP_ADDR", "10.0.0.1"),
+        ("ONSALE_SEED", "1"),
+        ("ONSALE_KEY", "k"),
+    ];
+    let Error(wrong) = resolve("", &variables, &Flags::default()).unwrap_err();
+    assert_eq!(
+        wrong,
+        ["ONSALE_LIMITS_BODY: there is no such key", "ONSALE_STORE_URLS: there is no such key"]
+    );
+    assert!(resolve("", &variables[2..], &Flags::default()).is_ok());
 }
