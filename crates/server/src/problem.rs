@@ -13,7 +13,9 @@ mod tests;
 
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
-use hyper::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{
+    ACCEPT_ENCODING, ALLOW, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use onsale_core::{Id, InvalidText};
 use onsale_engine::Unavailable;
 use serde::Serialize;
@@ -261,6 +263,9 @@ impl Problem {
         }
         if self.status == StatusCode::UNAUTHORIZED.as_u16() {
             header(WWW_AUTHENTICATE, "Bearer realm=\"onsale\"");
+        }
+        if self.kind == kind::CONTENT_ENCODING.path() {
+            header(ACCEPT_ENCODING, "identity");
         }
         rendered
     }

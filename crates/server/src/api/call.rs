@@ -10,7 +10,7 @@ use std::task::Poll;
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
-use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Uri};
 use onsale_core::event::Subject;
@@ -52,6 +52,8 @@ pub struct Brief<'a> {
     pub key: Once<'a>,
     /// Its whole body.
     pub body: &'a [u8],
+    /// Whether it is said to be compressed, or so.
+    pub encoded: bool,
     /// The shard of its event, where that was looked up already.
     pub shard: Option<u16>,
 }
@@ -102,11 +104,15 @@ impl Brief<'_> {
         Ok(Subject { organizer, event })
     }
 
-    /// Checks that the body is said to be JSON.
+    /// Checks that the body is said to be JSON, as it is.
     ///
     /// # Errors
-    /// It is said to be something else, or nothing is said.
+    /// It is said to be something else, or compressed, or nothing is said.
     pub fn expect_json(&self) -> Result<()> {
+        if self.encoded {
+            let detail = "the body must be sent as it is, without this header";
+            return Err(Problem::field(&kind::CONTENT_ENCODING, "Content-Encoding", detail));
+        }
         let said = self.content_type.unwrap_or_default();
         if said == b"application/json" {
             return Ok(());
@@ -179,6 +185,7 @@ impl Call {
             content_type: self.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes),
             key: Once::of(self.headers.get_all(idempotency::HEADER).iter()),
             body: &self.body,
+            encoded: is_encoded(&self.headers),
             shard: None,
         }
     }
@@ -335,6 +342,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Path {
 pub fn order_code(field: &str, text: &str) -> Result<OrderCode> {
     let rule = "must be 10 symbols of A-Z and 2-9 without I and O";
     OrderCode::parse(text).ok_or_else(|| Problem::field(&kind::INVALID_ID, field, rule))
+}
+
+/// Whether a body is said to have any form but its own.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut said = headers.get_all(CONTENT_ENCODING).iter();
+    said.any(|value| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
 }
 
 /// Whose key it is.

@@ -353,6 +353,7 @@ const JSON: Kinds = &[
     &k::REQUEST_TIMEOUT,
     &k::BODY_TOO_LARGE,
     &k::CONTENT_TYPE,
+    &k::CONTENT_ENCODING,
 ];
 /// Of every operation that changes something.
 const CHANGE: Kinds =

@@ -279,7 +279,8 @@ pub async fn asked(closing: &mut watch::Receiver<bool>) {
 fn leaves_body_unread(status: StatusCode) -> bool {
     matches!(
         status,
-        StatusCode::UNAUTHORIZED
+        StatusCode::BAD_REQUEST
+            | StatusCode::UNAUTHORIZED
             | StatusCode::REQUEST_TIMEOUT
             | StatusCode::PAYLOAD_TOO_LARGE
             | StatusCode::TOO_MANY_REQUESTS

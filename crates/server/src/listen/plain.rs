@@ -53,6 +53,7 @@ struct Heads<'a> {
     authorization: Once<'a>,
     content_type: Once<'a>,
     content_length: Once<'a>,
+    host: Once<'a>,
     key: Once<'a>,
 }
 
@@ -72,6 +73,7 @@ fn read<'a>(bytes: &'a [u8], limits: &Limits) -> Option<Form<'a>> {
         return None;
     }
     let heads = heads(request.headers)?;
+    let Once::Value(_) = heads.host else { return None };
     let body = &bytes[head..];
     if length(heads.content_length)? != body.len() {
         return None;
@@ -93,6 +95,7 @@ fn heads<'a>(headers: &[Header<'a>]) -> Option<Heads<'a>> {
     for Header { name, value } in headers {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
         match name.len() {
+            4 if is("host") => heads.host = heads.host.and(value),
             6 if is("expect") => return None,
             7 if is("upgrade") => return None,
             10 if is("connection") && !value.eq_ignore_ascii_case(b"keep-alive") => return None,
@@ -100,6 +103,7 @@ fn heads<'a>(headers: &[Header<'a>]) -> Option<Heads<'a>> {
             13 if is("authorization") => heads.authorization = heads.authorization.and(value),
             14 if is("content-length") => heads.content_length = heads.content_length.and(value),
             15 if is("idempotency-key") => heads.key = heads.key.and(value),
+            16 if is("content-encoding") => return None,
             17 if is("transfer-encoding") => return None,
             _ => {}
         }
@@ -160,14 +164,14 @@ mod tests {
             assert_eq!(kind(&HOLD[..length], &limits), "other", "{length}");
         }
         assert_eq!(kind(&format!("{HOLD}{HOLD}"), &limits), "other");
-        assert_eq!(kind("GET / HTTP/1.1\r\n\r\n", &limits), "plain");
+        assert_eq!(kind("GET / HTTP/1.1\r\nhost: h\r\n\r\n", &limits), "plain");
         assert_eq!(kind("", &limits), "other");
     }
 
     #[test]
     fn what_hyper_must_decide_is_left_to_it() {
         let limits = limits();
-        let line = "POST /v1/organizers/o/events/e/holds HTTP/1.1\r\n";
+        let line = "POST /v1/organizers/o/events/e/holds HTTP/1.1\r\nHost: h\r\n";
         let rows = [
             ("Content-Length: 2\r\n", "hot"),
             ("Connection: Keep-Alive\r\nContent-Length: 2\r\n", "hot"),
@@ -175,6 +179,8 @@ mod tests {
             ("Expect: 100-continue\r\nContent-Length: 2\r\n", "other"),
             ("Upgrade: h2c\r\nContent-Length: 2\r\n", "other"),
             ("Transfer-Encoding: chunked\r\nContent-Length: 2\r\n", "other"),
+            ("Content-Encoding: gzip\r\nContent-Length: 2\r\n", "other"),
+            ("Host: h\r\nContent-Length: 2\r\n", "other"),
             ("Content-Length: 2\r\nContent-Length: 2\r\n", "other"),
             ("Content-Length: +2\r\n", "other"),
             ("Content-Length: 2, 2\r\n", "other"),
@@ -197,8 +203,10 @@ mod tests {
             ("POST /v1/organizers/o/events/e%20/holds HTTP/1.1", "plain"),
         ];
         for (line, expected) in other_lines {
-            let text = format!("{line}\r\nContent-Length: 2\r\n\r\n{{}}");
+            let text = format!("{line}\r\nHost: h\r\nContent-Length: 2\r\n\r\n{{}}");
             assert_eq!(kind(&text, &limits), expected, "{line}");
+            let hostless = format!("{line}\r\nContent-Length: 2\r\n\r\n{{}}");
+            assert_eq!(kind(&hostless, &limits), "other", "{line}");
         }
     }
 
@@ -209,7 +217,7 @@ mod tests {
         assert_eq!(kind(HOLD, &small_body), "plain");
         let small_head = Limits { header_bytes: 20, ..limits };
         assert_eq!(kind(HOLD, &small_head), "other");
-        let line = "POST /v1/organizers/o/events/e/holds HTTP/1.1\r\n";
+        let line = "POST /v1/organizers/o/events/e/holds HTTP/1.1\r\nHost: h\r\n";
         let many = "X: y\r\n".repeat(HEADERS_MAX + 1);
         assert_eq!(kind(&format!("{line}{many}\r\n"), &limits), "other");
     }

@@ -180,7 +180,8 @@ fn begin(api: &Api, request: &Plain<'_>) -> Result<(bool, Begun)> {
         Once::Value(value) => Some(value),
         Once::Absent | Once::Doubled => None,
     };
-    let brief = Brief { grant, method: "POST", path, content_type, key, body, shard };
+    let brief =
+        Brief { grant, method: "POST", path, content_type, key, body, encoded: false, shard };
     let begun = match hot {
         Hot::Holds => holds::begin(api, &brief, organizer, event),
         Hot::Orders => orders::begin(api, &brief, organizer, event),

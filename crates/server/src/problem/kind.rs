@@ -265,6 +265,8 @@ kinds! {
         "What the request asks for does not fit into the journal as one record.");
     CONTENT_TYPE = Kind::new(415, "content-type", "Content-Type not supported",
         "Bodies are JSON: send Content-Type: application/json.");
+    CONTENT_ENCODING = Kind::new(415, "content-encoding", "Content-Encoding not supported",
+        "Bodies are sent as they are, uncompressed: leave Content-Encoding out.");
     RATE_LIMIT = Kind::new(429, "rate-limit", "Too many requests",
         "The key made more requests than it may: `max` per second. Retry-After says when to go on.")
         .again(1);

@@ -71,6 +71,47 @@ fn a_head_too_large_is_refused() {
     assert_eq!(malformed.problem(), "malformed-head");
 }
 
+/// Below hyper, on its hot way, and through the router.
+#[test]
+fn a_head_that_names_no_host_or_an_encoding_is_refused() {
+    let site = Site::new();
+    open(&site, "concert", &concert());
+    let hot = hold_request("c-1", "connection: close\r\n");
+    let put = hot.replace("POST ", "PUT ").replace("/holds", "");
+    let get = "GET /healthz HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n".to_owned();
+    let kept = hot.replace("connection: close\r\n", "");
+    let chunked = format!(
+        "{}4\r\n{{}}  \r\n0\r\n\r\n",
+        &hot[..hot.find("content-length").unwrap()].replace("hold", "order")
+    );
+    let chunked = chunked.replacen("4\r\n", "transfer-encoding: chunked\r\n\r\n4\r\n", 1);
+    for request in [&hot, &kept, &chunked, &put, &get] {
+        for hosts in ["", "host: t\r\nhost: t\r\n"] {
+            let text = request.replace("host: t\r\n", hosts);
+            // The server closes by itself.
+            let answer = raw(site.address, text.as_bytes()).expect(400);
+            assert_eq!(answer.problem(), "malformed-head", "{text}");
+            assert_eq!(answer.json()["field"], "Host");
+        }
+    }
+    for request in [&hot, &put] {
+        for encoding in ["gzip", "br", "identity, gzip"] {
+            let header = format!("host: t\r\nContent-Encoding: {encoding}\r\n");
+            let text = request.replace("host: t\r\n", &header);
+            let answer = raw(site.address, text.as_bytes()).expect(415);
+            assert_eq!(answer.problem(), "content-encoding", "{text}");
+            assert_eq!(answer.json()["field"], "Content-Encoding");
+            assert_eq!(answer.header("accept-encoding"), Some("identity"));
+        }
+    }
+    assert_eq!(used(&site, "concert", "hall"), (0, 0), "nothing was sold");
+    let plain = hot.replace("host: t\r\n", "host: t\r\ncontent-encoding: identity\r\n");
+    raw(site.address, plain.as_bytes()).expect(201);
+    // HTTP/1.0 need not say a host.
+    let old = hot.replace("HTTP/1.1", "HTTP/1.0").replace("host: t\r\n", "");
+    raw(site.address, old.as_bytes()).expect(201);
+}
+
 #[test]
 fn a_head_too_slow_is_cut() {
     let site = Site::with(|config| config.limits.header_time = Duration::from_millis(100));
