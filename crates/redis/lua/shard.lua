@@ -93,12 +93,12 @@ local function rebuild(keys, a)
     call('DEL', k.state, k.defs, k.holds, k.ended, k.customers, k.orders, k.payments, k.unpaid, k.ids, k.idlist)
     blank(k, r[8], tonumber(string.match(first[1], '^(%d+)-')), '', r[2])
   end
-  local s = call('HMGET', k.state, 'f', 'p', 't', 'o', 'r', 'r1', 'g', 'F')
+  local s = call('HMGET', k.state, 'f', 'p', 't', 'o', 'r', 'r1', 'g', 'F', 'c')
   if not s[1] then
     return trouble(T.Missing, k.state)
   end
-  local c = { k = k, fence = s[1], p = tonumber(s[2]), t = tonumber(s[3]), o = tonumber(s[4]), cut = 0, r = tonumber(s[5]),
-    r1 = s[6] ~= '' and tonumber(s[6]), g = tonumber(s[7]), of = {} }
+  local c = { k = k, fence = s[1], p = tonumber(s[2]), t = tonumber(s[3]), o = tonumber(s[4]), cut = tonumber(s[9]),
+    r = tonumber(s[5]), r1 = s[6] ~= '' and tonumber(s[6]), g = tonumber(s[7]), of = {} }
   local fences = unpack_(s[8])
   for i, entry in ipairs(call('XRANGE', k.sales, '(' .. c.fence .. '-' .. whole(c.p), '+', 'COUNT', a[2])) do
     local r, fence = unpack_(entry[2][2]), string.match(entry[1], '^(%d+)-')
@@ -251,6 +251,8 @@ register('join', join, ALWAYS)
 register('mend', mend_state, ALWAYS)
 register('timer', timer, ALWAYS)
 register('rebuild', rebuild, ALWAYS)
+register('adopt', adopt, ALWAYS)
+register('snapshot', snapshot, VIEWS)
 register('define_event', define_event, SALES)
 register('set_state', set_state, SALES)
 register('place_hold', place_hold, SALES)

@@ -145,6 +145,23 @@ pub enum Trouble {
         /// The last.
         last: u32,
     },
+    /// The state has too many entries to be copied out at once.
+    #[error(
+        "the state has {entries} entries, more than are copied out at once ({})",
+        crate::snapshot::ENTRIES_MAX
+    )]
+    Large {
+        /// How many.
+        entries: u64,
+    },
+    /// The stream has another record at a position than a snapshot was taken at.
+    #[error("{stream} has another record at position {position}")]
+    Other {
+        /// Which.
+        stream: String,
+        /// The position.
+        position: u64,
+    },
 }
 
 /// Makes calls for one shard.

@@ -23,6 +23,11 @@ impl Heard {
         self.0.next().ok_or(Damaged { what: "a function said too little" })
     }
 
+    /// Whether that was all.
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.len() == 0
+    }
+
     pub(crate) fn bytes(&mut self) -> Result<Vec<u8>, Damaged> {
         match self.next()? {
             Said::BulkString(bytes) => Ok(bytes),
@@ -86,6 +91,10 @@ impl Heard {
             },
             Found::Layout => Trouble::Layout { found: self.number()? },
             Found::Generations => Trouble::Generations { last: self.number()? },
+            Found::Large => Trouble::Large { entries: self.number()? },
+            Found::Other => {
+                Trouble::Other { stream: text(self.bytes()?), position: self.number()? }
+            }
         })
     }
 }

@@ -15,6 +15,7 @@ mod link;
 mod pack;
 mod record;
 mod session;
+pub mod snapshot;
 mod store;
 mod words;
 
@@ -24,4 +25,6 @@ pub use library::{DUE_PER_CALL_MAX, LAYOUT, LIBRARY, Library};
 pub use pack::{Damaged, Value};
 pub use record::{Codes, decode};
 pub use session::{Durability, Failure, Joined, Options, Status};
-pub use store::{Places, Seeds, Store, read_all, rebuild_all, shard_of_group};
+pub use store::{
+    Places, Seeds, Store, claim_places, read_all, rebuild_shard, seeds, shard_of_group,
+};

@@ -19,13 +19,14 @@ pub const DUE_PER_CALL_MAX: usize = 64;
 const RECORDS_PER_CALL_MAX: usize = EXPIRED_PER_COMMAND_MAX + 2;
 const _: () = assert!(DUE_PER_CALL_MAX <= RECORDS_PER_CALL_MAX);
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     include_str!("../lua/state.lua"),
     include_str!("../lua/stock.lua"),
     include_str!("../lua/log.lua"),
     include_str!("../lua/holds.lua"),
     include_str!("../lua/orders.lua"),
     include_str!("../lua/catalogue.lua"),
+    include_str!("../lua/snapshot.lua"),
     include_str!("../lua/shard.lua"),
 ];
 

@@ -282,37 +282,74 @@ fn last_id(said: &Value) -> Option<String> {
     redis::from_redis_value(entry.first()?.clone()).ok()
 }
 
-/// Makes the states of all shards again from their streams. No server must be working on the store; one that is stops selling
-/// until it is done. `each` is told how far a shard is: shard, position, last position.
+/// What a store's log is made from.
 ///
 /// # Errors
-/// It can't be reached; there is no log; a stream does not begin at position 1, or has a gap.
-pub async fn rebuild_all(
+/// It can't be reached, or there is no log.
+pub async fn seeds(options: &Options) -> Result<Seeds, Failure> {
+    seeds_of(&Link::new(options, None, format!("{{{}}}log", options.prefix))).await
+}
+
+/// Makes the state of a shard again from its stream: from all of it, or, where a snapshot has just been adopted
+/// (`after_snapshot`), from what comes after that. No server must be working on the store; one that is stops selling
+/// until it is done. Gives the last position.
+///
+/// # Errors
+/// It can't be reached; there is no log; a stream does not begin where it must, or has a gap.
+pub async fn rebuild_shard(
     options: &Options,
-    each: &mut dyn FnMut(u16, u64, u64),
-) -> Result<(), Failure> {
-    let log = Link::new(options, Some(&LIBRARY), format!("{{{}}}log", options.prefix));
-    let seeds = seeds_of(&log).await?;
-    for shard in 0..seeds.shards {
-        let state = state_key(&options.prefix, shard);
-        let session = session::find(options, Some(&LIBRARY), &state).await?;
-        let mut first = true;
-        loop {
-            let call = rebuild(&LIBRARY, &state, first, RECORDS_PER_REBUILD);
-            first = false;
-            let wrong = |error: crate::Damaged| Failure::Unusable(error.to_string());
-            let mut heard = Heard::of(session.one(&call).await?).map_err(wrong)?;
-            if heard.word(WORDS).map_err(wrong)? == Word::Trouble {
-                let trouble = heard.trouble().map_err(wrong)?;
-                return Err(Failure::Unusable(trouble.to_string()));
-            }
-            let reached: u64 = heard.number().map_err(wrong)?;
-            let last: u64 = heard.number().map_err(wrong)?;
-            each(shard, reached, last);
-            if reached >= last {
-                break;
-            }
+    shard: u16,
+    after_snapshot: bool,
+) -> Result<u64, Failure> {
+    let state = state_key(&options.prefix, shard);
+    let session = session::find(options, Some(&LIBRARY), &state).await?;
+    let mut first = !after_snapshot;
+    loop {
+        let call = rebuild(&LIBRARY, &state, first, RECORDS_PER_REBUILD);
+        first = false;
+        let wrong = |error: crate::Damaged| Failure::Unusable(error.to_string());
+        let mut heard = Heard::of(session.one(&call).await?).map_err(wrong)?;
+        if heard.word(WORDS).map_err(wrong)? == Word::Trouble {
+            let why = match heard.trouble().map_err(wrong)? {
+                Trouble::Missing { key } if key.ends_with("sales") => {
+                    format!("{key} does not begin with its log's first record")
+                }
+                trouble => trouble.to_string(),
+            };
+            return Err(Failure::Unusable(why));
         }
+        let reached: u64 = heard.number().map_err(wrong)?;
+        let last: u64 = heard.number().map_err(wrong)?;
+        if reached >= last {
+            return Ok(last);
+        }
+    }
+}
+
+/// Says anew of all events of a shard that they are there, as its state has them.
+///
+/// # Errors
+/// It can't be reached, or the state is missing.
+pub async fn claim_places(options: &Options, shard: u16) -> Result<(), Failure> {
+    let state = Link::new(options, None, state_key(&options.prefix, shard));
+    let events = state.ask(redis::cmd("HGET").arg(state.key()).arg("n")).await?;
+    let events: Option<usize> = read(events)?;
+    let missing = || Failure::Unusable(format!("{} is missing", state.key()));
+    let events = events.ok_or_else(missing)?;
+    let places = Link::new(options, Some(&LIBRARY), format!("{{{}}}events", options.prefix));
+    for from in (0..events).step_by(RECORDS_PER_READ) {
+        let mut names = redis::cmd("HMGET");
+        names.arg(state.key());
+        for slot in from..events.min(from + RECORDS_PER_READ) {
+            names.arg(format!("E{slot}"));
+        }
+        let names: Vec<Vec<u8>> = read(state.ask(&names).await?)?;
+        let mut say = redis::cmd("HSET");
+        say.arg(places.key());
+        for name in &names {
+            say.arg(name).arg(shard);
+        }
+        places.ask(&say).await?;
     }
     Ok(())
 }

@@ -138,6 +138,8 @@ pub(crate) enum Found {
     Lost,
     Layout,
     Generations,
+    Large,
+    Other,
 }
 
 pub(crate) const FOUND: Words<Found> = &[
@@ -148,6 +150,8 @@ pub(crate) const FOUND: Words<Found> = &[
     ("Lost", Found::Lost),
     ("Layout", Found::Layout),
     ("Generations", Found::Generations),
+    ("Large", Found::Large),
+    ("Other", Found::Other),
 ];
 
 /// Refusals, by the names of the core's.

@@ -12,6 +12,7 @@ mod classic;
 mod journal;
 mod rebuild;
 mod rush;
+mod snapshot;
 pub mod stream;
 #[cfg(test)]
 mod tests;
@@ -181,6 +182,7 @@ pub enum JournalCommand {
     Backup(BackupArgs),
     Restore(RestoreArgs),
     Rebuild(rebuild::RebuildArgs),
+    Snapshot(snapshot::SnapshotArgs),
 }
 
 /// Works on the configuration.
@@ -295,6 +297,7 @@ fn run(command: Command) -> u8 {
         Command::Journal(JournalCommand::Backup(args)) => journal::back_up(&args),
         Command::Journal(JournalCommand::Restore(args)) => journal::restore(&args),
         Command::Journal(JournalCommand::Rebuild(args)) => rebuild::run(&args),
+        Command::Journal(JournalCommand::Snapshot(args)) => snapshot::run(&args),
         Command::Stream(command) => stream::run(&command),
         Command::Bridge(command) => bridge::run(&command),
         Command::Config(ConfigCommand::Check(args)) => check::run(&args),

@@ -6,6 +6,7 @@
 mod cut;
 mod history;
 mod image;
+mod snapshot;
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -122,8 +123,12 @@ fn compare(connection: &mut Connection, library: &'static Library, seed: u64, id
         });
     }
     let mut said = Vec::new();
-    for cmds in cmds.chunks(CALLS) {
+    let (taken_after, mut taken) = (seed as usize % cmds.len().div_ceil(CALLS), None);
+    for (number, cmds) in cmds.chunks(CALLS).enumerate() {
         said.extend(send(connection, cmds));
+        if number == taken_after {
+            taken = Some(snapshot::of(connection, library, &state));
+        }
     }
     for (number, (step, said)) in history.steps.iter().zip(said).enumerate() {
         let Step::Command(command, now, expected) = step else { continue };
@@ -145,6 +150,10 @@ fn compare(connection: &mut Connection, library: &'static Library, seed: u64, id
     made_again(connection, library, &state);
     let again = image::of_redis(connection, &state, history.sale.time());
     image::compare(&again, &of_redis, seed);
+    let taken = taken.expect("it was taken after one of them");
+    snapshot::compare(connection, library, &state, &taken, seed);
+    let again = image::of_redis(connection, &state, history.sale.time());
+    image::compare(&again, &of_redis, seed);
     let keys: Vec<Vec<u8>> = redis::cmd("KEYS")
         .arg(format!("{{{seed}-{ids}}}*"))
         .query(connection)
@@ -154,8 +163,13 @@ fn compare(connection: &mut Connection, library: &'static Library, seed: u64, id
 
 /// Makes the state again from the stream.
 fn made_again(connection: &mut Connection, library: &Library, state: &str) {
+    carried_out(connection, library, state, true);
+}
+
+/// Carries the records that the state does not have out, after it was thrown away (`from_all`) or as it is.
+fn carried_out(connection: &mut Connection, library: &Library, state: &str, from_all: bool) {
     for number in 0.. {
-        let said = one(connection, &rebuild(library, state, number == 0, 300));
+        let said = one(connection, &rebuild(library, state, from_all && number == 0, 300));
         let Value::Array(said) = said else { panic!("{said:?}") };
         assert_eq!(said[0], Value::Int(1), "{said:?}");
         if said[1] == said[2] {

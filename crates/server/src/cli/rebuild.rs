@@ -1,11 +1,13 @@
 //! `onsale journal rebuild`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::{Context as _, bail};
 use clap::Args;
+use onsale_redis::snapshot::{Adopted, adopt_snapshot};
+use onsale_redis::{Options, Seeds};
 
-use super::{FAILED, OK, USAGE, complain, say};
-use crate::config::{Config, Flags};
+use super::{FAILED, OK, USAGE, complain, remark, say, snapshot};
 
 /// Makes the state of a store in Redis again from its streams.
 ///
@@ -20,6 +22,10 @@ pub struct RebuildArgs {
     /// The store, redis://HOST:PORT or rediss://HOST:PORT.
     #[arg(long, value_name = "URL")]
     pub store: String,
+    /// The folder that `onsale journal snapshot` writes to: the newest of each shard that is whole is taken, then the records
+    /// that came later. Without it all records are read.
+    #[arg(long, value_name = "DIR")]
+    pub snapshots: Option<PathBuf>,
     /// The servers' configuration, where it says more of the store.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -27,26 +33,83 @@ pub struct RebuildArgs {
 
 /// Rebuilds; returns the exit code.
 pub fn run(args: &RebuildArgs) -> u8 {
-    let flags = Flags { store: Some(args.store.clone()), ..Flags::default() };
-    let options = match Config::load(args.config.as_deref(), &flags) {
-        Ok(Config { store: Some(options), .. }) => options,
-        Ok(_) => return complain(&anyhow::anyhow!("--store must not be empty"), USAGE),
-        Err(error) => return complain(&error.into(), USAGE),
+    let options = match snapshot::store(&args.store, args.config.as_deref()) {
+        Ok(options) => options,
+        Err(error) => return complain(&error, USAGE),
     };
-    match rebuild(&options) {
-        Ok(records) => {
+    match rebuild(&options, args.snapshots.as_deref()) {
+        Ok((records, 0)) => {
             say(&format!("made again from {records} records"));
+            OK
+        }
+        Ok((records, snapshots)) => {
+            say(&format!("made again from {snapshots} snapshots and {records} records"));
             OK
         }
         Err(error) => complain(&error, FAILED),
     }
 }
 
-/// Makes the state again; gives the number of records.
-fn rebuild(options: &onsale_redis::Options) -> anyhow::Result<u64> {
+/// Makes the states again; gives the number of records and of snapshots that were read.
+fn rebuild(options: &Options, snapshots: Option<&Path>) -> anyhow::Result<(u64, usize)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut records = 0;
-    let mut each = |_, reached, last| records += if reached == last { last } else { 0 };
-    runtime.block_on(onsale_redis::rebuild_all(options, &mut each))?;
-    Ok(records)
+    let (mut records, mut taken) = (0, 0);
+    runtime.block_on(async {
+        let seeds = onsale_redis::seeds(options).await?;
+        for shard in 0..seeds.shards {
+            let begun = match snapshots {
+                Some(folder) => adopt(options, &seeds, shard, folder).await?,
+                None => None,
+            };
+            let last = onsale_redis::rebuild_shard(options, shard, begun.is_some())
+                .await
+                .with_context(|| format!("shard {shard}"))?;
+            onsale_redis::claim_places(options, shard).await?;
+            records += last - begun.unwrap_or(0);
+            taken += usize::from(begun.is_some());
+        }
+        Ok((records, taken))
+    })
+}
+
+/// Puts the newest snapshot of a shard that is whole in the place of its state; gives its position. Those that are damaged are told of.
+async fn adopt(
+    options: &Options,
+    seeds: &Seeds,
+    shard: u16,
+    folder: &Path,
+) -> anyhow::Result<Option<u64>> {
+    let found = snapshot::kept(folder, seeds.log, shard)?;
+    if found.is_empty() && snapshot::has_any(folder)? {
+        bail!(
+            "{} has no snapshot of shard {shard} of the log {:032x}, but of others: name the folder that is this store's, \
+             or leave --snapshots out to read all records",
+            folder.display(),
+            seeds.log
+        );
+    }
+    for kept in found {
+        let path = kept.path.display();
+        let snapshot = match snapshot::read(&kept) {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                remark(&format!("onsale: shard {shard}: {path} is left out: {error:#}"));
+                continue;
+            }
+        };
+        let adopted = adopt_snapshot(options, seeds, shard, &snapshot).await.with_context(|| {
+            format!(
+                "shard {shard} is as it was; {path} can't be used: move it away to take an older one, or leave --snapshots out \
+                 to read all records"
+            )
+        })?;
+        match adopted {
+            Adopted::Yes => return Ok(Some(snapshot.position)),
+            Adopted::Unusable(why) => {
+                let why = format!("Redis does not take it: {why}");
+                remark(&format!("onsale: shard {shard}: {path} is left out: {why}"));
+            }
+        }
+    }
+    Ok(None)
 }

@@ -9,6 +9,7 @@ mod front;
 mod kills;
 #[path = "../support/process.rs"]
 mod process;
+mod rebuild;
 mod selling;
 mod streams;
 mod tls;
