@@ -8,7 +8,7 @@ use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use line::Line;
+use line::{Limits, Line};
 use onsale_tls as tls;
 use pgwire_replication::client::IdentifySystem;
 use pgwire_replication::{Lsn, PgWireError, ReplicationConfig, ReplicationEvent};
@@ -24,8 +24,6 @@ use crate::state::State;
 
 /// After a commit, how long others are waited for that come right after it.
 const GATHER: Duration = Duration::from_millis(10);
-/// How often the server is told what is kept; also its sign of life for an idle slot.
-const REPORT: Duration = Duration::from_millis(500);
 /// From 1970 to 2000, in microseconds.
 const EPOCH_US: i64 = 946_684_800_000_000;
 /// Rows whose watched values are remembered, so that a change of others is told from one of these.
@@ -102,8 +100,6 @@ async fn config(dialect: &Dialect, url: &str) -> Result<ReplicationConfig, Error
             config.host = folder.display().to_string();
         }
     }
-    config.status_interval = REPORT;
-    config.idle_wakeup_interval = REPORT;
     Ok(config)
 }
 
@@ -116,7 +112,7 @@ impl Slot {
         let state = Arc::clone(state);
         let check =
             move |system: &IdentifySystem| check_system(&system.system_id, system.timeline, &state);
-        let line = Line::open(config(dialect, url).await?, check).await?;
+        let line = Line::open(config(dialect, url).await?, Limits::default(), check).await?;
         Ok(Slot {
             line,
             watches: dialect.settings.watch.clone(),

@@ -15,10 +15,12 @@ use pgwire_replication::{
     Lsn, PgWireError, ReplicationClient, ReplicationConfig, ReplicationEvent,
 };
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::yield_now;
+use tokio::task::{unconstrained, yield_now};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::failed;
 use crate::Error;
+use crate::database::WAIT;
 
 /// How long the thread sleeps after it has taken what there was.
 const REST: Duration = Duration::from_millis(10);
@@ -26,6 +28,35 @@ const REST: Duration = Duration::from_millis(10);
 const BATCH_MAX: usize = 1_000;
 /// Batches that wait for the reader.
 const BATCHES_MAX: usize = 4;
+/// How soon the server is told what is kept.
+const TELL: Duration = Duration::from_millis(500);
+
+/// How long a server may say nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Until it sends changes.
+    pub open: Duration,
+    /// From then on. It asks whether we are there once it has heard nothing from us for a third of this, so that there is
+    /// something to hear where nothing changes.
+    pub silence: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { open: WAIT, silence: Duration::from_secs(120) }
+    }
+}
+
+impl Limits {
+    /// What asks the server to speak in time. It speaks after half of its own limit, if it has not heard from us, so we speak
+    /// only where there is something to tell.
+    fn ask(self, config: &mut ReplicationConfig) {
+        config.options =
+            Some(format!("-c wal_sender_timeout={}", self.silence.as_millis() * 2 / 3));
+        config.status_interval = TELL;
+        config.idle_wakeup_interval = self.silence * 2;
+    }
+}
 
 /// A slot's messages, in order.
 pub struct Line {
@@ -39,24 +70,34 @@ impl Line {
     /// Connects and begins, if `check` has nothing against the server. What comes next is told by [`Line::next`].
     ///
     /// # Errors
-    /// The server or `check` refuses.
+    /// The server or `check` refuses, or the server says nothing in time.
     pub async fn open(
-        config: ReplicationConfig,
+        mut config: ReplicationConfig,
+        limits: Limits,
         check: impl FnOnce(&IdentifySystem) -> Result<(), Error> + Send + 'static,
     ) -> Result<Line, Error> {
+        limits.ask(&mut config);
         let (sender, batches) = mpsc::channel(BATCHES_MAX);
         let kept = Arc::new(AtomicU64::new(0));
-        let (opened, is_open) = oneshot::channel();
+        let (mut opened, is_open) = oneshot::channel();
         let no_thread = |error| Error::Database(format!("a thread to read the feed: {error}"));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let (runtime, known) = (runtime.map_err(no_thread)?, Arc::clone(&kept));
+        let known = Arc::clone(&kept);
         let thread = thread::Builder::new().name("feed".to_owned());
         let reading = move || {
+            // Made here, since one must not be dropped where others wait.
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(opened.send(Err(no_thread(error)))),
+            };
             runtime.block_on(async {
-                match begin(config, check).await {
+                let began = tokio::select! {
+                    began = timeout(limits.open, begin(config, check)) => began,
+                    () = opened.closed() => return,
+                };
+                match began.unwrap_or_else(|_| Err(silent(limits.open))) {
                     Ok(client) => {
                         if opened.send(Ok(())).is_ok() {
-                            follow(client, &sender, &known).await;
+                            follow(client, &sender, &known, limits.silence).await;
                         }
                     }
                     Err(error) => drop(opened.send(Err(error))),
@@ -71,7 +112,7 @@ impl Line {
     /// The next message. Nothing is lost where this is dropped while it waits.
     ///
     /// # Errors
-    /// The connection is lost.
+    /// The connection is lost, or the server says nothing any more.
     pub async fn next(&mut self) -> Result<ReplicationEvent, Error> {
         loop {
             if let Some(event) = self.batch.next() {
@@ -101,17 +142,32 @@ async fn begin(
     Ok(client)
 }
 
-/// Hands messages over until nobody takes them any more, or the server has no more.
+fn silent(limit: Duration) -> Error {
+    Error::Database(format!(
+        "the server sent nothing for {limit:?}: the feed's connection is dead, or the server hangs"
+    ))
+}
+
+/// Hands messages over until nobody takes them any more, the server has no more, or it is silent for too long.
 async fn follow(
     mut client: ReplicationClient,
     batches: &mpsc::Sender<Result<Vec<ReplicationEvent>, Error>>,
     kept: &AtomicU64,
+    silence: Duration,
 ) {
     loop {
-        client.update_applied_lsn(Lsn(kept.load(Ordering::Relaxed)));
-        let first = tokio::select! {
-            first = client.recv() => first,
-            () = batches.closed() => return,
+        let until = Instant::now() + silence;
+        let first = loop {
+            client.update_applied_lsn(Lsn(kept.load(Ordering::Relaxed)));
+            let look_at = until.min(Instant::now() + TELL);
+            tokio::select! {
+                first = unconstrained(client.recv()) => break first,
+                () = batches.closed() => return,
+                () = sleep_until(look_at) => {}
+            }
+            if Instant::now() >= until {
+                return drop(batches.send(Err(silent(silence))).await);
+            }
         };
         let (batch, is_end) = gather(&mut client, first).await;
         let sent = match batch {
@@ -126,7 +182,8 @@ async fn follow(
     }
 }
 
-/// What there is without waiting, and whether it is the last.
+/// What there is without waiting, and whether it is the last. Unconstrained, since a look at the end of the stream that the
+/// runtime puts off for the sake of other tasks would forget why it ended.
 async fn gather(
     client: &mut ReplicationClient,
     first: Result<Option<ReplicationEvent>, PgWireError>,
@@ -142,13 +199,16 @@ async fn gather(
         }
         came = None;
         if batch.len() < BATCH_MAX {
-            came = client.recv().now_or_never();
+            came = unconstrained(client.recv()).now_or_never();
             if came.is_none() {
                 // The connection's own task may have more, once it has its turn.
                 yield_now().await;
-                came = client.recv().now_or_never();
+                came = unconstrained(client.recv()).now_or_never();
             }
         }
     }
     (Ok(batch), false)
 }
+
+#[cfg(test)]
+mod tests;
