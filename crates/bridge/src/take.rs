@@ -3,8 +3,11 @@
 //! Three steps, each logged on `control` and safe to repeat: *intended*; *debited*, after the platform's own sale gave up
 //! what was left, in a transaction that notes the transfer's number; *credited*, after the engine's definition has that
 //! number as capacity. A crash between any two is finished by running it again: what the platform noted decides.
+//!
+//! Nothing is debited or credited where the platform keeps back less than the engine has left: see [`kept`].
 
 mod api;
+mod kept;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,6 +25,7 @@ use crate::dialect::{By, Dialect};
 use crate::engine::{CONTROL, Engine, Wish};
 use crate::state::{State, Taken};
 use crate::write_back::api::Platform;
+use kept::Kept;
 
 /// What types of transfers begin with.
 const PREFIX: &str = "onsale.control.transfer-";
@@ -137,7 +141,8 @@ pub async fn take(
 /// dialects that write by one. `after` is for tests: it is called after each step, and an error of it ends the work there.
 ///
 /// # Errors
-/// The event is not there, the platform can't give its stock up, the engine does not take it.
+/// The event is not there, the platform can't give its stock up or no longer keeps back what the engine has left, the engine does
+/// not take it.
 pub async fn take_by(
     parts: &Parts,
     platform: Option<&Platform>,
@@ -157,6 +162,9 @@ pub async fn take_by(
     let mut db = Database::open(&parts.url).await?;
     let key = key_of(&parts.dialect, &mut db, subject).await?;
     let known = transfers(&parts.engine).await?.remove(subject).unwrap_or_default();
+    let kept = Kept::new(parts, db.kind(), subject, &key);
+    let given = total(&known).map(|taken| taken.quotas).unwrap_or_default();
+    kept.check(&mut db, &given).await?;
     let (number, begun) = match known.last_key_value() {
         Some((number, transfer)) if !transfer.is_credited => (*number, Some(transfer.clone())),
         Some((number, _)) if nothing_left(parts, &mut db, &key).await? => {
@@ -165,7 +173,10 @@ pub async fn take_by(
             parts.state.set_taken(subject, Some(&taken))?;
             return Ok(taken);
         }
-        Some((number, _)) => (number + 1, None),
+        Some((number, _)) => {
+            kept.check_told()?;
+            (number + 1, None)
+        }
         None => (1, None),
     };
     let log = |step: &str, quotas: Option<&BTreeMap<String, i64>>| {
@@ -190,7 +201,7 @@ pub async fn take_by(
                 let transfer = api::Transfer { subject, key: &key, name: &name };
                 api::debit(parts, platform, &mut db, &transfer).await?
             } else {
-                debit(parts, &mut db, &key, &name).await?
+                debit(parts, &mut db, &kept, &given, &name).await?
             };
             after(Step::Taken)?;
             let (wish, once) = log("debited", Some(&debited));
@@ -202,6 +213,7 @@ pub async fn take_by(
     let mut all = known;
     all.insert(number, Transfer { is_credited: false, debited: Some(debited.clone()) });
     let taken = total(&all).ok_or_else(|| Error::State("a transfer of nothing".to_owned()))?;
+    kept.check(&mut db, &taken.quotas).await?;
     credit(parts, &mut db, subject, &key, &taken).await?;
     after(Step::Defined)?;
     let (wish, once) = log("credited", Some(&debited));
@@ -255,20 +267,24 @@ async fn nothing_left(parts: &Parts, db: &mut Database, key: &str) -> Result<boo
 async fn debit(
     parts: &Parts,
     db: &mut Database,
-    key: &str,
+    kept: &Kept<'_>,
+    given: &BTreeMap<String, i64>,
     name: &str,
 ) -> Result<BTreeMap<String, i64>, Error> {
-    let kind = db.kind();
+    let (kind, key) = (db.kind(), kept.key);
     let (free, take) =
         (parts.dialect.statement(kind, "free")?, parts.dialect.statement(kind, "take")?);
     let now = Timestamp::now().to_string();
     let mut tx = db.begin(Mode::Write).await?;
     let noted = tx.query(&own(kind, NOTED), &[("name", name.into())]).await?;
     if !noted.is_empty() {
+        kept.check_log(&mut tx, given).await?;
         return noted.iter().map(|row| Ok((row.text("quota")?, row.integer("amount")?))).collect();
     }
+    let rows = tx.query(&free, &[("event", key.into()), ("now", now.into())]).await?;
+    kept.check_in(&mut tx, given).await?;
     let mut debited = BTreeMap::new();
-    for row in tx.query(&free, &[("event", key.into()), ("now", now.into())]).await? {
+    for row in rows {
         let (quota, amount) = (row.text("quota")?, row.maybe_integer("free")?);
         let amount = amount.ok_or_else(|| unlimited(&quota))?;
         let amount = amount.max(0);

@@ -77,6 +77,13 @@ impl Fake {
         self.known.lock().unwrap().events.get(subject).cloned()
     }
 
+    /// Loses all that it was told about transfers.
+    pub fn forget_transfers(&self) {
+        let mut known = self.known.lock().unwrap();
+        known.streams.remove("control");
+        known.keys.retain(|key, _| !key.starts_with("transfer-"));
+    }
+
     /// How many records a stream has.
     pub fn count(&self, stream: &str) -> usize {
         self.known.lock().unwrap().streams.get(stream).map_or(0, Vec::len)

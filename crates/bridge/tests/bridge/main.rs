@@ -6,6 +6,7 @@ mod attach;
 mod capture;
 mod commits;
 mod engine;
+mod kept;
 mod kills;
 mod platform;
 mod take;

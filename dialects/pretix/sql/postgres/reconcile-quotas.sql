@@ -19,7 +19,8 @@ WITH q AS (
     GROUP BY draws.quota_id
 )
 SELECT CAST(q.id AS text) AS quota, q.size AS capacity, COALESCE(sold.engine, 0) AS engine, COALESCE(sold.others, 0) AS others,
-       COALESCE((SELECT SUM(u.max_usages) FROM pretixbase_voucher u WHERE u.quota_id = q.id AND u.tag LIKE 'onsale %' AND u.block_quota), 0)
+       COALESCE((SELECT SUM(u.max_usages) FROM pretixbase_voucher u WHERE u.quota_id = q.id AND u.tag LIKE 'onsale %' AND u.block_quota
+         AND (u.valid_until IS NULL OR u.valid_until >= now())), 0)
        - COALESCE(sold.engine, 0) AS blocked
 FROM q LEFT JOIN sold ON sold.quota_id = q.id
 ORDER BY q.id
