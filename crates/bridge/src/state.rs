@@ -42,6 +42,9 @@ ALTER TABLE sent ADD COLUMN unsure TEXT;
 ALTER TABLE sent ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0;
 -- Position of the last definition.
 ALTER TABLE sent ADD COLUMN defined INTEGER NOT NULL DEFAULT 0;
+", "
+-- Orders that the platform cancelled and whose tickets were taken away from its own sale again.
+CREATE TABLE again (code TEXT PRIMARY KEY) WITHOUT ROWID;
 "];
 
 /// The bridge's own file.
@@ -352,6 +355,29 @@ impl State {
         let echo =
             |row: &rusqlite::Row<'_>| Ok(Echo { written: row.get(0)?, writing: row.get(1)? });
         Ok(select.query_row([code], echo).optional()?)
+    }
+
+    /// Notes, once it is so, that tickets of cancelled orders were taken away from the platform's own sale again. The platform's
+    /// database has that, too, until the bridge is detached.
+    ///
+    /// # Errors
+    /// The file fails.
+    pub fn note_again<'a>(&self, codes: impl Iterator<Item = &'a str>) -> Result<(), Error> {
+        let mut db = self.db();
+        let tx = db.transaction_with_behavior(Immediate)?;
+        for code in codes {
+            tx.prepare_cached("INSERT OR IGNORE INTO again VALUES (?)")?.execute([code])?;
+        }
+        Ok(tx.commit()?)
+    }
+
+    /// Whether that is so of an order.
+    ///
+    /// # Errors
+    /// The file fails.
+    pub fn is_again(&self, code: &str) -> Result<bool, Error> {
+        let sql = "SELECT 1 FROM again WHERE code = ?";
+        Ok(self.db().query_row(sql, [code], |_| Ok(())).optional()?.is_some())
     }
 
     /// What the engine may sell, by subject.

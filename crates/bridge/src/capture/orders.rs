@@ -2,7 +2,8 @@
 //!
 //! The platform gives such an order's tickets back to its own sale. They are the engine's, so they are taken away again, once:
 //! whoever first meets the cancelled order does it and notes it in the same transaction. That is capture, or write-back where
-//! the engine cancelled the order at the same moment ([`crate::write_back::sql`]).
+//! the engine cancelled the order at the same moment ([`crate::write_back::sql`]). The bridge's own file has it, too, for
+//! a bridge that was detached and attached again.
 
 use std::collections::BTreeSet;
 
@@ -75,10 +76,15 @@ impl Capture {
     async fn cancel(&mut self, code: &str, organizer: &str, event: &str) -> Result<(), Error> {
         let state = std::sync::Arc::clone(&self.parts.state);
         let about = parked_as(code);
-        if let Some(again) = Again::new(&self.parts.dialect, self.db.kind())? {
+        if let Some(again) = Again::new(&self.parts.dialect, self.db.kind())?
+            && !state.is_again(code)?
+        {
             let mut tx = self.db.begin(Mode::Write).await?;
             match again.take(&mut tx, code).await {
-                Ok(()) => tx.commit().await?,
+                Ok(()) => {
+                    tx.commit().await?;
+                    state.note_again(std::iter::once(code))?;
+                }
                 Err(error @ (Error::Refused { .. } | Error::Data { .. })) => {
                     return state.park(WAY, &about, &error.to_string(), None);
                 }

@@ -219,12 +219,14 @@ impl Writer {
         how: How,
     ) -> Result<Vec<Parked>, Error> {
         let Writer { db, how: statements, state, .. } = self;
-        let (tx, refused) = attempt(db, batch, statements, state, orders, how).await?;
+        let Attempt { tx, refused, again } =
+            attempt(db, batch, statements, state, orders, how).await?;
         let aside = [odd, refused.as_slice()].concat();
         super::park(state, &aside, records)?;
         // What was tried again in vain must not count as tried: it is tried once more later.
         if !batch.is_retry || aside.is_empty() {
             tx.commit().await?;
+            state.note_again(again.iter().map(String::as_str))?;
         }
         Ok(refused)
     }
@@ -238,7 +240,16 @@ enum How {
 }
 use How::{All, OneByOne};
 
-/// Writes within a transaction that is still to be committed; says which orders are not in it, and why.
+/// What was written within a transaction that is still to be committed.
+struct Attempt<'a> {
+    tx: Transaction<'a>,
+    /// Orders that are not in it, and why.
+    refused: Vec<Parked>,
+    /// Orders whose tickets were taken again.
+    again: Vec<String>,
+}
+
+/// Writes within a transaction.
 async fn attempt<'a>(
     db: &'a mut Database,
     batch: &Batch,
@@ -246,19 +257,19 @@ async fn attempt<'a>(
     state: &State,
     orders: &[Order],
     how: How,
-) -> Result<(Transaction<'a>, Vec<Parked>), Error> {
+) -> Result<Attempt<'a>, Error> {
     let mut tx = db.begin(Mode::Write).await?;
     let goes_on = match &mut tx {
         Transaction::Sqlite(tx) => effects::sqlite::advance(tx.connection(), batch),
         Transaction::Postgres(tx) => effects::postgres::advance(&tx.tx, batch).await,
     };
     if !goes_on.map_err(failed)? || orders.is_empty() {
-        return Ok((tx, Vec::new()));
+        return Ok(Attempt { tx, refused: Vec::new(), again: Vec::new() });
     }
-    take_again(&mut tx, statements, state, orders).await?;
+    let again = take_again(&mut tx, statements, state, orders).await?;
     if how == All {
         let refused = write(&mut tx, statements, orders).await?;
-        return Ok((tx, refused));
+        return Ok(Attempt { tx, refused, again });
     }
     let mut refused = Vec::new();
     for order in orders {
@@ -273,32 +284,33 @@ async fn attempt<'a>(
         }
         tx.run("RELEASE SAVEPOINT onsale").await?;
     }
-    Ok((tx, refused))
+    Ok(Attempt { tx, refused, again })
 }
 
 /// Takes the tickets of orders again that the platform cancelled before we could: those that are cancelled there now, and
-/// not by us. Where the platform has sold them again, that is told.
+/// not by us, once. Where the platform has sold them again, that is told. Gives the orders.
 async fn take_again(
     tx: &mut Transaction<'_>,
     Statements { cancelled, .. }: &Statements,
     state: &State,
     orders: &[Order],
-) -> Result<(), Error> {
-    let Some((locks, again)) = cancelled else { return Ok(()) };
+) -> Result<Vec<String>, Error> {
+    let mut taken = Vec::new();
+    let Some((locks, again)) = cancelled else { return Ok(taken) };
     let is_wanted = |order: &&Order| !order.is_new && order.status.as_deref() == Some(CANCELLED);
     let wanted: Vec<&Order> = orders.iter().filter(is_wanted).collect();
     if wanted.is_empty() {
-        return Ok(());
+        return Ok(taken);
     }
     for row in tx.query(locks, &[("orders", json_of(&wanted)?.into())]).await? {
         let (code, status) = (row.text("order")?, row.text("status")?);
         let written = state.echo(&code)?.and_then(|echo| echo.written);
-        if status != CANCELLED || written.as_deref() == Some(CANCELLED) {
+        if status != CANCELLED || written.as_deref() == Some(CANCELLED) || state.is_again(&code)? {
             continue;
         }
         tx.run("SAVEPOINT onsale").await?;
         match again.take(tx, &code).await {
-            Ok(()) => {}
+            Ok(()) => taken.push(code),
             Err(error @ (Error::Refused { .. } | Error::Data { .. })) => {
                 tx.run("ROLLBACK TO SAVEPOINT onsale").await?;
                 state.park(capture::WAY, &parked_as(&code), &error.to_string(), None)?;
@@ -307,7 +319,7 @@ async fn take_again(
         }
         tx.run("RELEASE SAVEPOINT onsale").await?;
     }
-    Ok(())
+    Ok(taken)
 }
 
 /// The dialect's statements; gives the orders that its check names.

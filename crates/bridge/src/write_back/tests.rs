@@ -243,6 +243,40 @@ async fn what_both_sides_cancel_at_the_same_moment_is_cancelled_once() {
     .await;
 }
 
+/// Detaching takes away what the platform's database knew of it, and all is written from the beginning again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_both_sides_cancelled_is_not_taken_again_after_a_detach() {
+    on_both(async |kind| {
+        let mut office = office(kind).await;
+        let placed = [office.placed("E1", "7", 2), office.placed("E2", "7", 3)];
+        office.write(&placed).await;
+        let cancel = "UPDATE orders SET status = 'cancelled' WHERE code = 'E1'; \
+                      UPDATE stocks SET sold = sold - 2";
+        office.db.run(cancel).await.unwrap();
+        let gone = [office.cancelled("E1")];
+        office.write(&gone).await;
+        assert_eq!(office.stock().await, (5, 7));
+        for (table, made) in crate::attach::TABLES {
+            office.db.run(&format!("DROP TABLE {table}")).await.unwrap();
+            office.db.run(made).await.unwrap();
+        }
+        // Once with room for it, and once without.
+        for room in [2, 0] {
+            let capacity = format!("UPDATE stocks SET capacity = sold + blocked + {room}");
+            office.db.run(&capacity).await.unwrap();
+            for table in ["onsale_cursor", "onsale_transfer"] {
+                office.db.run(&format!("DELETE FROM {table}")).await.unwrap();
+            }
+            office.place = None;
+            office.write(&placed).await;
+            office.write(&gone).await;
+            assert_eq!(office.stock().await, (5, 7), "room for {room}");
+            assert!(office.state.parked().unwrap().is_empty(), "{:?}", office.state.parked());
+        }
+    })
+    .await;
+}
+
 /// A cancellation in the office and the engine's, each in a transaction that is open while the other one is.
 #[tokio::test(flavor = "multi_thread")]
 async fn cancellations_that_meet_in_the_database_wait_for_each_other() {
