@@ -18,6 +18,7 @@ use crate::capture::event::Reader;
 use crate::database::{Database, Mode, Row, Statement, Transaction};
 use crate::dialect::By;
 use crate::engine::SalesPage;
+use crate::state::Taken;
 use crate::write_back::sales::{Order, OrderRecord, fold, of_order};
 use crate::write_back::{Context, parked};
 
@@ -26,6 +27,8 @@ const PAGE_RECORDS: u32 = 1_000;
 /// How often it is looked again whether a difference stays, and how long after.
 const LOOKS: usize = 3;
 const LOOK_AFTER: Duration = Duration::from_secs(2);
+/// An event that the platform no longer gives is no difference so long after it began and its sale closed, in days.
+const OVER_DAYS: i64 = 30;
 
 /// What was compared, and what differs.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
@@ -67,7 +70,7 @@ pub struct Quota {
 /// Something that differs.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Difference {
-    /// `order` or `quota`.
+    /// `order`, `quota` or `event`.
     pub of: &'static str,
     /// Which.
     pub which: String,
@@ -140,7 +143,7 @@ impl Report {
     }
 }
 
-/// Compares one event (`ORGANIZER/EVENT`), or all that both sides know. What differs is looked at again before it is told,
+/// Compares one event (`ORGANIZER/EVENT`), or all that the platform knows and all that were taken over. What differs is looked at again before it is told,
 /// since an order that was cancelled in the platform a moment ago is not yet cancelled in the engine.
 ///
 /// # Errors
@@ -175,20 +178,40 @@ async fn look(context: &Context, event: Option<&str>) -> Result<Report, Error> {
     if context.dialect.settings.write_back.by == By::Sql {
         crate::attach::check_tables(&mut db).await?;
     }
-    let (platforms, places) = read_platform(context, &mut db, event).await?;
+    let Read { platforms, places, unreadable } = read_platform(context, &mut db, event).await?;
+    // The bridge's own file may be new.
+    crate::take::restore(&context.engine, &context.state).await?;
+    let taken = context.state.taken()?;
+    let is_there = |subject: &str| platforms.iter().any(|platform| platform.subject == subject);
+    let gone: Vec<&str> = taken
+        .keys()
+        .map(String::as_str)
+        .filter(|subject| event.is_none_or(|event| event == *subject) && !is_there(subject))
+        .collect();
     if let Some(event) = event
         && platforms.is_empty()
+        && gone.is_empty()
     {
         return Err(Error::refused(
             format!("the platform has no event {event}"),
             "Say it as ORGANIZER/EVENT.",
         ));
     }
-    let subjects = platforms.iter().map(|platform| platform.subject.as_str()).collect();
-    let (up_to, after) = read_engine(context, &places, &subjects).await?;
+    let subjects = platforms.iter().map(|platform| platform.subject.as_str());
+    let (up_to, after) =
+        read_engine(context, &places, &subjects.chain(gone.iter().copied()).collect()).await?;
     let set_aside = parked(&context.state)?;
-    let taken = context.state.taken()?;
     let mut report = Report::default();
+    for subject in gone {
+        let known = known(context, subject).await?;
+        let why = unreadable.get(subject).map(String::as_str);
+        if why.is_none() && is_over(&known, Timestamp::now()) {
+            continue;
+        }
+        let orders = up_to.get(subject).map(|records| fold(records).0.len()).unwrap_or_default();
+        let later = after.get(subject).map_or(0, BTreeSet::len) as u64;
+        report.events.push(not_there(subject, &taken[subject], orders, later, why));
+    }
     for platform in platforms {
         let subject = platform.subject.clone();
         let records = up_to.get(&subject).map(Vec::as_slice).unwrap_or_default();
@@ -205,8 +228,7 @@ async fn look(context: &Context, event: Option<&str>) -> Result<Report, Error> {
             orders.into_iter().filter(|order| !skip.contains(&order.code)).collect();
         compare_orders(&mut compared, &orders, &platform, skip, is_by_api, &set_aside);
         if skip.is_empty() {
-            let (organizer, event) = subject.split_once('/').unwrap_or_default();
-            let known = context.engine.event(organizer, event).await?.unwrap_or_default();
+            let known = known(context, &subject).await?;
             let allotment = taken.get(&subject).map(|taken| &taken.quotas);
             compare_quotas(&mut compared, &orders, &platform, &known, allotment, is_by_api)?;
         }
@@ -215,24 +237,82 @@ async fn look(context: &Context, event: Option<&str>) -> Result<Report, Error> {
     Ok(report)
 }
 
+/// An event as the engine has it; null: it does not know it.
+async fn known(context: &Context, subject: &str) -> Result<Value, Error> {
+    let (organizer, event) = subject.split_once('/').unwrap_or_default();
+    Ok(context.engine.event(organizer, event).await?.unwrap_or_default())
+}
+
+/// Whether an event is so long over that a dialect need not give it any more. One whose times are not known is not.
+fn is_over(known: &Value, now: Timestamp) -> bool {
+    let definition = if known["definition"].is_object() { &known["definition"] } else { known };
+    let times = [&definition["starts_at"], &definition["sale"]["closes_at"]];
+    let times = times.iter().filter_map(|time| time.as_str()?.parse::<Timestamp>().ok());
+    times.max().is_some_and(|last| now.duration_since(last).as_hours() > OVER_DAYS * 24)
+}
+
+/// An event that the engine sells and the platform does not give.
+fn not_there(
+    subject: &str,
+    taken: &Taken,
+    orders: usize,
+    on_the_way: u64,
+    unreadable: Option<&str>,
+) -> Compared {
+    let given: i64 = taken.quotas.values().sum();
+    let cause = unreadable.map_or_else(
+        || {
+            "somebody deleted it there, made it a draft again, or changed its address: put that right, or let the buyers know; the \
+             engine has closed it"
+                .to_owned()
+        },
+        |why| format!("it is there, and can't be read: {why}"),
+    );
+    let difference = Difference {
+        of: "event",
+        which: subject.to_owned(),
+        engine: format!("{given} taken over, {orders} orders"),
+        platform: if unreadable.is_some() { "not readable" } else { "not there" }.to_owned(),
+        cause,
+    };
+    Compared {
+        subject: subject.to_owned(),
+        on_the_way,
+        differences: vec![difference],
+        ..Compared::default()
+    }
+}
+
+/// What was read of the platform.
+struct Read {
+    platforms: Vec<Platform>,
+    /// The places in `sales` whose effects it has.
+    places: BTreeMap<u16, u64>,
+    /// Events of which something can't be used, and what, by subject.
+    unreadable: BTreeMap<String, String>,
+}
+
 async fn read_platform(
     context: &Context,
     db: &mut Database,
     event: Option<&str>,
-) -> Result<(Vec<Platform>, BTreeMap<u16, u64>), Error> {
+) -> Result<Read, Error> {
     let (dialect, kind, now) = (&context.dialect, db.kind(), Timestamp::now());
     let reader = Reader::new(dialect, kind)?;
     let orders = dialect.statement(kind, "reconcile-orders")?;
     let quotas = dialect.statement(kind, "reconcile-quotas")?;
     let mut tx = db.begin(Mode::Read).await?;
-    let mut found = Vec::new();
+    let (mut found, mut unreadable) = (Vec::new(), BTreeMap::new());
+    let sent = context.state.sent()?;
     for key in reader.keys(&mut tx, now).await? {
         tx.run("SAVEPOINT onsale").await?;
         let captured = match reader.event(&mut tx, &key, now).await {
             Ok(captured) => captured,
             // Capture has set it aside, and says why.
-            Err(Error::Data { .. }) => {
+            Err(error @ Error::Data { .. }) => {
                 tx.run("ROLLBACK TO SAVEPOINT onsale").await?;
+                let subject = sent.get(&key).map(|sent| sent.subject.clone());
+                unreadable.extend(subject.map(|subject| (subject, error.to_string())));
                 None
             }
             Err(error) => return Err(error),
@@ -257,7 +337,7 @@ async fn read_platform(
         By::Sql => places(&mut tx, kind, &dialect.settings.name).await?,
         _ => crate::write_back::api::places(&context.state)?,
     };
-    Ok((found, places))
+    Ok(Read { platforms: found, places, unreadable })
 }
 
 /// The places in `sales` whose effects this snapshot has.
@@ -439,6 +519,16 @@ fn compare_quotas(
                 let cause = "the back office changed what is blocked, or cancelled orders that it can't take back";
                 differs(format!("{left} left"), format!("{blocked} blocked"), cause);
             }
+        }
+        let (kept, given) = (blocked.unwrap_or(0).max(0), allotment.and_then(|of| of.get(&quota)));
+        if let Some(capacity) = row.maybe_integer("capacity")?
+            && given.is_some_and(|given| *given > 0)
+            && capacity < there + others + kept
+        {
+            let cause = "somebody lowered the capacity below what is sold and kept back for the engine: raise it again";
+            let more = there + others;
+            let platform = format!("capacity {capacity}, {more} sold, {kept} blocked");
+            differs(format!("{engine} sold"), platform, cause);
         }
         if let Some(counted) = row.maybe_integer("counted")?
             && counted != there + others

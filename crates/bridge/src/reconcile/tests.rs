@@ -88,3 +88,39 @@ fn each_difference_has_its_cause() {
     let extra = compare(&[], vec![("E7", there("paid", 1, ""))], false);
     assert!(extra[0].starts_with("E7 not there/there: the engine's log went back"), "{extra:?}");
 }
+
+#[test]
+fn an_event_is_over_thirty_days_after_its_start_and_its_sale() {
+    let now = "2026-11-24T10:00:00Z".parse().unwrap();
+    let event = |starts: &str, closes: &str| serde_json::json!({"definition": {"starts_at": starts, "sale": {"closes_at": closes}}});
+    let (old, new) = ("2026-10-25T08:00:00Z", "2026-10-25T10:00:00Z");
+    assert!(is_over(&event(old, old), now));
+    assert!(is_over(&event(old, old)["definition"], now));
+    assert!(is_over(&serde_json::json!({"starts_at": old}), now));
+    for known in [event(old, new), event(new, old), event("", ""), Value::Null] {
+        assert!(!is_over(&known, now), "{known}");
+    }
+}
+
+#[test]
+fn a_capacity_below_what_is_sold_is_told_of_what_the_engine_has() {
+    let told = |capacity: i64, given: i64| {
+        let names = ["quota", "engine", "others", "blocked", "counted", "capacity"];
+        let values = ["1".into(), 0.into(), 7.into(), given.into(), 7.into(), capacity.into()];
+        let columns = names.map(str::to_owned).to_vec().into();
+        let row = Row { statement: "test".into(), columns, values: values.to_vec() };
+        let platform =
+            Platform { subject: "a/b".into(), orders: BTreeMap::new(), quotas: vec![row] };
+        let mut compared = Compared::default();
+        let given = [("1".to_owned(), given)].into();
+        compare_quotas(&mut compared, &[], &platform, &Value::Null, Some(&given), false).unwrap();
+        compared.differences
+    };
+    assert_eq!(told(97, 90), []);
+    let found = told(96, 90);
+    assert_eq!((found.len(), found[0].of), (1, "quota"));
+    assert_eq!(found[0].platform, "capacity 96, 7 sold, 90 blocked");
+    assert!(found[0].cause.contains("lowered the capacity"));
+    // Of what the platform sells alone it is its own matter.
+    assert_eq!(told(5, 0), []);
+}

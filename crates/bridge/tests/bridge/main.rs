@@ -9,6 +9,7 @@ mod engine;
 mod kept;
 mod kills;
 mod platform;
+mod reconcile;
 mod take;
 mod third;
 mod unreadable;
