@@ -68,6 +68,10 @@ pub async fn run(parts: Parts, options: Options) -> Result<(), Error> {
     }
 }
 
+fn now() -> String {
+    jiff::Timestamp::now().to_string()
+}
+
 /// Notes how it goes, and compares.
 async fn note(context: &Context, reconcile_every: Option<Duration>) -> Result<(), Error> {
     let mut report: Option<Report> = None;
@@ -79,15 +83,18 @@ async fn note(context: &Context, reconcile_every: Option<Duration>) -> Result<()
         {
             match reconcile(context, None).await {
                 Ok(compared) => {
-                    let now = jiff::Timestamp::now().to_string();
-                    let fact = json!({"differences": compared.differences(), "at": now});
+                    let fact = json!({"differences": compared.differences(), "at": now()});
                     context.state.set_fact("reconcile", Some(&fact.to_string()))?;
                     if !compared.is_clean() {
                         tracing::warn!(differences = compared.differences(), "the sides differ");
                     }
                     report = Some(compared);
                 }
-                Err(error) => tracing::warn!(%error, "the sides can't be compared"),
+                Err(error) => {
+                    tracing::warn!(%error, "the sides can't be compared");
+                    let fact = json!({"error": error.to_string(), "at": now()});
+                    context.state.set_fact("reconcile", Some(&fact.to_string()))?;
+                }
             }
             compare_at = Some(tokio::time::Instant::now() + every);
         }
@@ -97,7 +104,7 @@ async fn note(context: &Context, reconcile_every: Option<Duration>) -> Result<()
         }
         let count = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
         let fact = json!({
-            "orders": count(&meter.orders), "records": count(&meter.records),
+            "at": now(), "orders": count(&meter.orders), "records": count(&meter.records),
             "parked": count(&meter.parked), "errors": count(&meter.errors),
             "behind_records": meter.behind(), "shards": meter.shards(), "error": meter.last_error(),
         });

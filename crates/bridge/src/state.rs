@@ -151,6 +151,27 @@ impl State {
         Ok(State { db: Mutex::new(db), version: AtomicI64::new(0), folder: folder.to_owned() })
     }
 
+    /// Opens the file in a folder where a bridge has worked, and makes nothing.
+    ///
+    /// # Errors
+    /// It is not there, or can't be used.
+    pub fn open_there(folder: &Path) -> Result<State, Error> {
+        let file = folder.join("bridge.db");
+        if !file
+            .try_exists()
+            .map_err(|error| Error::State(format!("{}: {error}", file.display())))?
+        {
+            return Err(Error::refused(
+                format!(
+                    "no bridge has worked with the folder {}: there is no bridge.db in it",
+                    folder.display()
+                ),
+                "Say by --state where it is, as for `onsale bridge run`, which makes it.",
+            ));
+        }
+        State::open(folder)
+    }
+
     /// Whether another process changed the file since this was last asked.
     ///
     /// # Errors

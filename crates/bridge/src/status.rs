@@ -1,10 +1,16 @@
 //! How the bridge is, for people and scripts: from its own file, and what the engine refused.
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::Error;
 use crate::engine::Engine;
 use crate::state::State;
+
+/// A bridge that gave no sign of life for longer than this does not run. It gives one every second or two.
+const ALIVE_MAX: SignedDuration = SignedDuration::from_secs(60);
+/// Capture may read so long without a sign, where the bridge gives one.
+const CAPTURE_MAX: SignedDuration = SignedDuration::from_mins(5);
 
 /// How it is.
 #[derive(Clone, Debug)]
@@ -32,6 +38,7 @@ pub async fn status(state: &State, engine: Option<&Engine>) -> Result<Status, Er
             }
         }
     }
+    alarms.extend(told_by(&facts, Timestamp::now()));
     let parked = state.parked()?;
     let taken = state.taken()?;
     let events: Vec<Value> = state
@@ -54,6 +61,48 @@ pub async fn status(state: &State, engine: Option<&Engine>) -> Result<Status, Er
         "alarms": alarms, "facts": facts, "events": events, "parked": parked, "refused_by_engine": refused,
     });
     Ok(Status { alarms, json })
+}
+
+/// What is to be looked after by what was noted.
+fn told_by(facts: &serde_json::Map<String, Value>, now: Timestamp) -> Vec<String> {
+    let mut alarms = Vec::new();
+    let fact = |name: &str| facts.get(name).unwrap_or(&Value::Null);
+    let since = |name: &str| {
+        let at: Timestamp = fact(name)["at"].as_str()?.parse().ok()?;
+        Some(now.duration_since(at))
+    };
+    let signs = [since("capture"), since("write-back")];
+    match (signs.iter().flatten().min(), since("capture")) {
+        (None, _) => alarms.push(
+            "no bridge has worked with this folder yet: start `onsale bridge run`, or see --state".to_owned(),
+        ),
+        (Some(alive), _) if *alive > ALIVE_MAX => alarms.push(format!(
+            "the bridge does not run: its last sign of life is {} s old; what is below is from then",
+            alive.as_secs()
+        )),
+        (Some(_), None) => alarms.push("capture has not begun yet".to_owned()),
+        (Some(_), Some(capture)) if capture > CAPTURE_MAX => alarms.push(format!(
+            "capture gave no sign for {} s: what changes in the platform is not brought over",
+            capture.as_secs()
+        )),
+        _ => {}
+    }
+    if let Some(error) = fact("write-back")["error"].as_str() {
+        alarms.push(format!("write-back waits: {error}"));
+    }
+    let compared = fact("reconcile");
+    if let Some(differences) =
+        compared["differences"].as_u64().filter(|differences| *differences > 0)
+    {
+        alarms.push(format!(
+            "the sides differ: {differences} differences at {}; `onsale bridge reconcile` lists them",
+            compared["at"].as_str().unwrap_or("-"),
+        ));
+    }
+    if let Some(error) = compared["error"].as_str() {
+        alarms.push(format!("the sides can't be compared: {error}"));
+    }
+    alarms
 }
 
 impl Status {
@@ -96,7 +145,7 @@ impl Status {
             );
         }
         let compared = &self.json["facts"]["reconcile"];
-        if compared.is_object() {
+        if compared["differences"].is_u64() {
             text += &format!(
                 "reconcile  {} differences at {}\n",
                 compared["differences"],
@@ -122,3 +171,6 @@ impl Status {
         text
     }
 }
+
+#[cfg(test)]
+mod tests;

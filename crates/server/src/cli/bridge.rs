@@ -91,7 +91,7 @@ pub struct AtEngine {
 /// The bridge's own folder.
 #[derive(Clone, Debug, Args)]
 pub struct InFolder {
-    /// The bridge's own folder; made where there is none
+    /// The bridge's own folder; `bridge run` makes it
     #[arg(
         long,
         value_name = "FOLDER",
@@ -99,6 +99,13 @@ pub struct InFolder {
         default_value = "onsale-bridge"
     )]
     pub state: PathBuf,
+}
+
+impl InFolder {
+    /// Of a bridge that has worked: for commands that would say nothing true of an empty one.
+    fn there(&self) -> Result<State, Error> {
+        State::open_there(&self.state)
+    }
 }
 
 /// `onsale bridge attach`
@@ -308,17 +315,17 @@ fn told(plan: &Plan) -> String {
     lines.join("\n")
 }
 
-fn parts(platform: &Platform, engine: &AtEngine, folder: &InFolder) -> Result<Parts, Error> {
+fn parts(platform: &Platform, engine: &AtEngine, state: State) -> Result<Parts, Error> {
     Ok(Parts {
         dialect: Arc::new(Dialect::load(&platform.dialect)?),
         url: platform.db.clone(),
         engine: Engine::new(&engine.engine, &engine.key)?,
-        state: Arc::new(State::open(&folder.state)?),
+        state: Arc::new(state),
     })
 }
 
 async fn reconcile_command(args: &ReconcileArgs) -> Result<u8, Error> {
-    let parts = parts(&args.at, &args.engine, &args.folder)?;
+    let parts = parts(&args.at, &args.engine, args.folder.there()?)?;
     let context = context(&parts, &Options::default());
     let report = onsale_bridge::reconcile::reconcile(&context, args.event.as_deref()).await?;
     let json = || serde_json::to_string(&report).expect("a report can be written");
@@ -327,7 +334,7 @@ async fn reconcile_command(args: &ReconcileArgs) -> Result<u8, Error> {
 }
 
 async fn retry_command(args: &RetryArgs) -> Result<u8, Error> {
-    let parts = parts(&args.at, &args.engine, &args.folder)?;
+    let parts = parts(&args.at, &args.engine, args.folder.there()?)?;
     let options = Options { platform: args.api.platform(), ..Options::default() };
     let context = context(&parts, &options);
     let (done, left) = onsale_bridge::write_back::retry(&context, args.order.as_deref()).await?;
@@ -351,7 +358,7 @@ async fn retry_command(args: &RetryArgs) -> Result<u8, Error> {
 }
 
 async fn run_command(args: &RunArgs) -> Result<u8, Error> {
-    let parts = parts(&args.platform, &args.engine, &args.folder)?;
+    let parts = parts(&args.platform, &args.engine, State::open(&args.folder.state)?)?;
     let every = std::time::Duration::from_secs(args.reconcile_seconds);
     let options = Options {
         platform: args.api.platform(),
@@ -373,7 +380,7 @@ async fn run_command(args: &RunArgs) -> Result<u8, Error> {
 }
 
 async fn take_command(args: &TakeArgs) -> Result<u8, Error> {
-    let parts = parts(&args.with.platform, &args.with.engine, &args.with.folder)?;
+    let parts = parts(&args.with.platform, &args.with.engine, args.with.folder.there()?)?;
     let platform = args.with.api.platform();
     let done = onsale_bridge::take::take_by(&parts, platform.as_ref(), &args.event, |_| Ok(()));
     let taken = done.await?;
@@ -384,7 +391,7 @@ async fn take_command(args: &TakeArgs) -> Result<u8, Error> {
 }
 
 async fn status_command(args: &StatusArgs) -> Result<u8, Error> {
-    let state = State::open(&args.folder.state)?;
+    let state = args.folder.there()?;
     let engine = match (&args.engine, &args.key) {
         (Some(url), Some(key)) => Some(Engine::new(url, key)?),
         _ => None,
