@@ -105,7 +105,13 @@ pub fn back_up(
     for source in std::iter::once(data).chain(archive) {
         ensure_apart(target, source)?;
     }
+    ensure_archive(archive)?;
     fs::create_dir_all(target).with_context(|| format!("cannot make {}", target.display()))?;
+    if !target.join(BACKUP_FILE).exists() {
+        ensure_empty(target)?;
+    }
+    // Held before it is read: a restore that is under way notes a generation in it.
+    let _lock = lock_folder(target)?;
     let before = read_manifest(target)?;
     let log = format!("{:032x}", identity.log);
     match &before {
@@ -117,7 +123,6 @@ pub fn back_up(
         ),
         None => ensure_empty(target)?,
     }
-    let _lock = lock_folder(target)?;
     let mut manifest = Manifest {
         form: FORM,
         log,
@@ -183,6 +188,11 @@ impl Place<'_> {
         let (saved, log) = loop {
             match self.try_copy(&known, progress) {
                 Ok(copied) => break copied,
+                Err(error @ onsale_journal::Error::Backup { .. }) if tries == TRIES => {
+                    anyhow::bail!(
+                        "shard {shard}: {error}. If the folder was restored since, take another one for its backup"
+                    )
+                }
                 Err(error) if tries == TRIES => anyhow::bail!("shard {shard}: {error}"),
                 Err(error) => tracing::warn!(shard, %error, "the copy is made once more"),
             }
@@ -242,6 +252,14 @@ fn ensure_empty(folder: &Path) -> anyhow::Result<()> {
             folder.display(),
             name.display()
         );
+    }
+    Ok(())
+}
+
+/// One that is named is there: else all that is in it would be left out.
+pub(crate) fn ensure_archive(archive: Option<&Path>) -> anyhow::Result<()> {
+    if let Some(folder) = archive {
+        ensure!(folder.is_dir(), "--archive: {} is no folder", folder.display());
     }
     Ok(())
 }

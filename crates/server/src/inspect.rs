@@ -14,7 +14,7 @@ use onsale_journal::{Error, ReadOnly, Stores, open_read_only, open_read_only_fro
 use serde_json::{Value, json};
 
 use crate::api::shapes::Receipt;
-use crate::backup::{identity, source};
+use crate::backup::{ensure_archive, identity, source};
 use crate::catalogue::time_to_text;
 use crate::stream;
 
@@ -63,6 +63,7 @@ pub fn inspect(
     progress: &mut dyn FnMut(u64),
 ) -> anyhow::Result<Inspection> {
     let identity = identity(data)?;
+    ensure_archive(archive)?;
     let mut shards = Vec::new();
     for shard in 0..identity.shards {
         let mut tries = 1;
@@ -241,6 +242,7 @@ pub fn records(
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let identity = identity(data)?;
+    ensure_archive(archive)?;
     anyhow::ensure!(shard < identity.shards, "there is no shard {shard}");
     let source = Arc::new(source(data, archive, shard));
     let mut tries = 1;

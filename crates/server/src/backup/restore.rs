@@ -8,9 +8,11 @@ use anyhow::{Context as _, ensure};
 use onsale_core::limits::GENERATIONS_MAX;
 use onsale_core::{Event, Fact, Sale, Time};
 use onsale_engine::Folder;
-use onsale_engine::folder::Identity;
+use onsale_engine::folder::{BACKUP_FILE, Identity};
 use onsale_journal::backup::{append, flush, look, rewrite};
-use onsale_journal::{Durability, FileStorage, Options, ReadOnly, Reader, open, open_read_only};
+use onsale_journal::{
+    Durability, FileStorage, Options, ReadOnly, Reader, lock_folder, open, open_read_only,
+};
 
 use super::fresh::Fresh;
 use super::{
@@ -72,6 +74,9 @@ pub fn restore(
     wanted: &Wanted,
     progress: &mut dyn FnMut(u64),
 ) -> anyhow::Result<Restored> {
+    ensure!(backup.join(BACKUP_FILE).exists(), "{} is no backup", backup.display());
+    // Nobody else takes a generation from it, or writes what it knew of them before.
+    let _lock = lock_folder(backup)?;
     let mut manifest = read_manifest(backup)?
         .ok_or_else(|| anyhow::anyhow!("{} is no backup", backup.display()))?;
     let identity = identity(backup)?;

@@ -420,7 +420,7 @@ fn a_refused_restore_leaves_nothing_behind() {
 fn what_a_killed_restore_left_is_not_opened() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let (_, backup) = small_backup(folder);
+    let (data, backup) = small_backup(folder);
     // It waits for ever for somebody to write the keys.
     let keys = Path::new(&backup).join("keys.json");
     std::fs::remove_file(&keys).unwrap();
@@ -431,12 +431,21 @@ fn what_a_killed_restore_left_is_not_opened() {
         .spawn()
         .unwrap();
     until("shards are there", || Path::new(&target).join("shard-01").exists());
-    let serve = || onsale(&["serve", "--data", &target, "--listen", "127.0.0.1:0"]);
-    let busy = serve();
+    // Nor is a second one begun, which would take the same generation, or a run of the backup, which would forget it.
+    let busy: [&[&str]; 3] = [
+        &["serve", "--data", &target, "--listen", "127.0.0.1:0"],
+        &["journal", "restore", &backup, &path(folder, "second"), "--segment-mib", "1"],
+        &["journal", "backup", &data, &backup],
+    ];
+    let busy = busy.map(onsale);
     restore.kill().unwrap();
     restore.wait().unwrap();
-    assert_eq!(busy.status.code(), Some(1));
-    assert!(text(&busy.stderr).contains("in use by another process"), "{}", text(&busy.stderr));
+    for output in busy {
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains("in use by another process"), "{error}");
+    }
+    assert!(!folder.join("second").exists());
     // Before the first shard was there it looked like this.
     let target = Path::new(&target);
     let early = folder.join("early");
@@ -484,6 +493,20 @@ fn a_backup_does_not_go_into_what_it_is_made_of() {
         let error = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {error}");
         assert!(error.contains("are one folder, or one is in the other"), "{error}");
+    }
+    // An archive that is named must be there, and a restored folder has a backup of its own.
+    let restored = path(folder, "restored");
+    run(&["journal", "restore", &backup, &restored, "--segment-mib", "1"]);
+    let refusals: [(&[&str], &str); 3] = [
+        (&["journal", "backup", &data, &backup, "--archive", &archive], "--archive: "),
+        (&["journal", "inspect", &data, "--archive", &archive], "--archive: "),
+        (&["journal", "backup", &restored, &backup], "take another one for its backup"),
+    ];
+    for (arguments, told) in refusals {
+        let output = onsale(arguments);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {error}");
+        assert!(error.contains(told), "{arguments:?}: {error}");
     }
     assert_eq!(names(Path::new(&data)), before);
     assert!(!Path::new(&archive).exists() && !folder.join("backup/data").exists());

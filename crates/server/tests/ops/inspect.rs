@@ -162,3 +162,29 @@ fn a_segment_is_looked_at_in_the_archive_too() {
     assert_eq!(code, 1, "{shard}");
     assert!(shard["notes"].to_string().contains("--archive"), "{shard}");
 }
+
+#[test]
+fn a_folder_of_a_later_version_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    opened_three_times(&data);
+    let file = data.join("onsale.log");
+    let later = std::fs::read_to_string(&file).unwrap().replace("format 1", "format 2");
+    std::fs::write(&file, &later).unwrap();
+    let data_text = data.to_str().unwrap();
+    let backup = folder.path().join("backup");
+    let refusals: [&[&str]; 4] = [
+        &["serve", "--data", data_text, "--listen", "127.0.0.1:0"],
+        &["journal", "inspect", data_text],
+        &["journal", "audit", "--data", data_text],
+        &["journal", "backup", data_text, backup.to_str().unwrap()],
+    ];
+    for arguments in refusals {
+        let output = onsale(arguments);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {error}");
+        assert!(error.contains("has format 2, of a later version"), "{arguments:?}: {error}");
+        assert!(error.contains("start that version, or restore a backup"), "{error}");
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), later);
+}
