@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use crate::target::take_apart;
+
 /// Buyers of one rush, at most.
 pub(crate) const BUYERS_MAX: u64 = 10_000_000;
 
@@ -112,6 +114,7 @@ impl Config {
     /// # Errors
     /// Names the field and its rule.
     pub fn check(&self) -> Result<()> {
+        take_apart(&self.url)?;
         ensure!((1..=BUYERS_MAX).contains(&self.buyers), "buyers: must be 1 to {BUYERS_MAX}");
         for (field, share) in [("abandon", self.abandon), ("direct", self.direct)] {
             ensure!((0.0..=1.0).contains(&share), "{field}: must be 0 to 1");

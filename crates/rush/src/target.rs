@@ -32,17 +32,22 @@ pub(crate) struct Target {
     pub(crate) request_timeout: Duration,
 }
 
+/// Host and path of a server's address, if it has the right form.
+pub(crate) fn take_apart(url: &str) -> Result<(&str, &str)> {
+    let Some(rest) = url.strip_prefix("http://") else {
+        bail!("url: must begin with http:// (no TLS here): {url}");
+    };
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    ensure!(
+        url.bytes().all(|b| b.is_ascii_graphic()) && !path.contains(['?', '#']),
+        "url: must be http://host:port/path: {url}"
+    );
+    Ok((host, path))
+}
+
 impl Target {
     pub(crate) fn new(config: &Config) -> Result<Self> {
-        let url = &config.url;
-        let Some(rest) = url.strip_prefix("http://") else {
-            bail!("url: must begin with http:// (no TLS here): {url}");
-        };
-        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-        ensure!(
-            url.bytes().all(|b| b.is_ascii_graphic()) && !path.contains(['?', '#']),
-            "url: must be http://host:port/path: {url}"
-        );
+        let (host, path) = take_apart(&config.url)?;
         let port_said = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let with_port = if port_said { host.to_owned() } else { format!("{host}:80") };
         let address = with_port

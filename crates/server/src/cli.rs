@@ -338,8 +338,14 @@ fn serve_command(args: ServeArgs) -> u8 {
 /// Names the option, the file and why.
 pub fn check_page(file: Option<&Path>) -> anyhow::Result<()> {
     let Some(file) = file else { return Ok(()) };
+    let was_there = file.exists();
     let opened = std::fs::OpenOptions::new().create(true).append(true).open(file);
-    opened.map(drop).with_context(|| format!("--report: {}", file.display()))
+    opened.map(drop).with_context(|| format!("--report: {}", file.display()))?;
+    if !was_there {
+        // Nothing to report may come of it.
+        std::fs::remove_file(file).with_context(|| format!("--report: {}", file.display()))?;
+    }
+    Ok(())
 }
 
 /// Writes a report.

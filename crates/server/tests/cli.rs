@@ -190,6 +190,7 @@ fn exit_codes_are_what_help_says() {
             ],
             2,
         ),
+        (&["rush", "--url", "ftp://x", "--key", "k", "--organizer", "o", "--event", "e"], 2),
         (&["demo", "--report", "/nowhere/report.html"], 2),
         (&["keys", "list", "--data", "/nowhere"], 1),
     ];
@@ -197,6 +198,23 @@ fn exit_codes_are_what_help_says() {
         let output = onsale(arguments);
         assert_eq!(output.status.code(), Some(*code), "{arguments:?}: {}", text(&output.stderr));
     }
+}
+
+#[test]
+fn a_rush_that_comes_to_nothing_leaves_no_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report.html");
+    let url = format!("http://127.0.0.1:{}", free_port());
+    let rush = |url: &str| {
+        let event = ["--organizer", "o", "--event", "e", "--key", "k"];
+        let report = ["--report", report.to_str().unwrap()];
+        onsale(&[&["rush", "--url", url], &event[..], &report[..]].concat())
+    };
+    assert_eq!(rush(&url).status.code(), Some(1));
+    assert!(!report.exists());
+    std::fs::write(&report, "an earlier one").unwrap();
+    assert_eq!(rush(&url).status.code(), Some(1));
+    assert_eq!(std::fs::read_to_string(&report).unwrap(), "an earlier one");
 }
 
 /// A standard output that nobody reads, and one that has no room.
