@@ -89,7 +89,7 @@ impl Folder {
         let identity = match Folder::identity(path)? {
             Some(identity) => identity,
             // It is made before any shard is: to make another would be to sell beside what is there.
-            None if Folder::shard_path(path, 0).exists() => {
+            None if (0..limits::SHARDS_MAX).any(|s| Folder::shard_path(path, s).exists()) => {
                 return Err(failed(&path.join(FILE), &"is gone, though there are shards"));
             }
             None => Folder::make(path, Identity { log: seeds.log, shards })?,

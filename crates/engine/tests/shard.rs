@@ -188,9 +188,15 @@ fn a_folder_that_lost_its_own_file_is_not_made_anew() {
     drop(open(&folder));
     drop(folder);
     std::fs::remove_file(data.path().join("onsale.log")).expect("it was there");
-    let error = Folder::open(data.path(), 2, &SEEDS).err().expect("it is lost").to_string();
-    assert!(error.ends_with("onsale.log: is gone, though there are shards"), "{error}");
-    assert!(!data.path().join("onsale.log").exists());
+    for shards_left in [2, 1] {
+        let first = Folder::shard_path(data.path(), 0);
+        if shards_left == 1 {
+            std::fs::remove_dir_all(first).expect("it was there");
+        }
+        let error = Folder::open(data.path(), 2, &SEEDS).err().expect("it is lost").to_string();
+        assert!(error.ends_with("onsale.log: is gone, though there are shards"), "{error}");
+        assert!(!data.path().join("onsale.log").exists());
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ use std::time::Duration;
 use onsale_bus::Retention;
 use onsale_core::limits::SHARDS_MAX;
 use onsale_engine::Durability;
+use onsale_engine::folder::{BACKUP_FILE, FILE};
 
 use self::environment::Environment;
 use crate::bus::retain::retention;
@@ -172,7 +173,7 @@ impl Config {
         check.one_place();
         check.apart("archive.folder", "data");
         let config = Config {
-            data: check.path("data"),
+            data: check.data(),
             listen: check.address("listen"),
             cores: check.number("cores", 1, cores_max as u64, "the cores of this machine") as usize,
             shards: check.number("shards", 1, SHARDS_MAX.into(), "") as u16,
@@ -293,12 +294,24 @@ impl Check<'_> {
         self.wrong.push(format!("{key} ({source}): {rule}, is {text:?}"));
     }
 
-    fn path(&mut self, key: &str) -> PathBuf {
+    /// A folder, which need not be there; none where there is no path.
+    fn folder(&mut self, key: &str) -> Option<PathBuf> {
         let setting = self.setting(key);
-        if setting.text.is_empty() {
-            self.refuse(key, &setting, "must be a path");
+        let path = PathBuf::from(&setting.text);
+        // What is no folder itself, or would have to be one on the way there.
+        let there = path.ancestors().find(|path| !path.as_os_str().is_empty() && path.exists());
+        if there.is_some_and(|there| !there.is_dir()) {
+            self.refuse(key, &setting, "must be a folder, or a path where one can be made");
         }
-        PathBuf::from(setting.text)
+        (!setting.text.is_empty()).then_some(path)
+    }
+
+    fn data(&mut self) -> PathBuf {
+        self.folder("data").unwrap_or_else(|| {
+            let setting = self.setting("data");
+            self.refuse("data", &setting, "must be a path");
+            PathBuf::new()
+        })
     }
 
     fn address(&mut self, key: &str) -> SocketAddr {
@@ -334,11 +347,15 @@ impl Check<'_> {
                 Durability::Synced
             }
         };
-        let archive = self.setting("archive.folder");
-        options.archive = (!archive.text.is_empty()).then(|| PathBuf::from(&archive.text));
+        options.archive = self.folder("archive.folder");
+        let is_taken = |path: &PathBuf| [FILE, BACKUP_FILE].iter().any(|f| path.join(f).exists());
+        if options.archive.as_ref().is_some_and(is_taken) {
+            let setting = self.setting("archive.folder");
+            self.refuse("archive.folder", &setting, "must be no data folder and no backup");
+        }
         let days = self.number("archive.retention_days", 0, 36_500, "days; 0: for ever") as i64;
         options.rules.retention_us = (days > 0).then_some(days * DAY_US);
-        if days > 0 && archive.text.is_empty() {
+        if days > 0 && options.archive.is_none() {
             let setting = self.setting("archive.retention_days");
             let rule = "must be 0 without archive.folder, since nothing is removed then";
             self.refuse("archive.retention_days", &setting, rule);

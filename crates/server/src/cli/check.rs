@@ -20,6 +20,9 @@ pub struct CheckArgs {
     /// A TOML file with settings.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// The data folder, where `onsale serve` gets it by its flag.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
     /// Prints every setting in force and where it comes from.
     #[arg(long)]
     pub print: bool,
@@ -30,7 +33,8 @@ pub fn run(args: &CheckArgs) -> u8 {
     for name in environment::ignored() {
         remark(&format!("onsale: {name} is no setting: it is ignored"));
     }
-    match Config::load_told(args.config.as_deref(), &Flags::default()) {
+    let flags = Flags { data: args.data.clone(), ..Flags::default() };
+    match Config::load_told(args.config.as_deref(), &flags) {
         Ok((_, settings)) => {
             match args.print {
                 true => say(settings.trim_end()),

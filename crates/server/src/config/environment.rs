@@ -40,7 +40,8 @@ pub(super) fn read(environment: &Environment, settings: &mut Settings, wrong: &m
     }
 }
 
-/// Variables that begin as ours do and say nothing to any of our programs; most likely typing errors.
+/// Variables that begin as ours do and say nothing to any of our programs; most likely typing errors. Those that
+/// are mistakes are not among them.
 #[must_use]
 pub fn ignored() -> Vec<String> {
     ignored_of(&ours())
@@ -52,6 +53,7 @@ fn ignored_of(environment: &Environment) -> Vec<String> {
     let is_known = |name: &String| {
         OTHERS.contains(&name.as_str())
             || name.starts_with(BRIDGE)
+            || is_of_table(name, &settings)
             || is_of_service(name)
             || settings.keys().any(|key| variable(key) == *name)
     };
@@ -89,6 +91,7 @@ mod tests {
             "ONSALE_KEY",
             "ONSALE_LOG_FORMAT",
             "ONSALE_BRIDGE_DB",
+            "ONSALE_LIMITS_BODY",
             "ONSALE_SERVICE_HOST",
             "ONSALE_PORT",
             "ONSALE_PORT_7070_TCP_ADDR",

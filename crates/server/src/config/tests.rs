@@ -122,6 +122,33 @@ fn an_archive_and_the_data_folder_lie_apart() {
 }
 
 #[test]
+fn an_archive_is_no_data_folder_and_no_backup() {
+    for file in ["onsale.log", "backup.json"] {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = format!("[archive]\nfolder = {:?}", folder.path());
+        assert!(resolve(&settings, &[], &Flags::default()).is_ok());
+        std::fs::write(folder.path().join(file), "").unwrap();
+        let Error(wrong) = resolve(&settings, &[], &Flags::default()).unwrap_err();
+        let told = "archive.folder (onsale.toml): must be no data folder and no backup, is ";
+        assert!(wrong.len() == 1 && wrong[0].starts_with(told), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_file_is_no_folder() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for path in [file.path().to_owned(), file.path().join("data")] {
+        let told = format!("must be a folder, or a path where one can be made, is {path:?}");
+        let settings = format!("data = {path:?}\n[archive]\nfolder = {path:?}");
+        let Error(wrong) = resolve(&settings, &[], &Flags::default()).unwrap_err();
+        let of = |key: &str| wrong.contains(&format!("{key} (onsale.toml): {told}"));
+        assert!(of("data") && of("archive.folder"), "{wrong:?}");
+    }
+    let Error(wrong) = resolve("data = \"\"", &[], &Flags::default()).unwrap_err();
+    assert_eq!(wrong, ["data (onsale.toml): must be a path, is \"\""]);
+}
+
+#[test]
 fn types_tables_and_variables_that_are_none_are_told() {
     let rows = [
         ("data = 7", "data (onsale.toml): must be a text in quotes, is 7"),

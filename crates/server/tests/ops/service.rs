@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{onsale, root, text};
+use crate::support::{Server, onsale, root, text};
 
 const UNIT: &str = "packaging/systemd/onsale.service";
 const EXPOSURE_MAX: f64 = 2.0;
@@ -69,16 +69,17 @@ fn a_configuration_is_checked_as_a_whole() {
 #[test]
 fn systemd_is_told_and_faults_are_logged_as_json_with_their_shard() {
     let folder = tempfile::tempdir().unwrap();
-    let shard = folder.path().join("data/shard-01");
-    std::fs::create_dir_all(&shard).unwrap();
-    std::fs::write(shard.join("notes.txt"), "not a file of the log").unwrap();
+    let data = folder.path().join("data");
+    Server::start(&data).stop();
+    let note = data.join("shard-01/notes.txt");
+    std::fs::write(note, "not a file of the log").unwrap();
     let path = folder.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_onsale"))
         .args(["serve", "--listen", "127.0.0.1:0", "--shards", "2", "--segment-mib", "1"])
         .args(["--log-format", "json", "--data"])
-        .arg(folder.path().join("data"))
+        .arg(data)
         .env("NOTIFY_SOCKET", &path)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
