@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
 mod attach;
+mod by_api;
 mod capture;
 mod commits;
 mod engine;
