@@ -17,4 +17,4 @@ mod site;
 pub use connect::{Kept, Settings};
 pub use error::Error;
 pub use link::{Batch, Link};
-pub use site::{Head, Identity, Row, Site, Taken};
+pub use site::{Head, Identity, Row, Site, StreamRecord, StreamState, Taken};

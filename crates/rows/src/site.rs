@@ -1,5 +1,7 @@
 //! All shards of a log: the schema, who is active, what was written, and the taking over.
 
+mod streams;
+
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
@@ -9,6 +11,7 @@ use tokio_postgres::error::SqlState;
 use crate::Error;
 use crate::connect::{Connection, Kept, Settings, runtime};
 use crate::error::{passes, told};
+pub use streams::{StreamRecord, StreamState};
 
 /// The version of the schema.
 const VERSION: i32 = 1;
@@ -354,12 +357,7 @@ impl Site {
     /// `Unreachable`, …; `Fenced` where the process is not the writer any more.
     pub fn keep_files(&mut self, files: &[(String, Option<Vec<u8>>)]) -> Result<(), Error> {
         self.transaction("onsale.files", async |at, settings| {
-            // Whoever takes over waits for this, or this for them.
-            let sql = "SELECT node, address FROM onsale.heads WHERE shard = 0 FOR SHARE";
-            let row = at.query_one(sql, &[]).await?;
-            if row.get::<_, &str>(0) != settings.node {
-                return Err(Refused::Ours(Error::Fenced { address: row.get(1) }));
-            }
+            streams::check_writer(at, settings).await?;
             for (name, bytes) in files {
                 match bytes {
                     Some(bytes) => {

@@ -6,7 +6,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use onsale_rows::{Batch, Error, Identity, Kept, Link, Settings, Site, Taken};
+use onsale_rows::{
+    Batch, Error, Identity, Kept, Link, Settings, Site, StreamRecord, StreamState, Taken,
+};
 use onsale_services::{Server, postgres, wait_until};
 
 const IDENTITY: Identity = Identity { log: 7, shards: 2 };
@@ -270,4 +272,76 @@ fn an_append_that_was_given_up_is_found_out_about_and_written_once() {
     runtime.block_on(blocker.batch_execute("COMMIT")).unwrap();
     waiting.join().unwrap().unwrap();
     assert_eq!(texts(&mut site, 0), [b"one"]);
+}
+
+#[test]
+fn streams_are_written_by_the_writer_alone_and_read_in_order() {
+    let url = database();
+    let (mut site, _links) = writer(&url, "a");
+    let made = StreamState { generation: 5, first: 1, last: 0 };
+    assert_eq!(site.stream("catalogue", 5).unwrap(), made);
+    let one: (&str, &[u8]) = ("o/e", b"one");
+    assert_eq!(site.append_to_stream("catalogue", &[one, ("o/f", b"two")], 100).unwrap(), 2);
+    // A clock that goes back does not make a record older than the one before it.
+    assert_eq!(site.append_to_stream("catalogue", &[("o/e", &[0, 255])], 50).unwrap(), 3);
+    assert_eq!(site.stream("control", 6).unwrap().last, 0);
+    let record = |position, key: &str, payload: &[u8]| StreamRecord {
+        position,
+        key: key.to_owned(),
+        payload: payload.to_vec(),
+        written_at_us: 100,
+    };
+    let all = [record(1, "o/e", b"one"), record(2, "o/f", b"two"), record(3, "o/e", &[0, 255])];
+    assert_eq!(site.read_stream("catalogue", 0, 10, 1 << 20).unwrap(), all);
+    assert_eq!(site.read_stream("catalogue", 0, 2, 1 << 20).unwrap(), all[..2]);
+    assert_eq!(site.read_stream("catalogue", 1, 10, 1).unwrap(), all[1..2], "one at least");
+    assert_eq!(site.read_stream("catalogue", 3, 10, 1).unwrap(), []);
+    assert_eq!(site.trim_stream("catalogue", 1).unwrap(), 2);
+    assert_eq!(site.trim_stream("catalogue", 0).unwrap(), 2);
+    assert_eq!(site.read_stream("catalogue", 0, 10, 1 << 20).unwrap(), all[1..]);
+
+    let (mut other, _others) = writer(&url, "b");
+    let late = [
+        site.append_to_stream("catalogue", &[one], 100).map(drop),
+        site.trim_stream("catalogue", 3).map(drop),
+        site.stream("catalogue", 7).map(drop),
+    ];
+    for late in late {
+        let fenced = late.unwrap_err();
+        assert!(matches!(&fenced, Error::Fenced { address } if address == "http://b"), "{fenced}");
+    }
+    let kept = StreamState { generation: 5, first: 2, last: 3 };
+    assert_eq!(other.stream("catalogue", 7).unwrap(), kept);
+    assert_eq!(other.append_to_stream("catalogue", &[one], 100).unwrap(), 4);
+    // All of it may go; positions go on.
+    assert_eq!(other.trim_stream("catalogue", u64::MAX).unwrap(), 5);
+    assert_eq!(other.append_to_stream("catalogue", &[one], 100).unwrap(), 5);
+}
+
+/// A connection that ends between an append and its answer: whether it came to it is found out once it is decided.
+#[test]
+fn the_end_of_a_stream_waits_for_an_append_under_way() {
+    let url = database();
+    let (mut site, _links) = writer(&url, "a");
+    site.stream("catalogue", 5).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let under_way = runtime.block_on(async {
+        let (client, connection) =
+            tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let sql = "BEGIN; UPDATE onsale.streams SET last = 1 WHERE name = 'catalogue'";
+        client.batch_execute(sql).await.unwrap();
+        (client, connection)
+    });
+    let (told, end) = std::sync::mpsc::channel();
+    let asking = std::thread::spawn(move || {
+        told.send(site.stream("catalogue", 5).map(|state| state.last)).unwrap();
+    });
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'onsale control'
+        AND wait_event_type = 'Lock'";
+    wait_until("it waits for the row", || sql(&url, waits) == ["1"]);
+    assert!(end.try_recv().is_err(), "it says where the stream ends, which is not decided");
+    runtime.block_on(under_way.0.batch_execute("COMMIT")).unwrap();
+    assert_eq!(end.recv().unwrap().unwrap(), 1);
+    asking.join().unwrap();
 }

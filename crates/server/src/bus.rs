@@ -1,5 +1,5 @@
 //! The bus of a data folder: the engine's own journal shown as the stream `sales`, and the streams `catalogue`
-//! and `control` that others write to.
+//! and `control` that others write to. Where the journal is in a database, so are these two.
 //!
 //! It lives below `bus/` in the data folder. The server owns it; other processes on the machine (`onsale stream`)
 //! read through its socket there.
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError};
 
-use onsale_bus::file::{FileBus, FileOptions};
+use onsale_bus::file::{FileBus, FileOptions, Source};
 use onsale_bus::{Bus, Error, Retention, StreamName};
 use tokio::sync::{Mutex, watch};
 
@@ -56,20 +56,18 @@ pub struct ServerBus {
 }
 
 impl ServerBus {
-    /// Opens the bus of a data folder and shows the shards as the stream `sales`. A bus that can't be
-    /// opened does not keep the sale from going on: what needs it is told why. It must be called on the runtime
-    /// that the bus shall live on.
-    pub async fn open(shards: &Shards, retention: Retention) -> ServerBus {
-        let bus =
-            match shards.elsewhere() {
-                // They would stay on this machine, and whoever takes over would not have them.
-                true => Err("the streams catalogue and control are files, and the journal is not"
-                    .to_owned()),
-                false => open(shards).await.map_err(|error| {
-                    tracing::error!(%error, "the bus can't be opened; sales go on without it");
-                    error.to_string()
-                }),
-            };
+    /// Opens the bus of a data folder and shows the shards as the stream `sales`, and others that are kept elsewhere. A bus that
+    /// can't be opened does not keep the sale from going on: what needs it is told why. It must be called on the
+    /// runtime that the bus shall live on.
+    pub async fn open(
+        shards: &Shards,
+        others: Vec<(&'static str, Arc<dyn Source>)>,
+        retention: Retention,
+    ) -> ServerBus {
+        let bus = open(shards, others).await.map_err(|error| {
+            tracing::error!(%error, "the bus can't be opened; sales go on without it");
+            error.to_string()
+        });
         let (appended, made) = (Mutex::default(), watch::Sender::new(0));
         let retained = [CATALOGUE, CONTROL].map(|stream| (stream, Retained::default()));
         let retained = std::sync::Mutex::new(retained.into());
@@ -96,9 +94,12 @@ impl ServerBus {
     }
 }
 
-async fn open(shards: &Shards) -> Result<Bus, Error> {
+async fn open(shards: &Shards, others: Vec<(&'static str, Arc<dyn Source>)>) -> Result<Bus, Error> {
     let options = FileOptions { segment_bytes: SEGMENT_BYTES };
     let bus = FileBus::open(&folder(shards.data()), options).await?;
     bus.register(&StreamName::new("sales")?, Arc::new(SalesSource::new(shards.clone())))?;
+    for (name, source) in others {
+        bus.register(&StreamName::new(name)?, source)?;
+    }
     Ok(Bus::File(bus))
 }

@@ -7,11 +7,14 @@
 pub mod files;
 pub mod look;
 mod standby;
+pub mod streams;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use onsale_bus::file::Source;
 use onsale_engine::folder::{Identity, begin_shards};
 use onsale_engine::{Durability, Folder, Options, Seeds, Shard};
 use onsale_rows::{Error, Head, Kept, Link, Settings, Site, Taken};
@@ -63,6 +66,8 @@ pub struct Active {
     pub opened: Opened,
     /// Keeps small files of its folder in the database.
     pub mirror: Mirror,
+    /// The streams that are kept there.
+    pub streams: Vec<(&'static str, Arc<dyn Source>)>,
     /// Says when it is the writer no more.
     pub lost: watch::Receiver<Option<Lost>>,
 }
@@ -265,13 +270,15 @@ impl<'a> Follower<'a> {
         let fence = Fence::new(None);
         let (lost, data) = (fence.subscribe(), self.folder.path().to_owned());
         files::take(&mut self.site, &data)?;
+        let site = Site::connect(&self.settings).context("journal.url")?;
+        let streams = streams::open(site, self.settings.wait).context("journal.url")?;
         let mirror = Mirror::start(self.site, data, fence.clone())?;
         let rows = |link| Store::Rows { link: Box::new(link), fence: fence.clone() };
         let stores = links.into_iter().map(rows).collect();
         tracing::info!(took = ?began.elapsed(), listen = %config.listen, "this server is the active one now");
         let opened =
             Opened { folder: self.folder, shards: self.shards, stores, lost: Some(lost.clone()) };
-        Ok(Active { opened, mirror, lost })
+        Ok(Active { opened, mirror, streams, lost })
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use core_affinity::CoreId;
+use onsale_bus::file::Source;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -76,17 +77,17 @@ impl Server {
                 Shards::over_redis(runtime.block_on(opened)?)?
             }
         };
-        Server::start_over(config, sockets, shards, key, cores)
+        Server::start_over(config, sockets, (shards, Vec::new()), key, cores)
     }
 
-    /// The same over shards that are open.
+    /// The same over shards that are open, with the streams beside `sales` that are not in the data folder.
     ///
     /// # Errors
     /// The key file or the port can't be used.
     pub fn start_over(
         config: &Config,
         sockets: Vec<std::net::TcpListener>,
-        shards: (Shards, Vec<Driver>),
+        (shards, streams): ((Shards, Vec<Driver>), Vec<(&'static str, Arc<dyn Source>)>),
         key: Option<&str>,
         cores: &[CoreId],
     ) -> anyhow::Result<Server> {
@@ -95,7 +96,7 @@ impl Server {
         let (keys, first_key) = KeyStore::load_or_create(&config.data, key, wall_time())?;
         let webhooks = Webhooks::load(&config.data)?;
         let over = watch::Sender::new(false);
-        let (mut beside, bus) = beside::start(&shards, config.streams, over.subscribe())?;
+        let (mut beside, bus) = beside::start(&shards, streams, config.streams, over.subscribe())?;
         let webhook_limits = config.webhooks;
         let (api, router) =
             Api::new(shards, keys, config.limits, Beside { bus, webhooks, webhook_limits });

@@ -151,24 +151,21 @@ impl Owner {
     ) -> Result<Vec<Placed>, AppendError> {
         let all = |error: &Error| AppendError::all(entries.len(), error);
         let stream = self.find(name).map_err(|error| all(&error))?;
-        let foreign = || Error::Refused {
-            what: format!("stream {name}"),
-            why: "it is written by the engine alone".into(),
-        };
-        let own = stream.own.as_ref().ok_or_else(|| all(&foreign()))?;
-        let ids: Vec<ShardId> = (0..own.shards()).map(ShardId::numbered).collect();
+        let shards = stream.readable.source.shards();
+        let ids: Vec<ShardId> = (0..shards).map(ShardId::numbered).collect();
         let placed = |shard: usize, position: u64| Placed {
             shard: ids[shard].clone(),
             position: Position::from(position),
         };
-        let shard_of: Vec<usize> = entries.iter().map(|entry| own.shard_of(&entry.key)).collect();
+        let shard_of: Vec<usize> =
+            entries.iter().map(|entry| shard_of(&entry.key, ids.len())).collect();
         let mut by_shard: Vec<Vec<&Entry>> = vec![Vec::new(); ids.len()];
         for (entry, shard) in entries.iter().zip(&shard_of) {
             by_shard[*shard].push(entry);
         }
         let append = |(shard, entries): (usize, Vec<_>)| {
-            let log = Arc::clone(&own.logs[shard]);
-            async move { log.append(&entries).await.into_iter() }
+            let stream = Arc::clone(&stream);
+            async move { stream.append(shard, &entries).await.into_iter() }
         };
         let mut outcomes = join_all(by_shard.into_iter().enumerate().map(append)).await;
         let mut failed = false;
@@ -203,16 +200,12 @@ impl Owner {
     ) -> Result<Position, Error> {
         let stream = self.find(name)?;
         let number = stream.readable.number(shard)?;
-        let Some(own) = &stream.own else {
-            let what = format!("stream {name}");
-            return Err(Error::Refused {
-                what,
-                why: "the engine's retention says what is kept".into(),
-            });
-        };
-        let log = Arc::clone(&own.logs[number as usize]);
         let upto = upto.as_u64().unwrap_or(u64::MAX);
-        Ok(Position::from(blocking(move || log.trim(upto)).await?))
+        let trim = move || match &stream.own {
+            Some(own) => own.logs[number as usize].trim(upto),
+            None => stream.readable.source.trim(number, upto).map_err(|error| stream.named(error)),
+        };
+        Ok(Position::from(blocking(trim).await?))
     }
 
     pub(super) async fn close(&self) -> Result<(), Error> {
@@ -231,12 +224,39 @@ impl Owner {
     }
 }
 
-impl Logs {
-    fn shard_of(&self, key: &[u8]) -> usize {
-        // The high part of a product spreads as evenly as a remainder and costs less.
-        let wide = u128::from(key_hash(key)) * self.logs.len() as u128;
-        usize::try_from(wide >> 64).expect("below the number of shards")
+impl Stream {
+    /// Appends entries to a shard. For each its position, or why it has none.
+    async fn append(&self, shard: usize, entries: &[&Entry]) -> Vec<Result<u64, Error>> {
+        if let Some(own) = &self.own {
+            return own.logs[shard].append(entries).await;
+        }
+        if entries.is_empty() {
+            return Vec::new();
+        }
+        let source = Arc::clone(&self.readable.source);
+        let number = u32::try_from(shard).expect("few shards");
+        let all: Vec<Entry> = entries.iter().map(|entry| (*entry).clone()).collect();
+        match blocking(move || source.append(number, all)).await {
+            Ok(first) => (first..).map(Ok).take(entries.len()).collect(),
+            Err(error) => vec![Err(self.named(error)); entries.len()],
+        }
     }
+
+    /// An error of a source, which does not know what it is called here.
+    fn named(&self, error: Error) -> Error {
+        match error {
+            Error::Refused { why, .. } => {
+                Error::Refused { what: format!("stream {}", self.readable.name), why }
+            }
+            error => error,
+        }
+    }
+}
+
+fn shard_of(key: &[u8], shards: usize) -> usize {
+    // The high part of a product spreads as evenly as a remainder and costs less.
+    let wide = u128::from(key_hash(key)) * shards as u128;
+    usize::try_from(wide >> 64).expect("below the number of shards")
 }
 
 impl Place {

@@ -12,8 +12,8 @@ use tokio::time::{Instant, timeout_at};
 use super::tail::Tail;
 use crate::record::now_us;
 use crate::{
-    Error, From, Generation, Lag, Limits, Page, Position, Record, Records, ShardId, ShardInfo,
-    StreamInfo, StreamName,
+    Entry, Error, From, Generation, Lag, Limits, Page, Position, Record, Records, ShardId,
+    ShardInfo, StreamInfo, StreamName,
 };
 
 /// Pieces of a shard that are kept in memory, since readers at the tail want the same.
@@ -52,6 +52,25 @@ pub trait Source: Send + Sync + 'static {
         bytes: usize,
         each: &mut dyn FnMut(u64, Cut<'_>),
     ) -> Result<(), Error>;
+
+    /// Appends entries in their order, all or none; gives the position of the first once all are durable. Called on a thread
+    /// that may block.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] by a log that is written in another way; [`Error::TimedOut`]: they may be there.
+    fn append(&self, _shard: u32, _entries: Vec<Entry>) -> Result<u64, Error> {
+        let why = "it is written by the engine alone".to_owned();
+        Err(Error::Refused { what: "the stream".to_owned(), why })
+    }
+
+    /// Lets go of all up to a position; gives the lowest that can be read. Called on a thread that may block.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] by a log that has a retention of its own.
+    fn trim(&self, _shard: u32, _upto: u64) -> Result<u64, Error> {
+        let why = "the engine's retention says what is kept".to_owned();
+        Err(Error::Refused { what: "the stream".to_owned(), why })
+    }
 }
 
 /// What a record of a foreign log means to the bus.

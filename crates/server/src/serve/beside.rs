@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use anyhow::Context as _;
 use onsale_bus::Retention;
+use onsale_bus::file::Source;
 use tokio::sync::{oneshot, watch};
 
 use crate::api::Api;
@@ -29,12 +30,13 @@ impl BesideThread {
     }
 }
 
-/// Starts the thread and opens the bus on it.
+/// Starts the thread and opens the bus on it, with the streams that are not in the data folder.
 ///
 /// # Errors
 /// The thread can't be made.
 pub fn start(
     shards: &Shards,
+    streams: Vec<(&'static str, Arc<dyn Source>)>,
     retention: Retention,
     over: watch::Receiver<bool>,
 ) -> anyhow::Result<(BesideThread, ServerBus)> {
@@ -46,7 +48,7 @@ pub fn start(
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
             Ok(runtime) => runtime.block_on(async {
-                let bus = ServerBus::open(&shards, retention).await;
+                let bus = ServerBus::open(&shards, streams, retention).await;
                 if opened.send(Ok(bus)).is_ok() {
                     work(begun, over).await;
                 }

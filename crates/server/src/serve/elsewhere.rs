@@ -56,9 +56,9 @@ fn start_blocking(
     let rows = config.rows.as_ref().expect("it is asked for only where there is a database");
     // A standby listens there itself until it is active.
     let early = if rows.standby { None } else { Some(open_sockets(config)?) };
-    let Active { opened, mirror, lost } = become_active(config, rows)?;
+    let Active { opened, mirror, streams, lost } = become_active(config, rows)?;
     let sockets = early.map_or_else(|| open_sockets(config), Ok)?;
-    let server = Server::start_over(config, sockets, Shards::over(opened), key, cores)?;
+    let server = Server::start_over(config, sockets, (Shards::over(opened), streams), key, cores)?;
     Ok((server, Some(Elsewhere { mirror, lost })))
 }
 

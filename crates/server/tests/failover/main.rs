@@ -13,6 +13,7 @@ mod process;
 mod proxy;
 mod refused;
 mod replicated;
+mod streams;
 mod tls;
 
 use std::path::PathBuf;
