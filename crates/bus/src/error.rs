@@ -1,6 +1,6 @@
 //! What can go wrong, and with which entries of an append it did.
 
-use crate::{CursorId, Generation, Placed, Position, ShardId, StreamName, WorkerId};
+use crate::{CursorId, Generation, GroupName, Placed, Position, ShardId, StreamName, WorkerId};
 
 /// Why something did not happen. Each message names the thing and the rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -106,12 +106,29 @@ pub enum Error {
         now: u64,
     },
     /// The cursor is in use.
-    #[error("cursor {cursor} is in use by {owner}")]
+    #[error(
+        "cursor {cursor} is in use by {owner}, whose lease lasts {left_ms} ms more if it is gone"
+    )]
     Leased {
         /// The cursor.
         cursor: CursorId,
         /// Who has it.
         owner: WorkerId,
+        /// How long its lease still lasts when it says nothing more.
+        left_ms: u64,
+    },
+    /// The effects of records that the cursor has behind it are not there: the target lost them, or is another one.
+    #[error(
+        "cursor {cursor} is at {committed}, but the effects of its records are there only up to {stored}: the target \
+        lost the others, or is another one; restore it, or reset the cursor to the start to bring all again"
+    )]
+    EffectsLost {
+        /// The cursor.
+        cursor: CursorId,
+        /// Where it is.
+        committed: Position,
+        /// What is stored with the effects.
+        stored: Position,
     },
     /// Effects are stored up to another place than the claim says: read on from there.
     #[error("cursor {cursor}: effects are stored up to {stored}, not {claimed}")]
@@ -122,6 +139,21 @@ pub enum Error {
         stored: Position,
         /// What the claim took for it.
         claimed: Position,
+    },
+    /// Another group has brought the same history of the source to the target: its records would come twice.
+    #[error(
+        "{stream} of this source was brought to {target} as {by}: as {group} all of it would come there a second time; \
+        go on as {by}, or copy to another stream"
+    )]
+    BroughtAlready {
+        /// What is copied.
+        stream: StreamName,
+        /// Where to.
+        target: StreamName,
+        /// The group that brought it.
+        by: GroupName,
+        /// The group that would.
+        group: GroupName,
     },
     /// A record can't be dealt with, now or later.
     #[error("the record at position {position} can't be dealt with: {why}")]

@@ -33,7 +33,8 @@ impl Relay {
     /// Joins the group that relays the group's stream to `to`, which is there already.
     ///
     /// # Errors
-    /// [`Error::NoSuchStream`] for either stream; when the store fails.
+    /// [`Error::NoSuchStream`] for either stream; [`Error::BroughtAlready`] by a target on Redis when another group brought
+    /// this history of the source there; when the store fails.
     pub async fn begin(
         source: Bus,
         cursors: Cursors,
@@ -46,7 +47,11 @@ impl Relay {
         #[cfg(feature = "redis")]
         let options = match &target {
             // The place that is kept beside the records counts.
-            Bus::Redis(redis) => WorkerOptions { stored: Some(redis.stored(&to)), ..options },
+            Bus::Redis(redis) => {
+                let generation = source.describe(&group.stream).await?.generation;
+                redis.check_bringer(&to, &group, generation).await?;
+                WorkerOptions { stored: Some(redis.stored(&to)), ..options }
+            }
             _ => options,
         };
         let worker = Worker::join(source, cursors, group, options).await?;
@@ -90,6 +95,14 @@ impl Relay {
         loop {
             self.step(Duration::from_secs(60)).await?;
         }
+    }
+
+    /// Whether all that the source has by now is copied, as [`Worker::is_at_end`] says.
+    ///
+    /// # Errors
+    /// Those of [`Worker::is_at_end`].
+    pub async fn is_at_end(&self) -> Result<bool, Error> {
+        self.worker.is_at_end().await
     }
 
     /// Leaves the group.

@@ -187,6 +187,25 @@ impl Worker {
         self.is_done
     }
 
+    /// Whether the group has dealt with all that the stream has by now, whoever of it did: by the cursors, where the
+    /// back end says where a shard ends; else by what this worker has read, so that a shard that another one
+    /// has does not count.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchStream`]; when the store fails.
+    pub async fn is_at_end(&self) -> Result<bool, Error> {
+        let lags = lag(&self.bus, &self.cursors, &self.group).await?;
+        let is_at_end = |shard: &CursorLag| match (shard.records, shard.progress) {
+            (Some(behind), _) => behind == 0,
+            (None, Some(progress)) if progress.ended => true,
+            (None, _) => self
+                .held
+                .get(&shard.shard)
+                .is_some_and(|held| held.state != Work::Out && held.lag.ms == Some(0)),
+        };
+        Ok(lags.iter().all(is_at_end))
+    }
+
     /// Waits for the next batch. Other batches that were handed out may still be under way, one a shard. To be
     /// given up at any time: nothing is lost.
     ///

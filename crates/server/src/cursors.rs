@@ -7,7 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use onsale_bus::cursors::{CursorState, Progress};
-use onsale_bus::{Cursors, Error, Generation, Group, Position, ShardId, StreamName, WorkerId};
+use onsale_bus::{
+    CursorId, Cursors, Error, Generation, Group, Position, ShardId, StreamName, WorkerId,
+};
 use onsale_core::Id;
 
 use crate::shards::Shards;
@@ -176,13 +178,24 @@ pub async fn places(store: &Cursors, group: &Group) -> Result<Places, Error> {
 pub async fn commit(store: &Cursors, group: &Group, shard: u16, to: Progress) -> Result<(), Error> {
     let cursor = group.cursor(&ShardId::numbered(shard.into()));
     let Some(claim) = store.acquire(&cursor, &worker(), LEASE).await? else {
-        let owner = store.list(group).await?.into_iter().find(|state| state.cursor == cursor);
-        let owner = owner.and_then(|state| state.lease).map_or_else(worker, |lease| lease.owner);
-        return Err(Error::Leased { cursor, owner });
+        return Err(leased(store, group, cursor).await?);
     };
     let done = store.commit(&claim, to).await;
     store.release(&claim).await?;
     done
+}
+
+/// Says who has a cursor that could not be taken, and for how long.
+///
+/// # Errors
+/// The store fails.
+pub async fn leased(store: &Cursors, group: &Group, cursor: CursorId) -> Result<Error, Error> {
+    let state = store.list(group).await?.into_iter().find(|state| state.cursor == cursor);
+    let lease = state.and_then(|state| state.lease);
+    let left = lease.as_ref().map_or(Duration::ZERO, |lease| lease.left);
+    let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+    let owner = lease.map_or_else(worker, |lease| lease.owner);
+    Ok(Error::Leased { cursor, owner, left_ms })
 }
 
 /// Puts a cursor anywhere in a shard; none: nowhere.

@@ -81,7 +81,8 @@ impl State {
         now_ms: u64,
     ) -> Result<(), Error> {
         if let Some(held) = self.lease.as_ref().filter(|held| held.until_ms > now_ms) {
-            return Err(Error::Leased { cursor: cursor.clone(), owner: held.owner.clone() });
+            let (cursor, owner) = (cursor.clone(), held.owner.clone());
+            return Err(Error::Leased { cursor, owner, left_ms: held.until_ms - now_ms });
         }
         *self = State { fence: self.fence + 1, progress: to, lease: None };
         Ok(())

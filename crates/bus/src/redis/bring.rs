@@ -1,5 +1,6 @@
 //! Records of another stream, each of them once: the target of a relay.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use redis::{Cmd, FromRedisValue as _};
@@ -7,7 +8,10 @@ use redis::{Cmd, FromRedisValue as _};
 use super::link::{Call, Reply};
 use super::{RedisBus, found, parts, scripts};
 use crate::cursors::{Claim, Progress};
-use crate::{Batch, CursorId, Entry, Error, Generation, Position, Record, Stored, StreamName};
+use crate::{
+    Batch, CursorId, Entry, Error, Generation, Group, GroupName, Position, Record, Stored,
+    StreamName,
+};
 
 /// So many calls are under way at once; the later are refused if an earlier one was.
 const CALLS_AT_ONCE: usize = 8;
@@ -98,6 +102,35 @@ impl RedisBus {
             why: kept.clone(),
         };
         place().map(Some).ok_or_else(damaged)
+    }
+
+    /// Whether a group may bring a history of its stream here: no other one has.
+    ///
+    /// # Errors
+    /// [`Error::BroughtAlready`]; when Redis fails.
+    pub(crate) async fn check_bringer(
+        &self,
+        target: &StreamName,
+        group: &Group,
+        generation: Generation,
+    ) -> Result<(), Error> {
+        let mut get = redis::cmd("HGETALL");
+        get.arg(self.brought_key(target));
+        let kept = self.link.command(&get, "read who brings records").await?;
+        let kept = HashMap::<String, String>::from_redis_value(kept).unwrap_or_default();
+        let of = format!("@{}/", group.stream);
+        let other = kept.iter().find_map(|(cursor, place)| {
+            let (by, _) = cursor.split_once(&of)?;
+            let is_same = place.split(' ').nth(1) == Some(&generation.to_string());
+            (by != group.name.as_str() && is_same).then_some(by)
+        });
+        let Some(by) = other else { return Ok(()) };
+        Err(Error::BroughtAlready {
+            stream: group.stream.clone(),
+            target: target.clone(),
+            by: GroupName::new(by)?,
+            group: group.name.clone(),
+        })
     }
 
     pub(super) async fn bring_as(

@@ -32,7 +32,7 @@ if what == 'acquire' then
 end
 if what == 'reset' then
   -- ARGV[5] to ARGV[7]: generation, position, ended.
-  if live then return { 'leased', owner } end
+  if live then return { 'leased', owner, tonumber(until_ms) - now_ms } end
   raise()
   generation, position, ended, owner, until_ms = ARGV[5], ARGV[6], ARGV[7], '-', '-'
   keep()

@@ -92,7 +92,8 @@ impl RedisCursors {
         let reply = self.cursor("reset", cursor, &|command| add(command, to)).await?;
         if reply.word == "leased" {
             let owner = WorkerId::new(reply.text(0)?)?;
-            return Err(Error::Leased { cursor: cursor.clone(), owner });
+            let (cursor, left_ms) = (cursor.clone(), reply.number(1)?);
+            return Err(Error::Leased { cursor, owner, left_ms });
         }
         Ok(())
     }

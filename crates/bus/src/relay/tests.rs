@@ -71,6 +71,31 @@ async fn between_append_and_commit_there_is_no_gap() {
     assert_eq!(copied.len(), 200);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_dead_relay_holds_is_not_copied_yet() {
+    let (source, target, cursors) = buses().await;
+    let mut killed = relay(&source, &target, &cursors).await;
+    killed.step(Duration::from_secs(1)).await.unwrap().unwrap();
+    drop(killed);
+    let mut next = relay(&source, &target, &cursors).await;
+    assert_eq!(
+        next.step(Duration::from_secs(1)).await,
+        Ok(None),
+        "all is the other's by its lease"
+    );
+    assert_eq!(next.is_at_end().await, Ok(false));
+    let begun = tokio::time::Instant::now();
+    while !next.is_at_end().await.unwrap() {
+        next.step(Duration::from_secs(1)).await.unwrap();
+        assert!(begun.elapsed() < 3 * WorkerOptions::default().lease, "it never ends");
+    }
+    is_whole(&copied(&target).await);
+    // What comes after that is not copied until it is.
+    let more = [Entry::new("k0", "10")];
+    source.append(&name("sales"), &more).await.unwrap();
+    assert_eq!(next.is_at_end().await, Ok(false));
+}
+
 /// Each key's records in their order, and each once.
 fn is_whole(copied: &[(String, String)]) {
     assert_eq!(copied.len(), 200);

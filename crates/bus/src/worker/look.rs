@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{Held, Work, Worker};
 use crate::cursors::{Claim, CursorState, Progress};
 use crate::record::key_hash;
-use crate::{Error, From, Limits, ShardId, ShardInfo, StreamInfo};
+use crate::{Error, From, Limits, Position, ShardId, ShardInfo, StreamInfo};
 
 /// How often in each lease.
 const LOOKS_PER_LEASE: u32 = 4;
@@ -119,8 +119,7 @@ impl Worker {
     async fn begin(&mut self, mut claim: Claim, info: &StreamInfo) -> Result<Option<Held>, Error> {
         if let Some(stored) = &self.options.stored {
             let place = stored(claim.clone()).await?;
-            let ended = claim.progress.is_some_and(|progress| progress.ended);
-            claim.progress = place.map(|place| Progress { ended, ..place });
+            self.follow(&mut claim, place, info).await?;
         }
         let Some(progress) = claim.progress else {
             return self.begin_anew(claim, info).await.map(Some);
@@ -129,6 +128,34 @@ impl Worker {
             return Err(Error::Diverged { cursor: progress.generation, stream: info.generation });
         }
         Ok((!progress.ended).then(|| Held::new(claim, From::After(progress.position))))
+    }
+
+    /// Makes a claim begin at the place that is stored with the effects, and brings the cursor there when it is behind.
+    async fn follow(
+        &self,
+        claim: &mut Claim,
+        place: Option<Progress>,
+        info: &StreamInfo,
+    ) -> Result<(), Error> {
+        let committed = claim.progress.take();
+        let ended = committed.is_some_and(|progress| progress.ended);
+        claim.progress = place.map(|place| Progress { ended, ..place });
+        let Some(committed) = committed.filter(|at| at.generation == info.generation) else {
+            return Ok(());
+        };
+        let stored = place.map_or(Position::ZERO, |place| place.position);
+        let shard = info.shards.iter().find(|shard| shard.id == claim.cursor.shard);
+        let is_after_the_start = shard.is_some_and(|shard| committed.position >= shard.first);
+        if stored < committed.position && is_after_the_start {
+            let (cursor, committed) = (claim.cursor.clone(), committed.position);
+            return Err(Error::EffectsLost { cursor, committed, stored });
+        }
+        match claim.progress {
+            Some(place) if place.generation == info.generation && stored > committed.position => {
+                self.cursors.commit(claim, place).await
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn begin_anew(&mut self, mut claim: Claim, info: &StreamInfo) -> Result<Held, Error> {

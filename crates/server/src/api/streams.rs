@@ -185,6 +185,10 @@ async fn position(api: &Api, info: &ShardInfo, field: &str, text: &str) -> Resul
         let cursor: Cursor =
             text.parse().map_err(|error| Problem::field(&kind::INVALID_QUERY, field, error))?;
         let durable = durable(api, info, cursor.position).await?;
+        if cursor.shard != info.shard && cursor.log == info.log {
+            let rule = format!("it is a cursor of shard {}, not {}", cursor.shard, info.shard);
+            return Err(Problem::field(&kind::INVALID_QUERY, field, rule));
+        }
         if !cursor.is_of(info) || cursor.position > durable {
             let detail = format!("the shard is now {}", Cursor::at(info, durable));
             return Err(Problem::field(&kind::DIVERGED, field, detail));

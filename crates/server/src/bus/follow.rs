@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use super::CATALOGUE;
 use super::wanted::{Kept, action, subject};
 use crate::api::Api;
-use crate::cursors::worker;
+use crate::cursors::{leased, worker};
 use crate::problem::Problem;
 
 /// The cursor's name.
@@ -111,7 +111,7 @@ impl<'a> Follower<'a> {
         let store = api.cursors.of_server()?;
         let cursor = group().cursor(&ShardId::numbered(0));
         let Some(claim) = store.acquire(&cursor, &worker(), LEASE).await? else {
-            return Err(Error::Leased { cursor, owner: worker() });
+            return Err(leased(&store, &group(), cursor).await?);
         };
         let from = match claim.progress {
             None => From::Start,

@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use onsale_bus::{Bus, From, Limits, Position, Record, ShardId, StreamName};
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{FAILED, OK, complain, say};
 use crate::output::Results;
@@ -233,8 +234,8 @@ async fn tail(of: &OfStream) -> anyhow::Result<()> {
         let failed = tokio::task::spawn_blocking(move || failures.recv());
         return tokio::select! {
             failed = failed => Err(failed??),
-            stopped = tokio::signal::ctrl_c() => {
-                stopped.context("no signals")?;
+            stopped = stopped() => {
+                stopped?;
                 // Threads that wait for a server end with the process.
                 std::process::exit(OK.into());
             }
@@ -253,6 +254,15 @@ async fn tail(of: &OfStream) -> anyhow::Result<()> {
             Some(ended) => ended?,
             None => Ok(()),
         },
+        stopped = stopped() => stopped,
+    }
+}
+
+/// Waits until somebody wants the program to end: SIGINT or SIGTERM.
+async fn stopped() -> anyhow::Result<()> {
+    let mut term = signal(SignalKind::terminate()).context("no signals")?;
+    tokio::select! {
+        _ = term.recv() => Ok(()),
         stopped = tokio::signal::ctrl_c() => stopped.context("no signals"),
     }
 }

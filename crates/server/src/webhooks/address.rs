@@ -110,7 +110,11 @@ impl Target {
         if authority.as_str().contains('@') || host.is_empty() || url.contains('#') {
             return Err(RULE);
         }
-        let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let port = match authority.as_str().strip_prefix(authority.host()) {
+            Some("") => Some(if secure { 443 } else { 80 }),
+            _ => authority.port_u16().filter(|port| *port > 0),
+        };
+        let port = port.ok_or("must have a port from 1 to 65535, or none")?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         Ok(Target {
             secure,
@@ -183,7 +187,8 @@ mod tests {
         assert_eq!((target.authority.as_str(), target.path.as_str()), ("[::1]:8080", "/"));
         let wrong =
             ["", "example.org", "ftp://x/", "https://", "https://u@x/", "https://x/#a", "/x"];
-        for url in wrong {
+        let ports = ["https://x:0/", "https://x:99999/", "https://x:/", "https://[::1]:65536/"];
+        for url in wrong.into_iter().chain(ports) {
             assert!(Target::parse(url).is_err(), "{url}");
         }
     }

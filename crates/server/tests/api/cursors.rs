@@ -84,6 +84,7 @@ fn cursors_are_one_s_own_and_have_limits() {
         ("c", json!({"positions": {"0": 99999}}), 409, "position-beyond-the-end"),
         ("c", json!({"positions": {"0": other_log}}), 409, "log-diverged"),
         ("c", json!({"positions": {"0": true}}), 400, "wrong-type"),
+        ("c", json!({"positions": {"0": -1}}), 400, "wrong-type"),
         ("c", json!({}), 400, "missing-field"),
     ];
     for (name, body, status, problem) in rows {

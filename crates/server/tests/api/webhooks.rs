@@ -300,6 +300,8 @@ fn webhooks_have_rules() {
         ("a", json!({"url": "http://shop.example.org/"}), 422, "invalid-url"),
         ("a", json!({"url": "http://169.254.169.254/latest"}), 422, "invalid-url"),
         ("a", json!({"url": "https://169.254.169.254/latest"}), 422, "invalid-url"),
+        ("a", json!({"url": "https://shop.example.org:99999/hook"}), 422, "invalid-url"),
+        ("a", json!({"url": "https://shop.example.org:0/hook"}), 422, "invalid-url"),
         ("a", json!({"url": "https://u:p@x/"}), 422, "invalid-url"),
         ("a", json!({"url": url, "types": ["x"]}), 422, "unknown-record-type"),
         ("a", json!({"url": url, "types": twice}), 422, "duplicate-id"),

@@ -11,7 +11,7 @@ use onsale_engine::Folder;
 use onsale_journal::{FileStorage, ReadOnly, open_read_only};
 use serde_json::{Value, json};
 
-use crate::support::{EVENT, Server, buyers, copy_folder, onsale, text};
+use crate::support::{EVENT, Server, buyers, copy_folder, onsale, text, until};
 
 fn run(arguments: &[&str]) -> String {
     let output = onsale(arguments);
@@ -203,14 +203,6 @@ fn a_time_a_replaced_folder_and_a_generation_are_kept_to() {
     let first: Value = serde_json::from_str(records.lines().next().unwrap()).unwrap();
     assert_eq!(first["type"], "onsale.shard.started.v1");
     assert!(!records.contains("key"), "the secret is shown: {records}");
-}
-
-fn until(what: &str, condition: impl Fn() -> bool) {
-    let begin = std::time::Instant::now();
-    while !condition() {
-        assert!(begin.elapsed() < std::time::Duration::from_secs(60), "waited in vain: {what}");
-        std::thread::yield_now();
-    }
 }
 
 /// What is beside the sales comes back, and whoever had read from it is told that it is another history.

@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{KEY, Server, buyers, onsale, onsale_in, root, text};
+use crate::support::{KEY, Server, buyers, onsale, onsale_in, root, text, until};
 
 /// Output of `onsale stream`, which must end well.
 fn stream(arguments: &[&str]) -> String {
@@ -75,6 +75,17 @@ fn a_served_folder_is_read_and_copied_to_redis() {
     let cursors: Value = serde_json::from_str(&stream(&["cursors", "--at", at, "--json"])).unwrap();
     assert_eq!(cursors["cursors"][0]["lag"], 0);
     assert_eq!(stream(&["parked", "mailer", "--at", at]), "");
+    // A cursor past the end, or one that nobody made, would hide what is not read.
+    let refused = |arguments: &[&str], rule: &str| {
+        let output = onsale(&[&["stream"], arguments, &["--at", at]].concat());
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(text(&output.stderr).contains(rule), "{arguments:?}: {}", text(&output.stderr));
+    };
+    refused(&["reset", "mailer", "--to", "99999999"], "--to: sales/0: position 99999999 is after");
+    refused(&["reset", "zzz", "--to", "end"], "there is no cursor zzz@sales of _all");
+    refused(&["parked", "zzz"], "there is no cursor zzz@sales of _all");
+    let cursors: Value = serde_json::from_str(&stream(&["cursors", "--at", at, "--json"])).unwrap();
+    assert_eq!((&cursors["cursors"][0]["lag"], &cursors["cursors"][1]), (&json!(0), &Value::Null));
 
     let redis = onsale_services::redis();
     let relay = ["relay", "--from", at, "--to", redis.url(), "--until-end"];
@@ -91,6 +102,49 @@ fn a_served_folder_is_read_and_copied_to_redis() {
     let alone = onsale(&["stream", "shards", "--at", at]);
     assert_eq!(alone.status.code(), Some(1));
     assert!(text(&alone.stderr).contains("start `onsale serve"), "{}", text(&alone.stderr));
+}
+
+/// A relay that goes on until it is stopped, and has copied something.
+fn relay_on(at: &str, redis: &onsale_services::Server) -> Child {
+    let before = all(redis.url(), "sales").values().map(Vec::len).sum::<usize>();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onsale"));
+    command.args(["stream", "relay", "--from", at, "--to", redis.url()]);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("it copies", || all(redis.url(), "sales").values().map(Vec::len).sum::<usize>() > before);
+    child
+}
+
+#[test]
+fn a_relay_that_was_told_to_stop_lets_go_and_one_that_was_killed_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let at = data.to_str().unwrap();
+    let server = Server::start(&data);
+    server.open_event();
+    let sell = || onsale_rush::run(buyers(&server.url, 20, 1_000.0), &mut |_| {}).unwrap();
+    sell();
+    let redis = onsale_services::redis();
+    stream(&["relay", "--from", at, "--to", redis.url(), "--until-end"]);
+    sell();
+    let mut told = relay_on(at, &redis);
+    let signal = Command::new("kill").args(["-TERM", &told.id().to_string()]).status().unwrap();
+    assert!(signal.success());
+    assert_eq!(told.wait().unwrap().code(), Some(0), "SIGTERM ends it as it should");
+    // It holds nothing more: a reset is taken at once.
+    let reset = ["reset", "relay", "--store", "_server", "--to", "end", "--at", at];
+    stream(&reset);
+
+    sell();
+    let mut killed = relay_on(at, &redis);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let refused = onsale(&[&["stream"], &reset[..]].concat());
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("ms more"), "{}", text(&refused.stderr));
+    sell();
+    stream(&["relay", "--from", at, "--to", redis.url(), "--until-end"]);
+    assert_eq!(by_key(&all(redis.url(), "sales")), by_key(&all(at, "sales")));
+    server.stop();
 }
 
 /// What an audit says of a copy and what it says of the journal are the same figures.

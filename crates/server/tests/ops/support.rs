@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use onsale::http_client::{Client, Response};
 use onsale_rush::{Arrivals, Config};
@@ -97,5 +97,14 @@ pub fn copy_folder(from: &Path, to: &Path) {
             // A socket of a server that ended.
             false => {}
         }
+    }
+}
+
+/// Waits for a condition, with a limit.
+pub fn until(what: &str, condition: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "waited in vain: {what}");
+        std::thread::yield_now();
     }
 }

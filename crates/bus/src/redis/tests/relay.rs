@@ -1,7 +1,9 @@
 //! A relay to Redis: workers that bring batches and die at the worst moment.
 
 use super::*;
-use crate::{Batch, Cursors, Worker, WorkerOptions};
+use crate::cursors::Progress;
+use crate::memory::MemoryBus;
+use crate::{Batch, Cursors, Relay, Worker, WorkerOptions};
 
 const RECORDS: u32 = 3_000;
 
@@ -95,12 +97,13 @@ async fn a_target_that_lost_everything_is_told_and_gets_it_again() {
     assert!(matches!(moved, Error::Moved { stored: Position::ZERO, .. }), "{moved}");
     worker.leave().await.unwrap();
 
-    // The relay would begin anew, which its cursors do not let it do by itself.
+    // The relay would begin anew, which it does not by itself: nothing is brought before somebody says so.
     let mut worker = relay(&source, &cursors, target).await;
-    let batch = next(&mut worker).await.unwrap();
-    assert_eq!(bring(target, &batch).await, Ok(100));
-    assert!(matches!(worker.commit(&batch).await, Err(Error::Backwards { .. })));
+    let lost = worker.next_within(Duration::from_millis(500)).await.unwrap_err();
+    assert!(matches!(lost, Error::EffectsLost { stored: Position::ZERO, .. }), "{lost}");
+    assert!(lost.to_string().contains("reset the cursor"), "{lost}");
     worker.leave().await.unwrap();
+    assert_eq!(all(&bus, &zero()).await.len(), 0);
     let group = Group::new("to-redis", "source").unwrap();
     for state in cursors.list(&group).await.unwrap() {
         cursors.reset(&state.cursor, None).await.unwrap();
@@ -142,4 +145,59 @@ async fn what_is_set_aside_is_passed_over_and_can_be_brought_later() {
     worker.commit(&batch).await.unwrap();
     let got: Vec<Bytes> = all(&bus, &zero()).await.into_iter().map(|r| r.payload).collect();
     assert_eq!((got.len(), &*got[108]), (109, &b"6"[..]));
+}
+
+#[tokio::test]
+async fn a_cursor_that_is_behind_what_was_brought_follows_it() {
+    let server = redis();
+    let (source, cursors) = (source().await, Cursors::memory());
+    let bus = bus_with(&server, 2).await;
+    let Bus::Redis(target) = &bus else { unreachable!() };
+    let mut worker = relay(&source, &cursors, target).await;
+    while let Some(batch) = next(&mut worker).await {
+        bring(target, &batch).await.unwrap();
+        worker.commit(&batch).await.unwrap();
+    }
+    worker.leave().await.unwrap();
+    let group = Group::new("to-redis", "source").unwrap();
+    for state in cursors.list(&group).await.unwrap() {
+        let Some(progress) = state.progress else { continue };
+        let to = Progress { position: Position::ZERO, ..progress };
+        cursors.reset(&state.cursor, Some(to)).await.unwrap();
+    }
+    let mut worker = relay(&source, &cursors, target).await;
+    assert!(!worker.is_at_end().await.unwrap());
+    assert!(next(&mut worker).await.is_none(), "all of it is there");
+    assert!(worker.is_at_end().await.unwrap(), "the cursor says nothing of what is there");
+    is_copied(&bus, 2).await;
+}
+
+#[tokio::test]
+async fn another_cursor_does_not_bring_all_a_second_time() {
+    let server = redis();
+    let (source, cursors) = (source().await, Cursors::memory());
+    let bus = bus_with(&server, 2).await;
+    let begin = |source: &Bus, name: &str| {
+        let group = Group::new(name, "source").unwrap();
+        let options = WorkerOptions::default();
+        Relay::begin(source.clone(), cursors.clone(), group, bus.clone(), sales(), options)
+    };
+    let mut first = begin(&source, "to-redis").await.unwrap();
+    while !first.is_at_end().await.unwrap() {
+        first.step(Duration::from_millis(500)).await.unwrap();
+    }
+    first.end().await.unwrap();
+    let twice = begin(&source, "to-redis-2").await.map(drop).unwrap_err();
+    assert!(
+        matches!(&twice, Error::BroughtAlready { by, .. } if by.as_str() == "to-redis"),
+        "{twice}"
+    );
+    begin(&source, "to-redis").await.unwrap().end().await.unwrap();
+    // Another source is another history, and may go there, too.
+    let memory = MemoryBus::default();
+    let other = Bus::Memory(memory.clone());
+    other.create(&source_name(), 4).await.unwrap();
+    memory.start_anew(&source_name()).unwrap();
+    begin(&other, "to-redis-2").await.unwrap().end().await.unwrap();
+    is_copied(&bus, 2).await;
 }

@@ -74,7 +74,7 @@ struct CursorCommit {
 
 /// A place as it is sent: a number or a text.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "must be a cursor as it was given, or a position: a number from 0")]
 enum PlaceText {
     /// A position.
     Number(u64),

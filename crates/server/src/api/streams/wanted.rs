@@ -330,7 +330,7 @@ fn stream(path: &Path) -> Result<StreamName> {
     let name = path.part("stream");
     wanted::writable(name).ok_or_else(|| {
         let detail =
-            format!("there is no stream {name} that can be written to: catalogue, control");
+            format!("there is no stream {name}; beside sales there are catalogue, control");
         Problem::new(&kind::UNKNOWN_STREAM, detail)
     })
 }

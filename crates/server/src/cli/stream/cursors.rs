@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 use onsale_bus::cursors::Progress;
-use onsale_bus::{Bus, Cursors, Group, GroupName, Position, ShardId, StreamName};
+use onsale_bus::{Bus, Cursors, Group, GroupName, Position, ShardId, ShardInfo, StreamName};
 use serde_json::{Value, json};
 
 use super::place::Place;
@@ -185,25 +185,40 @@ pub async fn reset(args: &ResetArgs) -> anyhow::Result<()> {
     let bus = args.place.open().await?;
     let store = store(args.place.data()?, &args.cursor.store)?;
     let group = Group { name: args.cursor.name.clone(), stream: args.cursor.stream.clone() };
+    is_there(&store, &group, &args.cursor.store).await?;
     let info = bus.describe(&group.stream).await?;
-    let mut count = 0;
-    for shard in
-        info.shards.iter().filter(|shard| args.shard.as_ref().is_none_or(|id| *id == shard.id))
-    {
+    let is_meant = |shard: &&ShardInfo| args.shard.as_ref().is_none_or(|id| *id == shard.id);
+    let mut moves = Vec::new();
+    for shard in info.shards.iter().filter(is_meant) {
         let position = match args.to {
             To::Start => shard
                 .first
                 .as_u64()
                 .map_or(shard.first, |first| Position::from(first.saturating_sub(1))),
             To::End => shard.last.context("the stream does not say where it ends")?,
-            To::Position(position) => position,
+            To::Position(asked) => match shard.last {
+                Some(last) if asked > last => {
+                    let (stream, shard) = (group.stream.clone(), shard.id.clone());
+                    let beyond = onsale_bus::Error::Beyond { stream, shard, asked, last };
+                    return Err(anyhow::Error::from(beyond).context("--to"));
+                }
+                _ => asked,
+            },
         };
-        let to = Progress { generation: info.generation, position, ended: false };
-        store.reset(&group.cursor(&shard.id), Some(to)).await?;
-        count += 1;
+        moves.push((&shard.id, Progress { generation: info.generation, position, ended: false }));
     }
-    anyhow::ensure!(count > 0, "the stream {} has no such shard", group.stream);
-    say(&format!("{group}: reset in {count} shards"));
+    anyhow::ensure!(!moves.is_empty(), "--shard: the stream {} has no such shard", group.stream);
+    for (shard, to) in &moves {
+        store.reset(&group.cursor(shard), Some(*to)).await?;
+    }
+    say(&format!("{group}: reset in {} shards", moves.len()));
+    Ok(())
+}
+
+/// Refuses a cursor that is not there: a mistyped name must not make another one, or look like one that is well.
+async fn is_there(store: &Cursors, group: &Group, of: &str) -> anyhow::Result<()> {
+    let groups = store.groups().await?;
+    anyhow::ensure!(groups.contains(group), "there is no cursor {group} of {of}");
     Ok(())
 }
 
@@ -214,6 +229,7 @@ pub async fn parked(args: &ParkedArgs) -> anyhow::Result<()> {
     }
     let store = store(args.place.data()?, &args.cursor.store)?;
     let group = Group { name: args.cursor.name.clone(), stream: args.cursor.stream.clone() };
+    is_there(&store, &group, &args.cursor.store).await?;
     let parked = store.parked(&group, None, PARKED_MAX).await?;
     let row = |record: &onsale_bus::cursors::Parked| {
         json!({

@@ -7,10 +7,11 @@ use clap::Args;
 use onsale_bus::{Bus, Cursors, Error, Group, GroupName, Relay, StreamName, WorkerOptions};
 
 use super::place::Place;
+use super::stopped;
 use crate::cli::say;
 use crate::cursors::FOLDER;
 
-/// How long to wait for records; after so long without any, a copy that shall end is done.
+/// How long to wait for records; after so long without any, a copy that shall end asks whether all is copied.
 const WAIT: Duration = Duration::from_secs(1);
 
 /// What to copy, and where to.
@@ -18,8 +19,10 @@ const WAIT: Duration = Duration::from_secs(1);
 #[command(
     after_help = "The place is kept by a cursor at the source, in the data folder or in Redis, so a relay that was stopped in any way goes on where \
     it was. Order is kept for each event. To Redis no record comes twice; elsewhere the last ones may, \
-    and the id of each record says which it is.\n\n\
-    Exit codes:\n  0  it was stopped, or has copied all with --until-end\n  1  it failed\n  2  the arguments make no sense"
+    and the id of each record says which it is. Several of one --cursor share the work; what one had that was killed \
+    is another's after 30 seconds. A target that lost records is an error: restore it, or \
+    `onsale stream reset relay --store _server --to start` to copy all again.\n\n\
+    Exit codes:\n  0  it was stopped (SIGINT, SIGTERM), or all is copied, with --until-end\n  1  it failed\n  2  the arguments make no sense"
 )]
 pub struct RelayArgs {
     /// The stream.
@@ -40,7 +43,7 @@ pub struct RelayArgs {
     /// Name of the cursor.
     #[arg(long, value_name = "NAME", default_value = "relay")]
     pub cursor: GroupName,
-    /// Ends when nothing came for a second.
+    /// Ends when all that the stream has is copied; what another relay has under way is waited for.
     #[arg(long)]
     pub until_end: bool,
 }
@@ -79,20 +82,29 @@ async fn make(target: &Bus, to: &StreamName, shards: u32) -> anyhow::Result<()> 
 
 async fn copy(mut relay: Relay, until_end: bool) -> anyhow::Result<()> {
     let mut count = 0;
-    let stopped = tokio::signal::ctrl_c();
+    let mut is_told = false;
+    let stopped = stopped();
     tokio::pin!(stopped);
     let done = loop {
         tokio::select! {
             step = relay.step(WAIT) => match step {
                 Ok(Some(records)) => count += records,
-                Ok(None) if until_end => break Ok(()),
+                Ok(None) if until_end => match relay.is_at_end().await {
+                    Ok(true) => break Ok(()),
+                    Ok(false) if !is_told => {
+                        is_told = true;
+                        tracing::warn!("not all is copied: waiting for shards that another relay has by its lease");
+                    }
+                    Ok(false) => {}
+                    Err(error) => break Err(error.into()),
+                },
                 Ok(None) => {}
                 Err(error) => break Err(error.into()),
             },
-            stopped = &mut stopped => break stopped.context("no signals"),
+            stopped = &mut stopped => break stopped,
         }
     };
+    let left = relay.end().await;
     say(&format!("{count} records copied"));
-    relay.end().await?;
-    done
+    done.and(left.map_err(Into::into))
 }
