@@ -33,6 +33,9 @@ pub const CONTROL: &str = "control";
 /// Shards of a stream that others write to: one, so that all of it has one order.
 pub const SHARDS: u32 = 1;
 
+/// Streams that are kept elsewhere than in the data folder, by their names.
+pub type KeptElsewhere = Vec<(&'static str, Arc<dyn Source>)>;
+
 /// Where the bus of a data folder is.
 #[must_use]
 pub fn folder(data: &Path) -> PathBuf {
@@ -59,11 +62,7 @@ impl ServerBus {
     /// Opens the bus of a data folder and shows the shards as the stream `sales`, and others that are kept elsewhere. A bus that
     /// can't be opened does not keep the sale from going on: what needs it is told why. It must be called on the
     /// runtime that the bus shall live on.
-    pub async fn open(
-        shards: &Shards,
-        others: Vec<(&'static str, Arc<dyn Source>)>,
-        retention: Retention,
-    ) -> ServerBus {
+    pub async fn open(shards: &Shards, others: KeptElsewhere, retention: Retention) -> ServerBus {
         let bus = open(shards, others).await.map_err(|error| {
             tracing::error!(%error, "the bus can't be opened; sales go on without it");
             error.to_string()

@@ -10,16 +10,15 @@ mod standby;
 pub mod streams;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use onsale_bus::file::Source;
 use onsale_engine::folder::{Identity, begin_shards};
 use onsale_engine::{Durability, Folder, Options, Seeds, Shard};
 use onsale_rows::{Error, Head, Kept, Link, Settings, Site, Taken};
 use tokio::sync::watch;
 
+use crate::bus::KeptElsewhere;
 use crate::config::Config;
 use crate::shards::{Fence, Lost, Opened, Store, Ticket, append, seeds, wall_time};
 use files::Mirror;
@@ -67,7 +66,7 @@ pub struct Active {
     /// Keeps small files of its folder in the database.
     pub mirror: Mirror,
     /// The streams that are kept there.
-    pub streams: Vec<(&'static str, Arc<dyn Source>)>,
+    pub streams: KeptElsewhere,
     /// Says when it is the writer no more.
     pub lost: watch::Receiver<Option<Lost>>,
 }

@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use core_affinity::CoreId;
-use onsale_bus::file::Source;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admission;
 use crate::api::{Api, Beside};
+use crate::bus::KeptElsewhere;
 use crate::config::Config;
 use crate::keys::{FirstKey, KeyStore};
 use crate::listen::{self, Listener};
@@ -87,7 +87,7 @@ impl Server {
     pub fn start_over(
         config: &Config,
         sockets: Vec<std::net::TcpListener>,
-        (shards, streams): ((Shards, Vec<Driver>), Vec<(&'static str, Arc<dyn Source>)>),
+        (shards, streams): ((Shards, Vec<Driver>), KeptElsewhere),
         key: Option<&str>,
         cores: &[CoreId],
     ) -> anyhow::Result<Server> {

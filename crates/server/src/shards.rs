@@ -427,6 +427,12 @@ impl Shards {
         self.inner.directory.event(organizer, event).or(self.elsewhere().then_some(0))
     }
 
+    /// Whether there is an event, as far as this server knows.
+    #[must_use]
+    pub fn knows(&self, organizer: &Id, event: &Id) -> bool {
+        self.inner.directory.event(organizer, event).is_some()
+    }
+
     /// Whether this server may lose the log to another one without its own doing.
     #[must_use]
     pub fn elsewhere(&self) -> bool {

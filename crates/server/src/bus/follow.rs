@@ -208,7 +208,7 @@ impl<'a> Follower<'a> {
         let stamp = CommandStamp { id, body, chosen: true, made_at: None };
         loop {
             let (organizer, event) = (subject.organizer, subject.event);
-            let known = self.api.shards.of_event(&organizer, &event).is_some();
+            let known = self.api.shards.knows(&organizer, &event);
             let action = action(&kept.kind, &subject, kept.data.get(), known).map_err(said)?;
             let command = Box::new(Command { stamp, organizer, event, action });
             match self.api.shards.command(command).await {

@@ -12,7 +12,7 @@ use onsale_rows::{Error as RowsError, Site};
 use tokio::sync::watch;
 
 use super::TROUBLE;
-use crate::bus::{CATALOGUE, CONTROL, SHARDS};
+use crate::bus::{CATALOGUE, CONTROL, KeptElsewhere, SHARDS};
 use crate::shards::wall_time;
 
 /// Requests that wait for the connection at most.
@@ -46,10 +46,7 @@ struct End {
 ///
 /// # Errors
 /// The database can't be used, or there is no thread left.
-pub fn open(
-    mut site: Site,
-    wait: Duration,
-) -> anyhow::Result<Vec<(&'static str, Arc<dyn Source>)>> {
+pub fn open(mut site: Site, wait: Duration) -> anyhow::Result<KeptElsewhere> {
     let names = [CATALOGUE, CONTROL];
     let mut states = Vec::new();
     for name in names {

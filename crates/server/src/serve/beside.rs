@@ -6,11 +6,10 @@ use std::thread::JoinHandle;
 
 use anyhow::Context as _;
 use onsale_bus::Retention;
-use onsale_bus::file::Source;
 use tokio::sync::{oneshot, watch};
 
 use crate::api::Api;
-use crate::bus::{ServerBus, follow, retain};
+use crate::bus::{KeptElsewhere, ServerBus, follow, retain};
 use crate::shards::Shards;
 use crate::webhooks;
 
@@ -36,7 +35,7 @@ impl BesideThread {
 /// The thread can't be made.
 pub fn start(
     shards: &Shards,
-    streams: Vec<(&'static str, Arc<dyn Source>)>,
+    streams: KeptElsewhere,
     retention: Retention,
     over: watch::Receiver<bool>,
 ) -> anyhow::Result<(BesideThread, ServerBus)> {
