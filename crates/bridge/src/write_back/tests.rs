@@ -343,6 +343,9 @@ async fn poison_is_set_aside_and_tried_again() {
         assert_eq!(parked["E5"], "there is no event river/gone");
         assert!(parked["E3"].to_lowercase().contains("constraint"), "{parked:?}");
         assert_eq!(office.stock().await, (7, 5));
+        // Of those that are not there nothing counts as written.
+        let echo = |code: &str| office.state.echo(code).unwrap().unwrap().written;
+        assert_eq!(["E1", "E2", "E3"].map(echo), [None, Some("pending".to_owned()), None]);
 
         // What comes later of an order waits with it.
         let paid = office.paid("E3", &["T1"], false);
