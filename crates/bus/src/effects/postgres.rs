@@ -156,3 +156,6 @@ async fn row(db: &impl GenericClient, cursor: &CursorId, how: &str) -> Result<Op
     let found = db.query_opt(&select, &key).await?;
     found.map(|row| Row::new(row.get(0), row.get(1), row.get(2))).transpose()
 }
+
+#[cfg(test)]
+mod tests;
