@@ -55,7 +55,8 @@ const POSITION_MAX: u64 = 1 << 53;
 /// Where Redis is.
 #[derive(Clone, Debug)]
 pub struct RedisOptions {
-    /// `redis://[user][:password@]host[:port][/database]`, or `rediss://…` for TLS: one server by itself.
+    /// `redis://[user][:password@]host[:port][/database]`, or `rediss://…` for TLS; several with commas, of which the first
+    /// that takes writes is asked. None of a cluster.
     pub url: String,
     /// For every call, and for making a connection.
     pub timeout: Duration,
@@ -97,14 +98,29 @@ impl RedisBus {
     /// cluster;
     /// [`Error::Invalid`] for a URL that is none.
     pub async fn connect(options: &RedisOptions) -> Result<RedisBus, Error> {
-        let bus = RedisBus {
+        let bus = RedisBus::new(options)?;
+        bus.link.check().await?;
+        Ok(bus)
+    }
+
+    /// The same, which is connected when it is needed.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a URL that is none.
+    pub fn new(options: &RedisOptions) -> Result<RedisBus, Error> {
+        Ok(RedisBus {
             link: Link::new(options)?,
             prefix: options.prefix.as_str().into(),
             signals: Signals::new(&options.prefix),
             known: Arc::default(),
-        };
-        bus.link.check().await?;
-        Ok(bus)
+        })
+    }
+
+    /// When a stream was made, in microseconds, as far as it is known here: [`crate::Bus::describe`] finds it out. A stream that was made
+    /// anew has another time.
+    #[must_use]
+    pub fn made_at_us(&self, stream: &StreamName) -> Option<u64> {
+        self.known().get(stream)?.birth.parse().ok()
     }
 
     pub(crate) async fn create(&self, stream: &StreamName, shards: u32) -> Result<(), Error> {

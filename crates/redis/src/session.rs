@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use onsale_core::{CodeKey, Time};
 use onsale_tls::redis as tls;
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, ServerErrorKind, Value};
+use redis::{Cmd, ConnectionInfo, ErrorKind, RedisError, ServerErrorKind, Value};
 use tokio::time::timeout;
 
 use crate::call::{Trouble, join};
@@ -260,7 +260,7 @@ fn text(value: Value) -> String {
 }
 
 /// A line `name:value` of what the server tells of itself.
-fn field<'a>(told: &'a str, name: &str) -> &'a str {
+pub(crate) fn field<'a>(told: &'a str, name: &str) -> &'a str {
     let value = told.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     value.unwrap_or_default().trim_end()
 }
@@ -285,18 +285,10 @@ pub(crate) async fn find(
 
 /// The addresses of a store. One without a scheme is like the first, but for host and port.
 fn addresses(urls: &str) -> Result<Vec<ConnectionInfo>, Failure> {
-    let mut found: Vec<ConnectionInfo> = Vec::new();
-    for url in urls.split(',').map(str::trim) {
-        let info = match found.first() {
-            Some(first) if !url.contains("://") => at_place(first.clone(), url)?,
-            _ => tls::parse(url).map_err(|_| {
-                let rule = "redis://, or rediss:// for TLS, then [user][:password@]host[:port][/database][,host:port]…";
-                Failure::Unusable(format!("the store's address must be {rule}"))
-            })?,
-        };
-        found.push(info);
-    }
-    Ok(found)
+    tls::parse_all(urls).map_err(|_| {
+        let rule = "redis://, or rediss:// for TLS, then [user][:password@]host[:port][/database][,host:port]…";
+        Failure::Unusable(format!("the store's address must be {rule}"))
+    })
 }
 
 async fn follow(
@@ -333,19 +325,7 @@ async fn follow(
 /// The same address with the host and port that a node of the cluster has told; without a host it is the same one.
 fn at_place(info: ConnectionInfo, place: &str) -> Result<ConnectionInfo, Failure> {
     let odd = || Failure::Unusable(format!("{place} must be host:port"));
-    let (told, port) = place.rsplit_once(':').ok_or_else(odd)?;
-    let to: u16 = port.parse().map_err(|_| odd())?;
-    let mut addr = info.addr().clone();
-    match &mut addr {
-        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
-            *port = to;
-            if !matches!(told, "" | "?") {
-                told.clone_into(host);
-            }
-        }
-        _ => return Err(odd()),
-    }
-    Ok(info.set_addr(addr))
+    tls::at_place(info, place).ok_or_else(odd)
 }
 
 /// What a function says that came, while the keys of its shard go to another node of the cluster one by one, to one that was
@@ -391,6 +371,8 @@ pub(crate) fn explained(error: &RedisError) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use redis::ConnectionAddr;
+
     use super::*;
 
     #[test]

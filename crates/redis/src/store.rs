@@ -353,3 +353,13 @@ pub async fn claim_places(options: &Options, shard: u16) -> Result<(), Failure> 
     }
     Ok(())
 }
+
+/// Whether a store is a Redis Cluster.
+///
+/// # Errors
+/// It can't be reached.
+pub async fn is_cluster(options: &Options) -> Result<bool, Failure> {
+    let log = Link::new(options, None, format!("{{{}}}log", options.prefix));
+    let told: String = read(log.ask(redis::cmd("INFO").arg("server")).await?)?;
+    Ok(session::field(&told, "redis_mode") == "cluster")
+}

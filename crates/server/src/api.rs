@@ -124,7 +124,7 @@ impl Api {
             admission: Admission::new(limits.queue_time, shards.count()),
             live: Arc::default(),
             bus: beside.bus,
-            cursors: CursorStores::new(shards.data()),
+            cursors: CursorStores::new(&shards),
             webhooks: beside.webhooks,
             webhook_limits: beside.webhook_limits,
             shards,

@@ -2,7 +2,7 @@
 //! and `control` that others write to. Where the journal is in a database, so are these two.
 //!
 //! It lives below `bus/` in the data folder. The server owns it; other processes on the machine (`onsale stream`)
-//! read through its socket there.
+//! read through its socket there. Where servers share a Redis, `catalogue` and `control` are there instead.
 
 pub mod follow;
 pub mod retain;
@@ -45,8 +45,10 @@ pub fn folder(data: &Path) -> PathBuf {
 /// The bus as the server has it.
 #[derive(Debug)]
 pub struct ServerBus {
-    /// The bus, or why there is none.
+    /// The bus that `catalogue` and `control` are on, or why there is none.
     bus: Result<Bus, String>,
+    /// The folder's, where that is another one.
+    local: Option<Bus>,
     /// What was appended with which key; one append at a time.
     pub appended: Mutex<wanted::Appended>,
     /// Counts appends to `catalogue`, for the follower that waits for the stream to be made.
@@ -59,18 +61,22 @@ pub struct ServerBus {
 }
 
 impl ServerBus {
-    /// Opens the bus of a data folder and shows the shards as the stream `sales`, and others that are kept elsewhere. A bus that
-    /// can't be opened does not keep the sale from going on: what needs it is told why. It must be called on the
-    /// runtime that the bus shall live on.
+    /// Opens the bus of a data folder and shows the shards as the stream `sales`, and others that are kept elsewhere; and that of a
+    /// Redis that servers share. A bus that can't be opened does not keep the sale from going on: what needs it is told
+    /// why. It must be called on the runtime that the bus shall live on.
     pub async fn open(shards: &Shards, others: KeptElsewhere, retention: Retention) -> ServerBus {
-        let bus = open(shards, others).await.map_err(|error| {
+        let local = open(shards, others).await.map_err(|error| {
             tracing::error!(%error, "the bus can't be opened; sales go on without it");
             error.to_string()
         });
+        let (bus, local) = match shared(shards) {
+            Some(shared) => (shared.map_err(|error| error.to_string()), local.ok()),
+            None => (local, None),
+        };
         let (appended, made) = (Mutex::default(), watch::Sender::new(0));
         let retained = [CATALOGUE, CONTROL].map(|stream| (stream, Retained::default()));
         let retained = std::sync::Mutex::new(retained.into());
-        ServerBus { bus, appended, made, stuck: AtomicBool::new(false), retention, retained }
+        ServerBus { bus, local, appended, made, stuck: AtomicBool::new(false), retention, retained }
     }
 
     /// The bus.
@@ -79,6 +85,17 @@ impl ServerBus {
     /// Why there is none.
     pub fn get(&self) -> Result<&Bus, &str> {
         self.bus.as_ref().map_err(String::as_str)
+    }
+
+    /// Closes it.
+    ///
+    /// # Errors
+    /// What runs behind it fails.
+    pub async fn close(&self) -> Result<(), Error> {
+        for bus in self.bus.iter().chain(&self.local) {
+            bus.close().await?;
+        }
+        Ok(())
     }
 
     /// What retention did since the start.
@@ -93,7 +110,30 @@ impl ServerBus {
     }
 }
 
-async fn open(shards: &Shards, others: Vec<(&'static str, Arc<dyn Source>)>) -> Result<Bus, Error> {
+/// The bus of a Redis that servers share, where there is one.
+#[cfg(feature = "redis")]
+fn shared(shards: &Shards) -> Option<Result<Bus, Error>> {
+    let store = shards.shared()?;
+    Some(onsale_bus::redis::RedisBus::new(&options(store, "")).map(Bus::Redis))
+}
+
+#[cfg(not(feature = "redis"))]
+fn shared(_: &Shards) -> Option<Result<Bus, Error>> {
+    None
+}
+
+/// A store, as the bus or its cursors are to use it.
+#[cfg(feature = "redis")]
+pub fn options(
+    store: &onsale_redis::Options,
+    behind_prefix: &str,
+) -> onsale_bus::redis::RedisOptions {
+    let onsale_redis::Options { url, prefix, timeout, .. } = store;
+    let prefix = format!("{prefix}{behind_prefix}");
+    onsale_bus::redis::RedisOptions { url: url.clone(), timeout: *timeout, prefix }
+}
+
+async fn open(shards: &Shards, others: KeptElsewhere) -> Result<Bus, Error> {
     let options = FileOptions { segment_bytes: SEGMENT_BYTES };
     let bus = FileBus::open(&folder(shards.data()), options).await?;
     bus.register(&StreamName::new("sales")?, Arc::new(SalesSource::new(shards.clone())))?;

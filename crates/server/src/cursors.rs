@@ -1,8 +1,8 @@
 //! Named cursors that the server keeps for readers outside: a store for each organizer, in the
-//! data folder, and what they count in.
+//! data folder or, where servers share a Redis, there; and what they count in.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ const SERVER: &str = "_server";
 const STREAM: &str = "sales";
 /// How long a cursor is the server's while it is moved.
 const LEASE: Duration = Duration::from_secs(10);
+/// How often a cursor is moved again that another server moves, too.
+const COMMITS_MAX: u32 = 5;
 /// Cursors that an organizer may have.
 pub const CURSORS_MAX: usize = 100;
 /// What the names of the cursors of webhooks begin with; no reader's name may.
@@ -34,6 +36,11 @@ pub const WEBHOOK_PREFIX: &str = "webhook.";
 pub struct CursorStores {
     folder: PathBuf,
     open: Mutex<BTreeMap<String, Cursors>>,
+    /// Where servers share them.
+    #[cfg(feature = "redis")]
+    shared: Option<onsale_bus::redis::RedisCursors>,
+    /// Who this server is among those.
+    node: WorkerId,
 }
 
 /// How far a cursor is behind the end of the stream.
@@ -48,10 +55,24 @@ pub struct Behind {
 }
 
 impl CursorStores {
-    /// The stores of a data folder.
+    /// The stores of these shards.
+    ///
+    /// # Panics
+    /// Never: the address of a store that is open is right.
     #[must_use]
-    pub fn new(data: &Path) -> CursorStores {
-        CursorStores { folder: data.join(FOLDER), open: Mutex::default() }
+    pub fn new(shards: &Shards) -> CursorStores {
+        let is_shared = cfg!(feature = "redis") && shards.shared().is_some();
+        let node = if is_shared { WorkerId::fresh() } else { worker() };
+        CursorStores {
+            folder: shards.data().join(FOLDER),
+            open: Mutex::default(),
+            #[cfg(feature = "redis")]
+            shared: shards.shared().map(|options| {
+                let options = crate::bus::options(options, ":cursors");
+                onsale_bus::redis::RedisCursors::new(&options).expect("the address is right")
+            }),
+            node,
+        }
     }
 
     /// The store of an organizer; none: of the keys that are bound to none.
@@ -59,18 +80,40 @@ impl CursorStores {
     /// # Errors
     /// The folder can't be made.
     pub fn of(&self, organizer: Option<&Id>) -> Result<Cursors, Error> {
-        self.open(organizer.map_or_else(|| UNBOUND.to_owned(), Id::to_string))
+        self.store(&organizer.map_or_else(|| UNBOUND.to_owned(), Id::to_string))
     }
 
-    /// The store of the server's own cursors.
+    /// The store of the webhooks of an organizer, which are this server's own.
+    ///
+    /// # Errors
+    /// The folder can't be made.
+    pub fn of_webhooks(&self, organizer: &Id) -> Result<Cursors, Error> {
+        self.file(organizer.to_string())
+    }
+
+    /// The store of the servers' own cursors.
     ///
     /// # Errors
     /// The folder can't be made.
     pub fn of_server(&self) -> Result<Cursors, Error> {
-        self.open(SERVER.to_owned())
+        self.store(SERVER)
     }
 
-    fn open(&self, name: String) -> Result<Cursors, Error> {
+    /// Who this server is to [`CursorStores::of_server`]: the one that has the folder, or one of those that share it.
+    #[must_use]
+    pub fn node(&self) -> &WorkerId {
+        &self.node
+    }
+
+    fn store(&self, name: &str) -> Result<Cursors, Error> {
+        #[cfg(feature = "redis")]
+        if let Some(shared) = &self.shared {
+            return Ok(Cursors::Redis(shared.part(name)));
+        }
+        self.file(name.to_owned())
+    }
+
+    fn file(&self, name: String) -> Result<Cursors, Error> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(store) = open.get(&name) {
             return Ok(store.clone());
@@ -83,9 +126,9 @@ impl CursorStores {
     /// How far every cursor is behind, up to so many of them.
     pub async fn behind(&self, shards: &Shards, limit: usize) -> Vec<Behind> {
         let mut all = Vec::new();
-        for name in self.names().into_iter().filter(|name| name != SERVER) {
+        let stores = self.all().await.unwrap_or_default();
+        for (name, store) in stores.into_iter().filter(|(name, _)| name != SERVER) {
             let organizer = (name != UNBOUND).then(|| Id::new(&name).ok()).flatten();
-            let Ok(store) = self.of(organizer.as_ref()) else { continue };
             for group in store.groups().await.unwrap_or_default() {
                 if all.len() >= limit {
                     return all;
@@ -108,8 +151,7 @@ impl CursorStores {
     /// A store fails.
     pub async fn of_stream(&self, stream: &StreamName) -> Result<Vec<CursorState>, Error> {
         let mut all = Vec::new();
-        for name in self.names() {
-            let store = self.open(name)?;
+        for (_, store) in self.all().await? {
             for group in store.groups().await?.into_iter().filter(|group| group.stream == *stream) {
                 all.extend(store.list(&group).await?);
             }
@@ -117,13 +159,24 @@ impl CursorStores {
         Ok(all)
     }
 
-    /// The stores that are there.
-    fn names(&self) -> Vec<String> {
+    /// The stores that are there, by name.
+    async fn all(&self) -> Result<Vec<(String, Cursors)>, Error> {
         let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let mut names: Vec<String> =
             entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         names.sort_unstable();
-        names
+        let mut all = Vec::new();
+        for name in names {
+            all.push((name.clone(), self.file(name)?));
+        }
+        #[cfg(feature = "redis")]
+        if let Some(shared) = &self.shared {
+            // What this server followed in files once counts no more.
+            all.retain(|(name, _)| name != SERVER);
+            let parts = shared.parts().await?.into_iter();
+            all.extend(parts.map(|name| (name.clone(), Cursors::Redis(shared.part(&name)))));
+        }
+        Ok(all)
     }
 }
 
@@ -138,8 +191,8 @@ pub fn group(name: &str) -> Result<Group, Error> {
     Group::new(name, STREAM)
 }
 
-/// Who the server is to a store. It is always the same, since one process at a time has the folder: so what
-/// it held before a crash is its own again at once.
+/// Who the server is to a store of readers' cursors. It is always the same: so what it held before a crash is its own again at
+/// once, and where servers share a store the last one that comes is in the right.
 #[must_use]
 pub fn worker() -> WorkerId {
     WorkerId::new("server").expect("it keeps the rule")
@@ -177,12 +230,19 @@ pub async fn places(store: &Cursors, group: &Group) -> Result<Places, Error> {
 /// It would move backwards, is of another history, or is another worker's.
 pub async fn commit(store: &Cursors, group: &Group, shard: u16, to: Progress) -> Result<(), Error> {
     let cursor = group.cursor(&ShardId::numbered(shard.into()));
-    let Some(claim) = store.acquire(&cursor, &worker(), LEASE).await? else {
-        return Err(leased(store, group, cursor).await?);
-    };
-    let done = store.commit(&claim, to).await;
-    store.release(&claim).await?;
-    done
+    for tries in 1.. {
+        let Some(claim) = store.acquire(&cursor, &worker(), LEASE).await? else {
+            return Err(leased(store, group, cursor).await?);
+        };
+        let done = store.commit(&claim, to).await;
+        // Another server has come in between.
+        if matches!(done, Err(Error::LostLease { .. })) && tries < COMMITS_MAX {
+            continue;
+        }
+        store.release(&claim).await?;
+        return done;
+    }
+    unreachable!("the last try returns")
 }
 
 /// Says who has a cursor that could not be taken, and for how long.

@@ -439,6 +439,12 @@ impl Shards {
         self.inner.lost.is_some()
     }
 
+    /// The Redis that the servers of this sale share, where it has more than the shards.
+    #[must_use]
+    pub fn shared(&self) -> Option<&onsale_redis::Options> {
+        self.inner.remote.as_ref()?.shared.as_ref()
+    }
+
     /// Where the server is that has taken over, if one has.
     #[must_use]
     pub fn lost_to(&self) -> Option<String> {

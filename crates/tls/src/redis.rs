@@ -36,6 +36,41 @@ pub fn parse(url: &str) -> RedisResult<ConnectionInfo> {
     Ok(info.set_addr(secure))
 }
 
+/// Reads addresses with commas between them. One without a scheme is like the first, but for host and port.
+///
+/// # Errors
+/// One is of another form.
+pub fn parse_all(urls: &str) -> RedisResult<Vec<ConnectionInfo>> {
+    let mut found: Vec<ConnectionInfo> = Vec::new();
+    for url in urls.split(',').map(str::trim) {
+        let info = match found.first() {
+            Some(first) if !url.contains("://") => at_place(first.clone(), url)
+                .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "must be host:port"))?,
+            _ => parse(url)?,
+        };
+        found.push(info);
+    }
+    Ok(found)
+}
+
+/// The same address with another host and port, `host:port`; without a host it is the same one. None: it is of another form.
+#[must_use]
+pub fn at_place(info: ConnectionInfo, place: &str) -> Option<ConnectionInfo> {
+    let (told, port) = place.rsplit_once(':')?;
+    let to: u16 = port.parse().ok()?;
+    let mut addr = info.addr().clone();
+    match &mut addr {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+            *port = to;
+            if !matches!(told, "" | "?") {
+                told.clone_into(host);
+            }
+        }
+        _ => return None,
+    }
+    Some(info.set_addr(addr))
+}
+
 /// Connects. An answer may take so long, and so may the connection.
 ///
 /// # Errors

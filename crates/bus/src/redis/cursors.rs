@@ -24,6 +24,7 @@ const PARKED_PER_CALL: usize = 1_000;
 pub struct RedisCursors {
     link: Link,
     prefix: String,
+    part: Option<String>,
 }
 
 impl RedisCursors {
@@ -32,9 +33,37 @@ impl RedisCursors {
     /// # Errors
     /// As for [`super::RedisBus::connect`].
     pub async fn connect(options: &RedisOptions) -> Result<RedisCursors, Error> {
-        let link = Link::new(options)?;
-        link.check().await?;
-        Ok(RedisCursors { link, prefix: options.prefix.clone() })
+        let store = RedisCursors::new(options)?;
+        store.link.check().await?;
+        Ok(store)
+    }
+
+    /// The same, which is connected when it is needed.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a URL that is none.
+    pub fn new(options: &RedisOptions) -> Result<RedisCursors, Error> {
+        Ok(RedisCursors { link: Link::new(options)?, prefix: options.prefix.clone(), part: None })
+    }
+
+    /// A store of its own beside this one, by its name, over the same connection.
+    #[must_use]
+    pub fn part(&self, name: &str) -> RedisCursors {
+        let (link, part) = (self.link.clone(), Some(name.to_owned()));
+        RedisCursors { link, prefix: self.prefix.clone(), part }
+    }
+
+    /// The names of the parts that ever had a cursor, in order.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn parts(&self) -> Result<Vec<String>, Error> {
+        let mut list = redis::cmd("SMEMBERS");
+        list.arg(format!("{}:parts", self.prefix));
+        let names = self.link.command(&list, "list stores").await?;
+        let mut names = Vec::<String>::from_redis_value(names).unwrap_or_default();
+        names.sort_unstable();
+        Ok(names)
     }
 
     pub(crate) async fn acquire(
@@ -114,7 +143,7 @@ impl RedisCursors {
 
     pub(crate) async fn groups(&self) -> Result<Vec<Group>, Error> {
         let mut list = redis::cmd("SMEMBERS");
-        list.arg(format!("{}:groups", self.prefix));
+        list.arg(self.groups_key());
         let names = self.link.command(&list, "list groups").await?;
         let names = Vec::<String>::from_redis_value(names).unwrap_or_default();
         let pairs = names.iter().filter_map(|name| name.split_once('@'));
@@ -232,9 +261,26 @@ impl RedisCursors {
 
     /// Says that the group is there, before it has a cursor.
     async fn list_group(&self, group: &Group) -> Result<(), Error> {
+        if let Some(part) = &self.part {
+            let mut list = redis::cmd("SADD");
+            list.arg(format!("{}:parts", self.prefix)).arg(part);
+            self.link.command(&list, "list a store").await?;
+        }
         let mut list = redis::cmd("SADD");
-        list.arg(format!("{}:groups", self.prefix)).arg(group.to_string());
+        list.arg(self.groups_key()).arg(group.to_string());
         self.link.command(&list, "list a group").await.map(|_| ())
+    }
+
+    /// What the keys of this store begin with.
+    fn begin(&self) -> String {
+        match &self.part {
+            Some(part) => format!("{}/{part}", self.prefix),
+            None => self.prefix.clone(),
+        }
+    }
+
+    fn groups_key(&self) -> String {
+        format!("{}:groups", self.begin())
     }
 
     /// Does something that needs the claim to be in force.
@@ -296,7 +342,7 @@ impl RedisCursors {
     }
 
     fn key(&self, group: &Group, part: &str) -> String {
-        format!("{}:{{{group}}}:{part}", self.prefix)
+        format!("{}:{{{group}}}:{part}", self.begin())
     }
 }
 

@@ -36,8 +36,9 @@ pub(super) struct Call<'a> {
 pub(super) struct Link(Arc<Inner>);
 
 struct Inner {
-    info: ConnectionInfo,
-    /// Where it is, without a password.
+    /// The first that takes writes is asked.
+    infos: Vec<ConnectionInfo>,
+    /// Where they are, without a password.
     place: String,
     timeout: Duration,
     connected: std::sync::Mutex<Option<Arc<Connected>>>,
@@ -66,11 +67,12 @@ impl Link {
         let scheme: String =
             options.url.split(':').next().unwrap_or_default().chars().take(16).collect();
         let rule = "redis://[user][:password@]host[:port][/database], or rediss://… for TLS";
-        let info = tls::parse(&options.url);
-        let info = info.map_err(|_| Error::Invalid { field: "url", value: scheme, rule })?;
-        let place = format!("Redis at {}", info.addr());
+        let infos = tls::parse_all(&options.url);
+        let infos = infos.map_err(|_| Error::Invalid { field: "url", value: scheme, rule })?;
+        let places: Vec<String> = infos.iter().map(|info| info.addr().to_string()).collect();
+        let place = format!("Redis at {}", places.join(", "));
         Ok(Link(Arc::new(Inner {
-            info,
+            infos,
             place,
             timeout: options.timeout,
             connected: std::sync::Mutex::default(),
@@ -224,21 +226,30 @@ impl Link {
             return Ok(connected);
         }
         let begin = Instant::now();
-        let connected = match timeout(self.0.timeout * 2, self.connect()).await {
-            Ok(connected) => Arc::new(connected?),
-            Err(_) => return Err(self.timed_out("connect", begin)),
-        };
+        let mut last = self.timed_out("connect", begin);
+        for info in &self.0.infos {
+            match timeout(self.0.timeout * 2, self.connect(info)).await {
+                Ok(Ok(connected)) => return Ok(self.keep(connected)),
+                Ok(Err(error)) => last = error,
+                Err(_) => last = self.timed_out("connect", begin),
+            }
+        }
+        Err(last)
+    }
+
+    fn keep(&self, connected: Connected) -> Arc<Connected> {
+        let connected = Arc::new(connected);
         if !self.is_closed() {
             *self.present() = Some(connected.clone());
         }
-        Ok(connected)
+        connected
     }
 
-    async fn connect(&self) -> Result<Connected, Error> {
+    async fn connect(&self, info: &ConnectionInfo) -> Result<Connected, Error> {
         let begin = Instant::now();
         let limit = self.0.timeout;
         let failed = |error: RedisError| self.explained(&error, "connect", begin);
-        let connection = tls::connect(&self.0.info, limit, limit).await;
+        let connection = tls::connect(info, limit, limit).await;
         let mut connection = connection.map_err(failed)?;
         let mut told = String::new();
         for section in ["server", "replication", "memory"] {
@@ -324,9 +335,18 @@ impl Link {
 
     /// A connection of its own that is told what is published.
     pub(super) async fn subscribed(&self, pattern: &str) -> Result<redis::aio::PubSub, RedisError> {
-        let mut channel = tls::listen(&self.0.info).await?;
-        channel.psubscribe(pattern).await?;
-        Ok(channel)
+        // A replica publishes what its primary does.
+        let mut last = None;
+        for info in &self.0.infos {
+            match tls::listen(info).await {
+                Ok(mut channel) => {
+                    channel.psubscribe(pattern).await?;
+                    return Ok(channel);
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.expect("there is an address"))
     }
 
     pub(super) fn timeout(&self) -> Duration {

@@ -344,7 +344,7 @@ fn group(name: &str) -> Result<Group> {
 }
 
 fn store(api: &Api, organizer: &Id) -> Result<Cursors> {
-    api.cursors.of(Some(organizer)).map_err(failed)
+    api.cursors.of_webhooks(organizer).map_err(failed)
 }
 
 /// Where a URL leads, if it may.

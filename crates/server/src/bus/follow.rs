@@ -1,5 +1,8 @@
 //! The engine follows the stream `catalogue`: each wish becomes a normal command, whose id is the record's place, so
 //! that it is carried out once however often it is read. What is refused is parked with the reason.
+//!
+//! Servers that share a Redis have one follower: whoever has the lease of its cursor. When that server is gone, another one goes on
+//! once the lease has run out.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,22 +10,25 @@ use std::time::Duration;
 
 use onsale_bus::cursors::{Claim, Progress};
 use onsale_bus::{
-    Bus, Cursors, Error, From, Generation, Group, Limits, Position, Record, ShardId, StreamName,
+    Bus, Cursors, Error, From, Generation, Group, Limits, Position, Record, ShardId, StreamInfo,
+    StreamName,
 };
 use onsale_core::{Command, CommandStamp, Refusal};
 use onsale_engine::{Answer, Unavailable};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::CATALOGUE;
 use super::wanted::{Kept, action, subject};
 use crate::api::Api;
-use crate::cursors::{leased, worker};
+use crate::cursors::leased;
 use crate::problem::Problem;
 
 /// The cursor's name.
 const NAME: &str = "engine";
-/// How long the cursor is the follower's.
-const LEASE: Duration = Duration::from_secs(60);
+/// How long the cursor is the follower's. It is renewed at least as often as a read waits.
+const LEASE: Duration = Duration::from_secs(10);
+/// How often a server looks whether another one that follows is gone, or has made the stream.
+const STANDBY: Duration = Duration::from_secs(1);
 /// How long a read waits; between two of them parked records are looked at.
 const WAIT: Duration = Duration::from_millis(500);
 /// How long to wait where the engine can't decide now, or after something that should not happen.
@@ -56,19 +62,21 @@ async fn follow(api: &Api) {
     let mut made = api.bus.made.subscribe();
     loop {
         match bus.describe(&stream).await {
-            // It is made by the first append.
+            // It is made by the first append, maybe another server's.
             Err(Error::NoSuchStream { .. }) => {
-                if made.changed().await.is_err() {
+                if let Ok(Err(_)) = timeout(STANDBY, made.changed()).await {
                     return;
                 }
             }
-            Ok(info) => match Follower::begin(api, bus, &stream, info.generation).await {
+            Ok(info) => match Follower::begin(api, bus, &stream, &info).await {
                 Ok(mut follower) => {
                     api.bus.stuck.store(false, Ordering::Relaxed);
                     let error = follower.run().await;
                     tracing::warn!(%error, "the catalogue can't be followed; it is tried again");
                     sleep(TROUBLE).await;
                 }
+                // Another server follows.
+                Err(Error::Leased { .. }) => sleep(STANDBY).await,
                 Err(error @ Error::Diverged { .. }) => {
                     api.bus.stuck.store(true, Ordering::Relaxed);
                     tracing::error!(
@@ -98,7 +106,27 @@ struct Follower<'a> {
     store: Cursors,
     claim: Claim,
     generation: Generation,
+    /// What ids are made of, beside the place.
+    origin: u64,
     from: From,
+}
+
+/// What tells a stream from another one of its name. In a Redis it stays when the generation changes.
+fn origin(bus: &Bus, info: &StreamInfo) -> u64 {
+    match bus {
+        #[cfg(feature = "redis")]
+        Bus::Redis(redis) => redis.made_at_us(&info.name).unwrap_or(info.generation.0),
+        _ => info.generation.0,
+    }
+}
+
+/// Where to go on in a Redis that may have lost something. Stream, cursor and sale are all there, so it is the same end of all three: what
+/// the cursor is behind is still what was carried out, unless somebody has made the stream anew.
+fn after_a_crash(info: &StreamInfo, place: Progress) -> Option<Progress> {
+    tracing::warn!("Redis was started again: it may have lost the last wishes of the catalogue");
+    let last = info.shards.first().and_then(|shard| shard.last);
+    let is_there = last.is_some_and(|last| last >= place.position);
+    is_there.then_some(Progress { generation: info.generation, ..place })
 }
 
 impl<'a> Follower<'a> {
@@ -106,23 +134,31 @@ impl<'a> Follower<'a> {
         api: &'a Api,
         bus: &'a Bus,
         stream: &'a StreamName,
-        generation: Generation,
+        info: &StreamInfo,
     ) -> Result<Follower<'a>, Error> {
-        let store = api.cursors.of_server()?;
+        let (store, generation) = (api.cursors.of_server()?, info.generation);
         let cursor = group().cursor(&ShardId::numbered(0));
-        let Some(claim) = store.acquire(&cursor, &worker(), LEASE).await? else {
-            return Err(leased(&store, &group(), cursor).await?);
-        };
-        let from = match claim.progress {
-            None => From::Start,
-            Some(place) if place.generation == generation => From::After(place.position),
-            Some(place) => {
-                // So that somebody can reset it.
-                store.release(&claim).await?;
-                return Err(Error::Diverged { cursor: place.generation, stream: generation });
-            }
-        };
-        Ok(Follower { api, bus, stream, store, claim, generation, from })
+        let origin = origin(bus, info);
+        loop {
+            let Some(claim) = store.acquire(&cursor, api.cursors.node(), LEASE).await? else {
+                return Err(leased(&store, &group(), cursor).await?);
+            };
+            let from = match claim.progress {
+                None => From::Start,
+                Some(place) if place.generation == generation => From::After(place.position),
+                Some(place) => {
+                    // So that it can be reset.
+                    store.release(&claim).await?;
+                    if api.shards.shared().is_none() {
+                        let (cursor, stream) = (place.generation, generation);
+                        return Err(Error::Diverged { cursor, stream });
+                    }
+                    store.reset(&cursor, after_a_crash(info, place)).await?;
+                    continue;
+                }
+            };
+            return Ok(Follower { api, bus, stream, store, claim, generation, origin, from });
+        }
     }
 
     /// Goes on until something is wrong.
@@ -202,7 +238,7 @@ impl<'a> Follower<'a> {
         let said = |problem: Box<Problem>| format!("{}: {}", problem.kind, problem.detail);
         let subject = subject(kept.subject.as_deref().unwrap_or_default()).map_err(said)?;
         let key = self.api.shards.info(0).ok_or("there is no shard")?.key;
-        let place = [self.generation.0.to_le_bytes(), position.to_le_bytes()];
+        let place = [self.origin.to_le_bytes(), position.to_le_bytes()];
         let id = key.digest("catalogue record", &[&place[0], &place[1]]);
         let body = key.digest("catalogue body", &[&record.payload]);
         let stamp = CommandStamp { id, body, chosen: true, made_at: None };

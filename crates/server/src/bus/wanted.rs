@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use onsale_bus::{Bus, Error, From, Limits, Position, ShardId, StreamName};
+use onsale_bus::{Bus, Error, From, Generation, Limits, Position, ShardId, StreamInfo, StreamName};
 use onsale_core::event::Subject;
 use onsale_core::{Action, Expects, Id};
 use serde::{Deserialize, Serialize};
@@ -107,8 +107,11 @@ pub struct Appended {
     streams: HashMap<StreamName, Keys>,
 }
 
-#[derive(Debug, Default)]
+/// What is known of a stream: its history, how far it was read, and the keys up to there.
+#[derive(Debug)]
 struct Keys {
+    generation: Generation,
+    read_to: From,
     by_key: HashMap<String, (String, u64)>,
     oldest_first: std::collections::VecDeque<String>,
 }
@@ -123,10 +126,45 @@ impl Keys {
         self.oldest_first.push_back(key.clone());
         self.by_key.insert(key, (body, position));
     }
+
+    /// Where the keys of a stream begin that are remembered.
+    fn begin(info: &StreamInfo) -> Keys {
+        let number = |position: Position| position.as_u64().unwrap_or(0);
+        let (first, last) = info
+            .shards
+            .first()
+            .map_or((1, 0), |shard| (number(shard.first), shard.last.map_or(0, number)));
+        let begin = last.saturating_sub(KEYS_MAX as u64).max(first.saturating_sub(1));
+        Keys {
+            generation: info.generation,
+            read_to: From::After(Position::from(begin)),
+            by_key: HashMap::new(),
+            oldest_first: std::collections::VecDeque::new(),
+        }
+    }
+
+    /// Reads on to the end.
+    async fn read_on(&mut self, bus: &Bus, stream: &StreamName) -> Result<(), Error> {
+        loop {
+            let shard = ShardId::numbered(0);
+            let page = bus.read(stream, &shard, self.read_to, Limits::default()).await?;
+            self.read_to = page.next;
+            if page.records.is_empty() {
+                return Ok(());
+            }
+            for record in &page.records {
+                let Ok(kept) = serde_json::from_slice::<Kept>(&record.payload) else { continue };
+                if let (Some(key), Some(body)) = (kept.sentkey, kept.sentbody) {
+                    self.note(key, body, record.position.as_u64().unwrap_or(0));
+                }
+            }
+        }
+    }
 }
 
 impl Appended {
-    /// Body and position of a key that came before. The first time, a stream's end is read.
+    /// Body and position of a key that came before, here or at another server: the stream is read to its end, the first time
+    /// from far back.
     ///
     /// # Errors
     /// The stream can't be read.
@@ -136,48 +174,25 @@ impl Appended {
         stream: &StreamName,
         key: &str,
     ) -> Result<Option<(String, u64)>, Error> {
-        if !self.streams.contains_key(stream) {
-            let keys = read_keys(bus, stream).await?;
-            self.streams.insert(stream.clone(), keys);
-        }
-        Ok(self.streams[stream].by_key.get(key).cloned())
-    }
-
-    /// Remembers a key.
-    pub fn note(&mut self, stream: &StreamName, key: String, body: String, position: u64) {
-        if let Some(keys) = self.streams.get_mut(stream) {
-            keys.note(key, body, position);
-        }
-    }
-}
-
-async fn read_keys(bus: &Bus, stream: &StreamName) -> Result<Keys, Error> {
-    let mut keys = Keys::default();
-    let info = match bus.describe(stream).await {
-        Ok(info) => info,
-        Err(Error::NoSuchStream { .. }) => return Ok(keys),
-        Err(error) => return Err(error),
-    };
-    let shard = ShardId::numbered(0);
-    let number = |position: Position| position.as_u64().unwrap_or(0);
-    let (first, last) = info
-        .shards
-        .first()
-        .map_or((1, 0), |shard| (number(shard.first), shard.last.map_or(0, number)));
-    let begin = last.saturating_sub(KEYS_MAX as u64).max(first.saturating_sub(1));
-    let mut from = From::After(Position::from(begin));
-    loop {
-        let page = bus.read(stream, &shard, from, Limits::default()).await?;
-        if page.records.is_empty() {
-            return Ok(keys);
-        }
-        for record in &page.records {
-            let Ok(kept) = serde_json::from_slice::<Kept>(&record.payload) else { continue };
-            if let (Some(key), Some(body)) = (kept.sentkey, kept.sentbody) {
-                keys.note(key, body, number(record.position));
+        let info = match bus.describe(stream).await {
+            Ok(info) => info,
+            Err(Error::NoSuchStream { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let known = self.streams.remove(stream);
+        let known = known.filter(|keys| keys.generation == info.generation);
+        let mut keys = known.unwrap_or_else(|| Keys::begin(&info));
+        match keys.read_on(bus, stream).await {
+            // What was not read yet is past retention.
+            Err(Error::Gone { .. }) => {
+                keys = Keys::begin(&info);
+                keys.read_on(bus, stream).await?;
             }
+            read => read?,
         }
-        from = page.next;
+        let found = keys.by_key.get(key).cloned();
+        self.streams.insert(stream.clone(), keys);
+        Ok(found)
     }
 }
 

@@ -66,9 +66,7 @@ async fn work(begun: oneshot::Receiver<Arc<Api>>, mut over: watch::Receiver<bool
         tokio::spawn(retain::run(api.clone()));
         // An error means that the server is gone, which is what is waited for.
         let _ = over.wait_for(|over| *over).await;
-        if let Ok(bus) = api.bus.get()
-            && let Err(error) = bus.close().await
-        {
+        if let Err(error) = api.bus.close().await {
             tracing::warn!(%error, "the bus did not close cleanly");
         }
     }

@@ -26,6 +26,7 @@ pub struct RedisStore {
     store: Store,
     /// Which event is where, by now.
     places: Vec<(Subject, u16)>,
+    is_cluster: bool,
 }
 
 impl RedisStore {
@@ -48,11 +49,12 @@ impl RedisStore {
         let new = Seeds { log, key, shards };
         let store = Store::open(&options, known, new, wall_time()).await.context("store.url")?;
         let places = store.places.all().await?;
+        let is_cluster = onsale_redis::is_cluster(&options).await.context("store.url")?;
         if known.is_none() {
             std::fs::write(&file, format!("{:032x}\n", store.seeds.log))
                 .with_context(|| format!("cannot write {}", file.display()))?;
         }
-        Ok(RedisStore { options, data: data.to_owned(), store, places })
+        Ok(RedisStore { options, data: data.to_owned(), store, places, is_cluster })
     }
 }
 
@@ -62,7 +64,7 @@ impl Shards {
     /// # Errors
     /// The machine has no thread left.
     pub fn over_redis(opened: RedisStore) -> std::io::Result<(Shards, Vec<Driver>)> {
-        let RedisStore { options, data, store, places } = opened;
+        let RedisStore { options, data, store, places, is_cluster } = opened;
         let directory = Arc::<Directory>::default();
         for (Subject { organizer, event }, shard) in places {
             directory.insert(shard, &[(organizer, event)], &[]);
@@ -113,7 +115,8 @@ impl Shards {
                 places: (number == 0).then(|| (directory.clone(), places.clone())),
             })));
         }
-        let remote = Some(Remote { places, shards: store.seeds.shards });
+        let usable = (!is_cluster).then_some(options);
+        let remote = Some(Remote { places, shards: store.seeds.shards, shared: usable });
         let (shards, making) = (shared, Arc::default());
         let inner = Inner {
             shards,

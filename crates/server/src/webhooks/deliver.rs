@@ -133,7 +133,7 @@ impl<'a> Follower<'a> {
         shard: u16,
     ) -> Result<Follower<'a>, String> {
         let info = api.shards.info(shard).ok_or("there is no such shard")?.clone();
-        let store = api.cursors.of(Some(&webhook.organizer)).map_err(|e| e.to_string())?;
+        let store = api.cursors.of_webhooks(&webhook.organizer).map_err(|e| e.to_string())?;
         let group = cursor_of(&webhook.entry.name)?;
         let id = cursor(&group, shard);
         let claim =

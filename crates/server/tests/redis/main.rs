@@ -11,6 +11,7 @@ mod kills;
 mod process;
 mod rebuild;
 mod selling;
+mod shared;
 mod streams;
 mod tls;
 mod upgrade;

@@ -2,10 +2,12 @@
 //! follows `catalogue`, and what it refuses is parked with the reason.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::{FromRequest, Request, State};
 use hyper::StatusCode;
-use onsale_bus::{Bus, Entry, Error, From, Limits, Position, ShardId, StreamName};
+use onsale_bus::cursors::Claim;
+use onsale_bus::{Bus, Cursors, Entry, Error, From, Group, Limits, Position, ShardId, StreamName};
 use onsale_core::Id;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -21,6 +23,7 @@ use crate::api::{Api, Call, Path, Rendered, Result, idempotency, json, query};
 use crate::bus::wanted::{self, CONTROL_PREFIX, Kept};
 use crate::bus::{CATALOGUE, SHARDS, follow};
 use crate::catalogue::time_to_text;
+use crate::cursors::leased;
 use crate::keys::Scope;
 use crate::problem::{Problem, kind};
 use crate::shards::wall_time;
@@ -31,6 +34,10 @@ const BODY_BYTES_MAX: usize = 1_000_000;
 const PAGE_MAX: u64 = 100;
 /// Longest wait, in milliseconds.
 const WAIT_MS_MAX: u64 = 30_000;
+/// How long a server that appends with a key keeps others that share the stream from it, at most.
+const TURN: Duration = Duration::from_secs(3);
+/// How often another one looks whether it is its turn.
+const TURN_LOOK: Duration = Duration::from_millis(10);
 /// Who may write to these streams and read them.
 const CHANGE: [Scope; 1] = [Scope::Manage];
 
@@ -122,8 +129,8 @@ impl FromRequest<Arc<Api>> for LargeCall {
 /// Appends a record to `catalogue` or `control`.
 ///
 /// With the scope `manage`; `control` wants a key that is bound to no organizer. The answer means that the record
-/// is on the disk. The engine follows `catalogue` within a second: it makes, redefines, opens, pauses or closes the event as by
-/// the API. What it refuses is parked with the reason, and the records after it go on.
+/// is on the disk, or, where the sale is in a Redis, in that Redis, which keeps it as it is set to. The engine follows
+/// `catalogue` within a second: it makes, redefines, opens, pauses or closes the event as by the API. What it refuses is parked with the reason, and the records after it go on.
 #[utoipa::path(
     post,
     path = "/v1/streams/{stream}/records",
@@ -144,27 +151,45 @@ async fn append_wanted(
     let wanted: Wanted = json::parse(&call.body)?;
     let key = check(&call, &stream, &wanted)?;
     let bus = bus(&api)?;
-    let mut appended = api.bus.appended.lock().await;
-    if let Some((sent_key, sent_body)) = &sent {
-        let before = appended.before(bus, &stream, sent_key).await;
-        if let Some((body, position)) = before.map_err(|error| failed(&error))? {
-            if body != *sent_body {
-                let rule = "was used for another request";
-                return Err(Problem::field(&kind::IDEMPOTENCY_KEY_REUSED, "Idempotency-Key", rule));
-            }
-            return Ok(at(&stream, position).replayed(true));
-        }
-    }
     let payload = serde_json::to_vec(&kept(&stream, wanted, sent.clone()));
     let entry = Entry::new(key, payload.expect("a record can be written"));
     entry.check().map_err(|error| Problem::field(&kind::BODY_TOO_LARGE, "data", error))?;
-    let placed = append(bus, &stream, entry).await?;
-    if let Some((sent_key, sent_body)) = sent {
-        appended.note(&stream, sent_key, sent_body, placed);
-    }
+    let mut appended = api.bus.appended.lock().await;
+    let answer = match sent {
+        None => append(bus, &stream, entry).await.map(|placed| at(&stream, placed)),
+        Some(sent) => {
+            let turn = turn(&api, &stream).await?;
+            let answer = append_once(bus, &stream, entry, sent, &mut appended).await;
+            if let Some((store, claim)) = turn
+                && let Err(error) = store.release(&claim).await
+            {
+                tracing::warn!(%error, "other servers wait a little to append");
+            }
+            answer
+        }
+    };
     drop(appended);
     api.bus.made.send_modify(|count| *count += 1);
-    Ok(at(&stream, placed))
+    answer
+}
+
+/// Appends, unless that was done before with the same key.
+async fn append_once(
+    bus: &Bus,
+    stream: &StreamName,
+    entry: Entry,
+    (key, body): (String, String),
+    appended: &mut wanted::Appended,
+) -> Result<Rendered> {
+    let before = appended.before(bus, stream, &key).await;
+    match before.map_err(|error| failed(&error))? {
+        Some((same, position)) if same == body => Ok(at(stream, position).replayed(true)),
+        Some(_) => {
+            let rule = "was used for another request";
+            Err(Problem::field(&kind::IDEMPOTENCY_KEY_REUSED, "Idempotency-Key", rule))
+        }
+        None => append(bus, stream, entry).await.map(|placed| at(stream, placed)),
+    }
 }
 
 /// Reads records of `catalogue` or `control` after a position.
@@ -186,7 +211,7 @@ async fn read_wanted(State(api): State<Arc<Api>>, path: Path, call: Call) -> Res
     let wait_ms = number("wait_ms", &asked.wait_ms, WAIT_MS_MAX)?.unwrap_or(0);
     let after = number("after", &asked.after, i64::MAX as u64)?;
     let from = after.map_or(From::Start, |after| From::After(Position::from(after)));
-    let wait = std::time::Duration::from_millis(wait_ms);
+    let wait = Duration::from_millis(wait_ms);
     let limits = Limits { records: limit as usize, wait, ..Limits::default() };
     let bus = bus(&api)?;
     let mut draining = api.draining.subscribe();
@@ -194,7 +219,7 @@ async fn read_wanted(State(api): State<Arc<Api>>, path: Path, call: Call) -> Res
     let read = tokio::select! {
         read = bus.read(&stream, &shard, from, limits) => read,
         () = async { drop(draining.wait_for(|stop| *stop).await) } => {
-            bus.read(&stream, &shard, from, Limits { wait: std::time::Duration::ZERO, ..limits }).await
+            bus.read(&stream, &shard, from, Limits { wait: Duration::ZERO, ..limits }).await
         }
     };
     let page = match read {
@@ -393,6 +418,28 @@ fn kept(stream: &StreamName, wanted: Wanted, sent: Option<(String, String)>) -> 
         data: wanted.data,
         sentkey,
         sentbody,
+    }
+}
+
+/// The right to append with a key, where servers share the stream: one at a time, so that each sees the keys of those before.
+async fn turn(api: &Api, stream: &StreamName) -> Result<Option<(Cursors, Claim)>> {
+    if api.shards.shared().is_none() {
+        return Ok(None);
+    }
+    let store = api.cursors.of_server().map_err(|error| failed(&error))?;
+    let group = Group::new(&format!("append-{stream}"), "turns").expect("the names keep the rule");
+    let cursor = group.cursor(&ShardId::numbered(0));
+    let begin = Instant::now();
+    loop {
+        let claim = store.acquire(&cursor, api.cursors.node(), TURN).await;
+        if let Some(claim) = claim.map_err(|error| failed(&error))? {
+            return Ok(Some((store, claim)));
+        }
+        if begin.elapsed() > 2 * TURN {
+            let error = leased(&store, &group, cursor).await;
+            return Err(failed(&error.unwrap_or_else(|error| error)));
+        }
+        tokio::time::sleep(TURN_LOOK).await;
     }
 }
 
