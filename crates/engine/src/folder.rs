@@ -4,6 +4,7 @@
 //! ```text
 //! DATA/LOCK          held while a process writes
 //! DATA/onsale.log    log id and number of shards, written once
+//! DATA/shards-begun  written once every shard has its first record
 //! DATA/shard-00/     the journal of shard 0
 //! ```
 //!
@@ -38,6 +39,11 @@ const FORMAT_KNOWN: u32 = 1;
 const BEGUN: &str = "onsale data folder, a restore was begun\n";
 /// Name of the folder's own file.
 pub const FILE: &str = "onsale.log";
+/// Name of the file that says that every shard had its first record: from then on one that holds nothing is lost.
+/// Folders of earlier versions have it from their next start on.
+pub const BEGUN_FILE: &str = "shards-begun";
+/// What stands in it.
+const BEGUN_TEXT: &str = "every shard of this folder has its first record\n";
 /// Name of the file that makes a folder a backup.
 pub const BACKUP_FILE: &str = "backup.json";
 /// The generation that a new log begins with.
@@ -89,7 +95,9 @@ impl Folder {
         let identity = match Folder::identity(path)? {
             Some(identity) => identity,
             // It is made before any shard is: to make another would be to sell beside what is there.
-            None if (0..limits::SHARDS_MAX).any(|s| Folder::shard_path(path, s).exists()) => {
+            None if Folder::has_begun(path)
+                || (0..limits::SHARDS_MAX).any(|s| Folder::shard_path(path, s).exists()) =>
+            {
                 return Err(failed(&path.join(FILE), &"is gone, though there are shards"));
             }
             None => Folder::make(path, Identity { log: seeds.log, shards })?,
@@ -116,8 +124,23 @@ impl Folder {
     /// It can't be written.
     pub fn make(path: &Path, identity: Identity) -> Result<Identity, Error> {
         let Identity { log, shards } = identity;
-        Folder::write(path, &format!("{FORMAT}{FORMAT_KNOWN}\nlog {log:032x}\nshards {shards}\n"))?;
+        let text = format!("{FORMAT}{FORMAT_KNOWN}\nlog {log:032x}\nshards {shards}\n");
+        Folder::write(path, FILE, &text)?;
         Ok(identity)
+    }
+
+    /// Whether every shard of this folder had its first record once.
+    #[must_use]
+    pub fn has_begun(path: &Path) -> bool {
+        path.join(BEGUN_FILE).exists()
+    }
+
+    /// Says that every shard has its first record, which must be durable.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn note_begun(path: &Path) -> Result<(), Error> {
+        Folder::write(path, BEGUN_FILE, BEGUN_TEXT)
     }
 
     /// Says that the folder is being made of a backup: until [`Folder::make`] nothing opens it.
@@ -125,12 +148,12 @@ impl Folder {
     /// # Errors
     /// It can't be written.
     pub fn begin_restore(path: &Path) -> Result<(), Error> {
-        Folder::write(path, BEGUN)
+        Folder::write(path, FILE, BEGUN)
     }
 
-    /// Writes the folder's own file in one step.
-    fn write(path: &Path, text: &str) -> Result<(), Error> {
-        let (fresh, file) = (path.join("onsale.log.new"), path.join(FILE));
+    /// Writes a file of the folder's own in one step.
+    fn write(path: &Path, name: &str, text: &str) -> Result<(), Error> {
+        let (fresh, file) = (path.join(format!("{name}.new")), path.join(name));
         let write = || -> std::io::Result<()> {
             let mut new = fs::File::create(&fresh)?;
             new.write_all(text.as_bytes())?;
@@ -144,7 +167,7 @@ impl Folder {
     /// Opens all shards. Each has replayed its journal, and its kept tail is durable.
     ///
     /// # Errors
-    /// A journal is damaged or can't be opened; names shard, file and offset.
+    /// A journal is damaged, lost or can't be opened; names shard, file and offset.
     pub fn shards<T>(
         &self,
         options: &Options,
@@ -161,7 +184,21 @@ impl Folder {
             let archive = options.archive.as_deref().map(|path| open(path, shard)).transpose()?;
             Ok(Stores { live, archive })
         };
-        open_shards(self.identity, options, seeds.key, wall, stores)
+        let begun = Folder::has_begun(&self.path);
+        if begun && !options.elsewhere {
+            // Before anything is made: what is missing can be put back in its place.
+            for shard in 0..self.identity.shards {
+                ensure_segments(&Folder::shard_path(&self.path, shard), shard)?;
+            }
+        }
+        let mut shards = open_all(self.identity, options, seeds.key, wall, begun, stores)?;
+        if !begun && !options.elsewhere {
+            // A disk that is full is no reason not to start: the next start tries again.
+            if let Err(error) = Folder::note_begun(&self.path) {
+                shards[0].note(format!("a shard that is lost would not be noticed: {error}"));
+            }
+        }
+        Ok(shards)
     }
 
     /// The folder of a shard's journal.
@@ -221,6 +258,18 @@ pub fn open_shards<T>(
     wall: Time,
     stores: impl Fn(u16) -> Result<Stores, Error>,
 ) -> Result<Vec<Shard<T>>, Error> {
+    open_all(identity, options, key, wall, false, stores)
+}
+
+/// The same; `begun` says that all shards had their first record before.
+fn open_all<T>(
+    identity: Identity,
+    options: &Options,
+    key: CodeKey,
+    wall: Time,
+    begun: bool,
+    stores: impl Fn(u16) -> Result<Stores, Error>,
+) -> Result<Vec<Shard<T>>, Error> {
     let mut shards = Vec::new();
     let mut unclean = Vec::new();
     for shard in 0..identity.shards {
@@ -231,7 +280,7 @@ pub fn open_shards<T>(
     if options.elsewhere {
         return Ok(shards);
     }
-    let fresh = begin_shards(&mut shards, identity, key, wall, &mut |_, _| Ok(()))?;
+    let fresh = begin(&mut shards, identity, (key, wall), begun, &mut |_, _| Ok(()))?;
     // Only now, when all have their first record: one with more than that is at work.
     for ((number, shard), unclean) in (0..).zip(&mut shards).zip(unclean) {
         let raises = unclean && !fresh.contains(&number);
@@ -254,15 +303,24 @@ pub fn begin_shards<T>(
     wall: Time,
     keep: &mut dyn FnMut(u16, &WriteJob) -> std::io::Result<()>,
 ) -> Result<Vec<u16>, Error> {
+    begin(shards, identity, (key, wall), false, keep)
+}
+
+fn begin<T>(
+    shards: &mut [Shard<T>],
+    identity: Identity,
+    (key, wall): (CodeKey, Time),
+    begun: bool,
+    keep: &mut dyn FnMut(u16, &WriteJob) -> std::io::Result<()>,
+) -> Result<Vec<u16>, Error> {
     let known = shards.iter().find(|s: &&Shard<T>| s.sale().position() > 0);
     let key = known.filter(|_| !is(Bug::SecretMadeAgain)).map_or(key, |s| s.sale().key());
-    let at_work = shards.iter().any(|s| s.sale().position() > 1);
+    let at_work = begun || shards.iter().any(|s| s.sale().position() > 1);
     let mut fresh = Vec::new();
     for (number, shard) in (0..).zip(shards) {
         if shard.sale().position() == 0 {
             if at_work && !is(Bug::LostShardMadeAgain) {
-                let detail = "is gone, with all that came after it: others are there".to_owned();
-                return Err(Error::FirstRecord { shard: number, detail });
+                return Err(lost(number));
             }
             let Identity { log, shards } = identity;
             let generation = FIRST_GENERATION;
@@ -306,6 +364,27 @@ pub fn settles_place(answer: &Answer) -> bool {
         Answer::Unavailable(Unavailable::Unknown) => !is(Bug::UnknownPlaceForgotten),
         _ => false,
     }
+}
+
+/// A shard that has begun has segments for ever: in its own folder at least the one that is written to.
+fn ensure_segments(path: &Path, shard: u16) -> Result<(), Error> {
+    let names = match fs::read_dir(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(lost(shard)),
+        names => names.map_err(|error| failed(path, &error))?,
+    };
+    for name in names {
+        let name = name.map_err(|error| failed(path, &error))?.file_name();
+        if Path::new(&name).extension().is_some_and(|extension| extension == "seg") {
+            return Ok(());
+        }
+    }
+    Err(lost(shard))
+}
+
+fn lost(shard: u16) -> Error {
+    let detail = "is gone, with all that came after it, though this log had begun. Put the missing files back, or \
+                  restore a backup";
+    Error::FirstRecord { shard, detail: detail.to_owned() }
 }
 
 fn failed(path: &Path, detail: &dyn std::fmt::Display) -> Error {

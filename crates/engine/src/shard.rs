@@ -161,6 +161,11 @@ impl<T> Shard<T> {
         synced.map_err(|error| format!("{name}: {error}"))
     }
 
+    /// Remarks something about its start.
+    pub(crate) fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
     /// To be called once its first record is there.
     pub(crate) fn began(&mut self) {
         let key = self.sale.key();

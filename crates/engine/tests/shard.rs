@@ -7,6 +7,7 @@ use onsale_core::command::{Expects, Item};
 use onsale_core::{
     Action, CodeKey, Command, CommandStamp, Currency, CustomerId, Fact, HoldId, Id, Time,
 };
+use onsale_engine::folder::BEGUN_FILE;
 use onsale_engine::{Answer, Folder, Options, Request, Seeds, Shard, Unavailable};
 
 const SEEDS: Seeds = Seeds { log: 7, key: CodeKey([3; 16]) };
@@ -169,16 +170,72 @@ fn a_shard_that_is_lost_is_not_made_anew() {
     let folder = Folder::open(data.path(), 2, &SEEDS).expect("it opens");
     drop(open(&folder));
     let second = Folder::shard_path(data.path(), 1);
-    // Nothing was sold yet: a first start that was interrupted looks like this.
+    // Nothing was sold yet: a first start that was interrupted looks like this, with no word of all having begun.
     std::fs::remove_dir_all(&second).expect("it was there");
+    std::fs::remove_file(data.path().join(BEGUN_FILE)).expect("the first start wrote it");
     let mut shards = open(&folder);
     place_holds(&mut shards[0], 1);
     sync(&mut shards[0], BEGIN);
     drop(shards);
     std::fs::remove_dir_all(&second).expect("it was there");
+    // As an earlier version left it.
+    std::fs::remove_file(data.path().join(BEGUN_FILE)).expect("the second start wrote it");
     let opened = folder.shards::<()>(&Options::new(SEGMENT_BYTES), &SEEDS, BEGIN);
     let error = opened.err().expect("what the shard held is lost").to_string();
     assert!(error.starts_with("shard 1: its first record is gone"), "{error}");
+}
+
+#[test]
+fn the_only_shard_that_sold_is_not_made_anew() {
+    let data = tempfile::tempdir().expect("a folder");
+    let folder = Folder::open(data.path(), 2, &SEEDS).expect("it opens");
+    let mut shards = open(&folder);
+    for _ in 0..2 {
+        let spare = shards[0].prepare().expect("one is missing");
+        shards[0].prepared(BEGIN, spare.run()).expect("the disk is fine");
+    }
+    place_holds(&mut shards[0], 1);
+    sync(&mut shards[0], BEGIN);
+    drop(shards);
+    let (first, aside) = (Folder::shard_path(data.path(), 0), data.path().join("aside"));
+    let options = Options::new(SEGMENT_BYTES);
+    let refused = |what: &str, told: &str, has_note: bool| {
+        let note = data.path().join(BEGUN_FILE);
+        if !has_note {
+            std::fs::remove_file(&note).expect("it was there");
+        }
+        let before = listing(&first);
+        let opened = folder.shards::<()>(&options, &SEEDS, BEGIN);
+        let error = opened.err().unwrap_or_else(|| panic!("{what}: it is lost")).to_string();
+        assert!(error.starts_with("shard 0: ") && error.contains(told), "{what}: {error}");
+        assert_eq!(listing(&first), before, "{what}: something was changed");
+        if !has_note {
+            Folder::note_begun(data.path()).expect("the disk is fine");
+        }
+    };
+    let segment = first.join("0000000001.seg");
+    std::fs::rename(&segment, &aside).expect("it was there");
+    let missing = "0000000001.seg is missing, though a later segment is there";
+    refused("spares are left", missing, true);
+    refused("spares are left, and no word", missing, false);
+    for sequence in [2, 3] {
+        std::fs::remove_file(first.join(format!("{sequence:010}.seg"))).expect("it was there");
+    }
+    refused("no segment is left", "its first record is gone", true);
+    std::fs::rename(&first, data.path().join("emptied")).expect("it was there");
+    refused("the folder is gone", "its first record is gone", true);
+    std::fs::rename(data.path().join("emptied"), &first).expect("it was there");
+    // What was put back is opened as if nothing had been.
+    std::fs::rename(&aside, &segment).expect("it was there");
+    assert_eq!(open(&folder)[0].sale().counts().holds, 1);
+}
+
+/// Names in a folder; none where it is gone.
+fn listing(folder: &std::path::Path) -> Option<Vec<std::ffi::OsString>> {
+    let entries = std::fs::read_dir(folder).ok()?;
+    let mut names: Vec<_> = entries.map(|entry| entry.expect("a name").file_name()).collect();
+    names.sort();
+    Some(names)
 }
 
 #[test]
@@ -188,10 +245,11 @@ fn a_folder_that_lost_its_own_file_is_not_made_anew() {
     drop(open(&folder));
     drop(folder);
     std::fs::remove_file(data.path().join("onsale.log")).expect("it was there");
-    for shards_left in [2, 1] {
+    for shards_left in [2, 1, 0] {
         let first = Folder::shard_path(data.path(), 0);
-        if shards_left == 1 {
-            std::fs::remove_dir_all(first).expect("it was there");
+        if shards_left < 2 {
+            let lost = if shards_left == 1 { first } else { Folder::shard_path(data.path(), 1) };
+            std::fs::remove_dir_all(lost).expect("it was there");
         }
         let error = Folder::open(data.path(), 2, &SEEDS).err().expect("it is lost").to_string();
         assert!(error.ends_with("onsale.log: is gone, though there are shards"), "{error}");

@@ -227,7 +227,15 @@ impl Plan {
 
     /// Position and chain before the first batch of the segments that were read.
     fn find_start(&self, stores: &Stores, from: u64) -> Result<(u64, u32), Error> {
-        let Some(first) = self.segments.first() else { return Ok((0, 0)) };
+        let Some(first) = self.segments.first() else {
+            return match self.spares.first() {
+                // Spares are made after the first segment has its mark: what was written before them is lost.
+                Some((spare, _)) if from == 0 && *spare > FIRST_SEQUENCE => {
+                    Err(Error::Missing { file: segment_name(spare - 1) })
+                }
+                _ => Ok((0, 0)),
+            };
+        };
         if first.sequence == FIRST_SEQUENCE {
             return Ok((0, 0));
         }

@@ -128,6 +128,23 @@ fn a_segment_that_is_missing_is_named() {
 }
 
 #[test]
+fn spares_without_what_was_written_before_them_are_no_new_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut opened = start(folder.path(), OPTIONS).unwrap();
+    while let Some(job) = opened.writer.prepare() {
+        opened.writer.prepared(job.run()).unwrap();
+    }
+    drop(opened);
+    // Nothing was written yet: this log is new as long as its first segment is there.
+    assert_eq!(start(folder.path(), OPTIONS).unwrap().last_position, 0);
+    std::fs::remove_file(folder.path().join("0000000001.seg")).unwrap();
+    std::fs::remove_file(folder.path().join("0000000002.seg")).unwrap();
+    let missing = "0000000002.seg is missing, though a later segment is there";
+    assert_eq!(text(start(folder.path(), OPTIONS)), missing);
+    assert_eq!(text(look(folder.path())), missing);
+}
+
+#[test]
 fn a_batch_that_does_not_follow_is_damage_below_what_is_proven_and_cut_above() {
     let folder = log(&[b"one", b"two"]);
     let mut opened = start(folder.path(), OPTIONS).unwrap();

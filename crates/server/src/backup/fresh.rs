@@ -48,11 +48,12 @@ impl Fresh {
         Ok(fresh)
     }
 
-    /// Makes it a data folder.
+    /// Makes it a data folder. All its shards are there.
     ///
     /// # Errors
-    /// Its own file can't be written.
+    /// Its own files can't be written.
     pub fn finish(mut self, identity: Identity) -> anyhow::Result<()> {
+        Folder::note_begun(&self.path)?;
         Folder::make(&self.path, identity)?;
         self.finished = true;
         Ok(())

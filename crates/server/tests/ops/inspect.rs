@@ -1,11 +1,12 @@
 //! `onsale journal inspect` says what is damaged or missing, by its exit code too.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use onsale_engine::Folder;
 use serde_json::Value;
 
-use crate::support::{EVENT, Server, copy_folder, onsale, text};
+use crate::support::{EVENT, Server, copy_folder, onsale, text, until};
 
 /// A folder whose shards were opened by several starts, each of which began a segment; which shard has sold.
 fn opened_three_times(data: &Path) -> u16 {
@@ -132,6 +133,70 @@ fn damage_and_gaps_are_shown_and_fail() {
     let shown = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{shown}");
     assert!(shown.contains("no whole batch at offset") && !shown.contains("WRONG"), "{shown}");
+}
+
+/// What became of `onsale serve` over a folder that it must refuse.
+fn refused_by_serve(data: &Path) -> String {
+    // One that does start must not keep the test.
+    let output = Command::new("timeout")
+        .args(["60", env!("CARGO_BIN_EXE_onsale"), "serve", "--listen", "127.0.0.1:0"])
+        .args(["--segment-mib", "1", "--data", data.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    text(&output.stderr)
+}
+
+#[test]
+fn the_only_journal_that_sold_is_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let sold = opened_once(&data);
+    let shard = |data: &Path| Folder::shard_path(data, sold);
+    type Break<'a> = &'a dyn Fn(&Path);
+    let rows: [(&str, Break<'_>, &str); 4] = [
+        ("first", &|data| std::fs::remove_file(segment(data, sold, 1)).unwrap(), "is missing"),
+        (
+            "segments",
+            &|data| (1..=3).for_each(|s| std::fs::remove_file(segment(data, sold, s)).unwrap()),
+            "holds nothing",
+        ),
+        (
+            "emptied",
+            &|data| {
+                std::fs::remove_dir_all(shard(data)).unwrap();
+                std::fs::create_dir(shard(data)).unwrap();
+            },
+            "holds nothing",
+        ),
+        ("gone", &|data| std::fs::remove_dir_all(shard(data)).unwrap(), "No such file"),
+    ];
+    for (name, break_it, told) in rows {
+        let copy = folder.path().join(name);
+        copy_folder(&data, &copy);
+        break_it(&copy);
+        let (code, found) = inspected(&copy, &[]);
+        let wrong = found["shards"][usize::from(sold)]["wrong"].to_string();
+        assert!(code == 1 && wrong.contains(told), "{name}: {found}");
+        let refusal = refused_by_serve(&copy);
+        let expected = if name == "first" { "is missing" } else { "its first record is gone" };
+        assert!(refusal.contains(expected), "{name}: {refusal}");
+    }
+    // What was not broken starts as ever.
+    Server::start(&data).stop();
+}
+
+/// A folder whose one shard that sold has its first segment and two spares; which shard that is.
+fn opened_once(data: &Path) -> u16 {
+    let server = Server::start(data);
+    server.open_event();
+    let spares = |shard| (2..=3).all(|sequence| segment(data, shard, sequence).exists());
+    until("both shards have their spares", || spares(0) && spares(1));
+    server.stop();
+    let (code, found) = inspected(data, &[]);
+    let last = |shard: usize| found["shards"][shard]["last_position"].as_u64().unwrap();
+    assert_eq!((code, last(0).min(last(1))), (0, 1), "one shard has not sold: {found}");
+    u16::from(last(1) > last(0))
 }
 
 #[test]
