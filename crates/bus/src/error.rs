@@ -140,9 +140,9 @@ pub enum Error {
         /// What the claim took for it.
         claimed: Position,
     },
-    /// Another group has brought the same history of the source to the target: its records would come twice.
+    /// Another group has brought a stream of this name to the target: its records would come twice.
     #[error(
-        "{stream} of this source was brought to {target} as {by}: as {group} all of it would come there a second time; \
+        "{stream} was brought to the target's {target} as {by}: as {group} its records would come there a second time; \
         go on as {by}, or copy to another stream"
     )]
     BroughtAlready {
@@ -154,6 +154,21 @@ pub enum Error {
         by: GroupName,
         /// The group that would.
         group: GroupName,
+    },
+    /// The target has records of another history, as after the source's log went back: some of them are no more.
+    #[error(
+        "the target's {target} has records of generation {there} of {stream}, whose generation is {here}: its log went back, or it is \
+        another log, and some of those records are no more; copy to another stream, with the cursor reset to the start"
+    )]
+    OtherHistory {
+        /// What is copied.
+        stream: StreamName,
+        /// Where to.
+        target: StreamName,
+        /// What is there.
+        there: Generation,
+        /// What the source is.
+        here: Generation,
     },
     /// A record can't be dealt with, now or later.
     #[error("the record at position {position} can't be dealt with: {why}")]

@@ -33,8 +33,8 @@ impl Relay {
     /// Joins the group that relays the group's stream to `to`, which is there already.
     ///
     /// # Errors
-    /// [`Error::NoSuchStream`] for either stream; [`Error::BroughtAlready`] by a target on Redis when another group brought
-    /// this history of the source there; when the store fails.
+    /// [`Error::NoSuchStream`] for either stream; by a target on Redis [`Error::BroughtAlready`] when another group brought
+    /// the stream there, and [`Error::OtherHistory`] when it has records of another history; when the store fails.
     pub async fn begin(
         source: Bus,
         cursors: Cursors,
@@ -125,7 +125,8 @@ impl Relay {
                 }
             };
             let records: Vec<Record> = records.map(reshaped).collect();
-            return redis.bring(&self.to, batch, &records).await.map(drop);
+            let brought = redis.bring(&self.to, batch, &records).await.map(drop);
+            return brought.map_err(|error| self.gone(error));
         }
         let entry = |record: &Record| match &self.reshape {
             Some(reshape) => reshape(batch.shard(), record),
@@ -134,16 +135,29 @@ impl Relay {
         self.append(records.map(entry).collect()).await
     }
 
+    /// A target that is not there any more, told from a source that is not.
+    fn gone(&self, error: Error) -> Error {
+        match error {
+            Error::NoSuchStream { stream } => Error::Refused {
+                what: "the target".to_owned(),
+                why: format!(
+                    "its stream {stream} is not there any more, with all that was copied to it"
+                ),
+            },
+            error => error,
+        }
+    }
+
     /// Appends entries until all are placed: those that are not are tried again in their order, so that none comes before
     /// an earlier one of its key.
     async fn append(&self, mut entries: Vec<Entry>) -> Result<(), Error> {
         let mut pause = PAUSE;
         for tries in 1.. {
             let Err(failed) = self.target.append(&self.to, &entries).await else { break };
-            let error = failed.first();
+            let error = self.gone(failed.first());
             let lasting = failed.entries.iter().flat_map(|entry| entry.as_ref().err());
             if let Some(lasting) = lasting.clone().find(|error| !error.is_passing()) {
-                return Err(lasting.clone());
+                return Err(self.gone(lasting.clone()));
             }
             if tries == TRIES_MAX {
                 return Err(error);

@@ -212,7 +212,7 @@ pub struct DemoArgs {
     pub command: Option<DemoCommand>,
     /// How many want tickets; one in five abandons a hold, and 20,000 must be left.
     #[arg(long, value_name = "N", default_value_t = 50_000,
-        value_parser = clap::value_parser!(u64).range(26_000..=10_000_000))]
+        value_parser = clap::value_parser!(u64).range(30_000..=10_000_000))]
     pub buyers: u64,
     /// Prints one JSON object on the last line.
     #[arg(long)]

@@ -104,10 +104,10 @@ impl RedisBus {
         place().map(Some).ok_or_else(damaged)
     }
 
-    /// Whether a group may bring a history of its stream here: no other one has.
+    /// Whether a group may bring a history of its stream here: no other group brought the stream, and it brought no other history.
     ///
     /// # Errors
-    /// [`Error::BroughtAlready`]; when Redis fails.
+    /// [`Error::BroughtAlready`]; [`Error::OtherHistory`]; when Redis fails.
     pub(crate) async fn check_bringer(
         &self,
         target: &StreamName,
@@ -119,18 +119,19 @@ impl RedisBus {
         let kept = self.link.command(&get, "read who brings records").await?;
         let kept = HashMap::<String, String>::from_redis_value(kept).unwrap_or_default();
         let of = format!("@{}/", group.stream);
-        let other = kept.iter().find_map(|(cursor, place)| {
-            let (by, _) = cursor.split_once(&of)?;
-            let is_same = place.split(' ').nth(1) == Some(&generation.to_string());
-            (by != group.name.as_str() && is_same).then_some(by)
-        });
-        let Some(by) = other else { return Ok(()) };
-        Err(Error::BroughtAlready {
-            stream: group.stream.clone(),
-            target: target.clone(),
-            by: GroupName::new(by)?,
-            group: group.name.clone(),
-        })
+        let (stream, target) = (group.stream.clone(), target.clone());
+        for (cursor, place) in &kept {
+            let Some((by, _)) = cursor.split_once(&of) else { continue };
+            if by != group.name.as_str() {
+                let (by, group) = (GroupName::new(by)?, group.name.clone());
+                return Err(Error::BroughtAlready { stream, target, by, group });
+            }
+            let there = place.split(' ').nth(1).and_then(|text| text.parse().ok()).map(Generation);
+            if let Some(there) = there.filter(|there| *there != generation) {
+                return Err(Error::OtherHistory { stream, target, there, here: generation });
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn bring_as(

@@ -284,3 +284,10 @@ fn calls_are_cut_by_number_and_by_bytes() {
     assert_eq!(lengths(&[1; 1_030]), [512, 512, 6]);
     assert_eq!(lengths(&[BYTES_PER_CALL + 1, 1, BYTES_PER_CALL - 1, 1]), [1, 2, 1]);
 }
+
+/// Sends a plain command.
+async fn told(server: &Server, command: ::redis::Cmd) {
+    let client = ::redis::Client::open(server.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    command.query_async::<()>(&mut connection).await.unwrap();
+}

@@ -73,6 +73,10 @@ async fn carry_out_batch(
 ) -> Result<Rendered> {
     let subject = path.subject(&call, &[Scope::Sell, Scope::Pay])?;
     call.expect_json()?;
+    if call.headers.contains_key(idempotency::HEADER) {
+        let rule = "each command of a batch has its own, idempotency_key: leave the header out";
+        return Err(Problem::field(&kind::INVALID_IDEMPOTENCY_KEY, "Idempotency-Key", rule));
+    }
     let Some(shard) = api.shards.of_event(&subject.organizer, &subject.event) else {
         return Err(Problem::from_refusal(&Refusal::UnknownEvent));
     };

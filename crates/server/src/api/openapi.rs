@@ -487,7 +487,7 @@ fn problems(operation: &str) -> Option<Vec<Kinds>> {
             ],
         ]),
         // What a command is refused for is in its own answer.
-        "carry_out_batch" => of_event(&[JSON, &[&k::COMMAND_COUNT]]),
+        "carry_out_batch" => of_event(&[JSON, &[&k::COMMAND_COUNT, &k::INVALID_IDEMPOTENCY_KEY]]),
         "record_refund" => of_event(&[
             CHANGE,
             IDEMPOTENT,

@@ -95,6 +95,10 @@ fn the_same_batch_again_sells_nothing_twice() {
         command("buy", "b-1", cart("c-2", "free", 1)),
         command("hold", "h-3", cart("c-3", "free", 999)),
     ];
+    // A key for all of it would promise what is not kept.
+    let keyed = client.with("idempotency-key", "k");
+    let refused = keyed.post(&path("concert", "/batch"), &json!({"commands": []})).expect(400);
+    assert_eq!(refused.problem(), "invalid-idempotency-key");
     let first = answers(&client, &batch);
     let again = answers(&client, &batch);
     for (first, again) in first.iter().zip(&again).take(2) {

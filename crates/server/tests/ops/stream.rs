@@ -147,6 +147,53 @@ fn a_relay_that_was_told_to_stop_lets_go_and_one_that_was_killed_is_waited_for()
     server.stop();
 }
 
+/// Empties a Redis.
+fn flush(redis: &onsale_services::Server) {
+    use std::io::{Read as _, Write as _};
+    let mut connection = std::net::TcpStream::connect(("127.0.0.1", redis.port())).unwrap();
+    connection.write_all(b"FLUSHALL\r\n").unwrap();
+    let mut answer = [0; 5];
+    connection.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"+OK\r\n");
+}
+
+#[test]
+fn a_copy_that_was_lost_is_made_again_as_the_error_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let at = data.to_str().unwrap();
+    let server = Server::start(&data);
+    server.open_event();
+    onsale_rush::run(buyers(&server.url, 20, 1_000.0), &mut |_| {}).unwrap();
+    let (first, second) = (onsale_services::redis(), onsale_services::redis());
+    stream(&["relay", "--from", at, "--to", first.url(), "--until-end"]);
+    let on = ["relay", "--from", first.url(), "--to", second.url(), "--until-end"];
+    stream(&on);
+    let failed = |arguments: &[&str], said: &str| {
+        let output = onsale(&[&["stream"], arguments].concat());
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(text(&output.stderr).contains(said), "{arguments:?}: {}", text(&output.stderr));
+    };
+    failed(
+        &[&on[..], &["--cursor", "other"]].concat(),
+        "was brought to the target's sales as relay",
+    );
+    flush(&second);
+    failed(&on, "reset the cursor to the start");
+    failed(&["audit", "--at", second.url()], "has no record: it is no copy of the sales");
+    let cursors = stream(&["cursors", "--at", first.url(), "--json"]);
+    let cursors: Value = serde_json::from_str(&cursors).unwrap();
+    assert_eq!(
+        (&cursors["cursors"][0]["name"], &cursors["cursors"][0]["lag"]),
+        (&json!("relay"), &json!(0))
+    );
+    let reset = ["reset", "relay", "--store", "_server", "--to", "start", "--at", first.url()];
+    stream(&reset);
+    stream(&on);
+    assert_eq!(by_key(&all(second.url(), "sales")), by_key(&all(at, "sales")));
+    server.stop();
+}
+
 /// What an audit says of a copy and what it says of the journal are the same figures.
 fn assert_agrees(copy: &Value, journal: &Value) {
     assert_eq!((&copy["ok"], &copy["findings_count"]), (&json!(true), &json!(0)), "{copy}");

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::cursors::Progress;
-use crate::memory::MemoryBus;
 use crate::{Batch, Cursors, Relay, Worker, WorkerOptions};
 
 const RECORDS: u32 = 3_000;
@@ -187,17 +186,34 @@ async fn another_cursor_does_not_bring_all_a_second_time() {
         first.step(Duration::from_millis(500)).await.unwrap();
     }
     first.end().await.unwrap();
-    let twice = begin(&source, "to-redis-2").await.map(drop).unwrap_err();
-    assert!(
-        matches!(&twice, Error::BroughtAlready { by, .. } if by.as_str() == "to-redis"),
-        "{twice}"
-    );
+    let refused = async |source: &Bus, name: &str| begin(source, name).await.map(drop).unwrap_err();
+    let twice = refused(&source, "to-redis-2").await;
+    let is_by = |error: &Error| matches!(error, Error::BroughtAlready { by, .. } if by.as_str() == "to-redis");
+    assert!(is_by(&twice), "{twice}");
     begin(&source, "to-redis").await.unwrap().end().await.unwrap();
-    // Another source is another history, and may go there, too.
-    let memory = MemoryBus::default();
-    let other = Bus::Memory(memory.clone());
-    other.create(&source_name(), 4).await.unwrap();
+    // Nor what comes out of a backup of it: some of what is there is not in that.
+    let Bus::Memory(memory) = &source else { unreachable!() };
     memory.start_anew(&source_name()).unwrap();
-    begin(&other, "to-redis-2").await.unwrap().end().await.unwrap();
+    let other = refused(&source, "to-redis").await;
+    assert!(matches!(other, Error::OtherHistory { .. }), "{other}");
+    assert!(is_by(&refused(&source, "to-redis-2").await));
     is_copied(&bus, 2).await;
+}
+
+#[tokio::test]
+async fn a_target_that_goes_while_it_is_copied_to_is_told_from_the_source() {
+    let server = redis();
+    let source = source().await;
+    let bus = bus_with(&server, 2).await;
+    let group = Group::new("to-redis", "source").unwrap();
+    let options = WorkerOptions {
+        limits: Limits { records: 100, ..Limits::default() },
+        ..Default::default()
+    };
+    let begun = Relay::begin(source, Cursors::memory(), group, bus.clone(), sales(), options);
+    let mut relay = begun.await.unwrap();
+    relay.step(Duration::from_secs(5)).await.unwrap().unwrap();
+    told(&server, ::redis::cmd("FLUSHALL")).await;
+    let gone = relay.step(Duration::from_secs(5)).await.unwrap_err();
+    assert!(gone.to_string().starts_with("the target refused: its stream sales"), "{gone}");
 }

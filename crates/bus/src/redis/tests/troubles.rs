@@ -9,13 +9,6 @@ pub(super) fn keeping() -> Server {
     redis_with(&["--appendonly", "yes", "--appendfsync", "always"])
 }
 
-/// Sends a plain command.
-async fn told(server: &Server, command: ::redis::Cmd) {
-    let client = ::redis::Client::open(server.url()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    command.query_async::<()>(&mut connection).await.unwrap();
-}
-
 /// Appends, ends the server by SIGKILL, and starts it again.
 async fn restarted(server: &mut Server) -> (Bus, Generation, Result<StreamInfo, Error>) {
     let bus = bus_with(server, 2).await;

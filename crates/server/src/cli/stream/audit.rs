@@ -14,6 +14,12 @@ pub async fn run(of: &OfStream) -> anyhow::Result<()> {
         true => say(&report.to_string()),
         false => say(&to_text(&report)),
     }
+    // The log of every shard has a first record.
+    anyhow::ensure!(
+        report["records"] != 0,
+        "{} has no record: it is no copy of the sales",
+        of.at.place
+    );
     anyhow::ensure!(report["ok"] == true, "the books of {} are not right", of.at.place);
     Ok(())
 }

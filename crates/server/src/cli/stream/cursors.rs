@@ -13,6 +13,8 @@ use super::remote::KeyArg;
 use crate::cli::say;
 use crate::cursors::FOLDER;
 
+/// The store of the server's own cursors, and of relays.
+const SERVER: &str = "_server";
 /// Parked records that are listed at most.
 const PARKED_MAX: usize = 1_000;
 
@@ -53,8 +55,8 @@ pub struct ResetArgs {
     /// `start`, `end`, or a position: the last one that counts as read.
     #[arg(long, value_name = "PLACE")]
     pub to: To,
-    /// The data folder, which a server must have open.
-    #[arg(long = "at", value_name = "DIR", default_value = "onsale-data")]
+    /// The data folder, which a server must have open, or the Redis that is copied from.
+    #[arg(long = "at", value_name = "PLACE", default_value = "onsale-data")]
     pub place: Place,
 }
 
@@ -113,8 +115,14 @@ fn stores(data: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
     Ok(found)
 }
 
-fn store(data: &Path, name: &str) -> anyhow::Result<Cursors> {
-    let found = stores(data)?.into_iter().find(|(other, _)| other == name);
+/// A store of a place. A Redis has one: that of the relays that copy from it.
+async fn store(place: &Place, name: &str) -> anyhow::Result<Cursors> {
+    #[cfg(feature = "redis")]
+    if let Place::Redis(url) = place {
+        let options = onsale_bus::redis::RedisOptions::new(url);
+        return Ok(Cursors::Redis(onsale_bus::redis::RedisCursors::connect(&options).await?));
+    }
+    let found = stores(place.data()?)?.into_iter().find(|(other, _)| other == name);
     let (_, path) = found.with_context(|| format!("there are no cursors of {name}"))?;
     Ok(Cursors::file(path)?)
 }
@@ -141,9 +149,15 @@ pub async fn list(args: &CursorsArgs) -> anyhow::Result<()> {
 /// All cursors of a data folder.
 async fn rows(place: &Place) -> anyhow::Result<Vec<Value>> {
     let bus = place.open().await?;
+    let stores = match place {
+        Place::Redis(_) => vec![(SERVER.to_owned(), store(place, SERVER).await?)],
+        _ => stores(place.data()?)?
+            .into_iter()
+            .map(|(name, path)| Ok((name, Cursors::file(path)?)))
+            .collect::<anyhow::Result<_>>()?,
+    };
     let mut rows = Vec::new();
-    for (name, path) in stores(place.data()?)? {
-        let store = Cursors::file(path)?;
+    for (name, store) in stores {
         for group in store.groups().await? {
             rows.extend(row(&bus, &store, &name, &group).await?);
         }
@@ -183,7 +197,7 @@ async fn row(
 /// `onsale stream reset`
 pub async fn reset(args: &ResetArgs) -> anyhow::Result<()> {
     let bus = args.place.open().await?;
-    let store = store(args.place.data()?, &args.cursor.store)?;
+    let store = store(&args.place, &args.cursor.store).await?;
     let group = Group { name: args.cursor.name.clone(), stream: args.cursor.stream.clone() };
     is_there(&store, &group, &args.cursor.store).await?;
     let info = bus.describe(&group.stream).await?;
@@ -227,7 +241,7 @@ pub async fn parked(args: &ParkedArgs) -> anyhow::Result<()> {
     if let Some(remote) = args.place.remote(&args.key)? {
         return tell_remote(&remote.parked(&args.cursor)?, args.json);
     }
-    let store = store(args.place.data()?, &args.cursor.store)?;
+    let store = store(&args.place, &args.cursor.store).await?;
     let group = Group { name: args.cursor.name.clone(), stream: args.cursor.stream.clone() };
     is_there(&store, &group, &args.cursor.store).await?;
     let parked = store.parked(&group, None, PARKED_MAX).await?;

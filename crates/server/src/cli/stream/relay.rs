@@ -20,8 +20,9 @@ const WAIT: Duration = Duration::from_secs(1);
     after_help = "The place is kept by a cursor at the source, in the data folder or in Redis, so a relay that was stopped in any way goes on where \
     it was. Order is kept for each event. To Redis no record comes twice; elsewhere the last ones may, \
     and the id of each record says which it is. Several of one --cursor share the work; what one had that was killed \
-    is another's after 30 seconds. A target that lost records is an error: restore it, or \
-    `onsale stream reset relay --store _server --to start` to copy all again.\n\n\
+    is another's after 30 seconds. A target that was emptied is an error: `onsale stream reset relay --store _server --to start`, \
+    and all is copied again. After the source was restored from a backup: the same, and to another stream \
+    (--to-stream), since the old copy has records that are no more.\n\n\
     Exit codes:\n  0  it was stopped (SIGINT, SIGTERM), or all is copied, with --until-end\n  1  it failed\n  2  the arguments make no sense"
 )]
 pub struct RelayArgs {
