@@ -12,6 +12,8 @@ pub(crate) const BUYERS_MAX: u64 = 10_000_000;
 
 /// Requests at a time on one socket, at most.
 const STREAMS_MAX: usize = 1_000;
+/// The longest wait of a buyer: a day.
+const WAIT_MS_MAX: u64 = 86_400_000;
 
 /// When buyers arrive.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -124,6 +126,7 @@ impl Config {
         }
         for (field, range) in [("think", &self.think_ms), ("retry", &self.retry.every_ms)] {
             ensure!(!range.is_empty(), "{field}: must not end before it begins");
+            ensure!(*range.end() <= WAIT_MS_MAX, "{field}: must be at most {WAIT_MS_MAX} ms");
         }
         ensure!(!self.quantity.is_empty(), "quantity: must not end before it begins");
         ensure!(*self.quantity.start() >= 1, "quantity: must be at least 1");

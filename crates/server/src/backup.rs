@@ -272,7 +272,10 @@ fn ensure_apart(target: &Path, source: &Path) -> anyhow::Result<()> {
 }
 
 /// What stands in a backup; none where the folder is none.
-fn read_manifest(folder: &Path) -> anyhow::Result<Option<Manifest>> {
+///
+/// # Errors
+/// Its file can't be read, is damaged or has a later form.
+pub(crate) fn read_manifest(folder: &Path) -> anyhow::Result<Option<Manifest>> {
     let path = folder.join(BACKUP_FILE);
     let text = match fs::read_to_string(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

@@ -10,7 +10,8 @@ pub fn overlap(a: &Path, b: &Path) -> bool {
 }
 
 /// A path without links and dots as far as it is there; the rest as it is written.
-fn real(path: &Path) -> PathBuf {
+#[must_use]
+pub fn real(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut real = PathBuf::new();
     for component in absolute.components() {

@@ -14,7 +14,7 @@ use onsale_journal::{Error, ReadOnly, Stores, open_read_only, open_read_only_fro
 use serde_json::{Value, json};
 
 use crate::api::shapes::Receipt;
-use crate::backup::{ensure_archive, identity, source};
+use crate::backup::{ensure_archive, identity, read_manifest, source};
 use crate::catalogue::time_to_text;
 use crate::stream;
 
@@ -56,7 +56,7 @@ pub struct Part {
 /// Looks at every segment of a folder, and whether a start would read them all.
 ///
 /// # Errors
-/// It is no data folder.
+/// It is no data folder, or what it says of itself can't be read.
 pub fn inspect(
     data: &Path,
     archive: Option<&Path>,
@@ -66,6 +66,8 @@ pub fn inspect(
     ensure_archive(archive)?;
     // It is asked for first: a server may be about to begin them.
     let begun = Folder::has_begun(data);
+    // What it says was there before the segments are looked at: a backup under way may add to them.
+    let manifest = read_manifest(data)?;
     let mut shards = Vec::new();
     for shard in 0..identity.shards {
         let mut tries = 1;
@@ -84,6 +86,14 @@ pub fn inspect(
     let at_work = begun || shards.iter().any(|journal: &Journal| journal.last > Some(1));
     for journal in shards.iter_mut().filter(|journal| at_work && journal.last == Some(0)) {
         journal.wrong.push("it holds nothing, though this log had begun".to_owned());
+    }
+    let saved = manifest.map(|manifest| manifest.shards).unwrap_or_default();
+    for (journal, saved) in shards.iter_mut().zip(saved) {
+        let of = saved.last_position;
+        if let Some(last) = journal.last.filter(|last| *last < of) {
+            let wrong = format!("it ends at position {last}, though backup.json says {of}");
+            journal.wrong.push(wrong);
+        }
     }
     Ok(Inspection { log: identity.log, shards })
 }

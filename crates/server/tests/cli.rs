@@ -166,6 +166,8 @@ fn the_default_configuration_can_be_printed_and_used() {
 
 #[test]
 fn exit_codes_are_what_help_says() {
+    let rush =
+        ["rush", "--url", "http://127.0.0.1:9", "--key", "k", "--organizer", "o", "--event", "e"];
     let rows: &[(&[&str], i32)] = &[
         (&["--help"], 0),
         (&["serve", "--help"], 0),
@@ -191,6 +193,8 @@ fn exit_codes_are_what_help_says() {
             2,
         ),
         (&["rush", "--url", "ftp://x", "--key", "k", "--organizer", "o", "--event", "e"], 2),
+        (&[&rush[..], &["--think-ms", "0-18446744073709551615"]].concat(), 2),
+        (&[&rush[..], &["--retry-ms", "1-86400001"]].concat(), 2),
         (&["demo", "--report", "/nowhere/report.html"], 2),
         (&["keys", "list", "--data", "/nowhere"], 1),
     ];

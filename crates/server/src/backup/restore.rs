@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use onsale_core::limits::GENERATIONS_MAX;
 use onsale_core::{Event, Fact, Sale, Time};
 use onsale_engine::Folder;
-use onsale_engine::folder::{BACKUP_FILE, Identity};
+use onsale_engine::folder::{BACKUP_FILE, FILE, Identity};
 use onsale_journal::backup::{append, flush, look, rewrite};
 use onsale_journal::{
     Durability, FileStorage, Options, ReadOnly, Reader, lock_folder, open, open_read_only,
@@ -20,7 +20,9 @@ use super::{
     write_manifest,
 };
 use crate::catalogue::time_to_text;
-use crate::keys::KEYS_FILE;
+use crate::folders::real;
+use crate::keys::{KEYS_FILE, KeyStore};
+use crate::webhooks::Webhooks;
 
 /// Records read at a time.
 const RECORDS_PER_READ: usize = 10_000;
@@ -81,6 +83,7 @@ pub fn restore(
         .ok_or_else(|| anyhow::anyhow!("{} is no backup", backup.display()))?;
     let identity = identity(backup)?;
     ensure_apart(data, backup)?;
+    ensure_outside(data)?;
     let logs = open_backup(backup, &manifest, identity)?;
     let kept = positions(&logs, wanted)?;
     let generation = next_generation(&logs, &manifest, wanted)?;
@@ -107,8 +110,29 @@ pub fn restore(
     for name in [KEYS_FILE, WEBHOOKS_FILE] {
         copy_file(&backup.join(name), &data.join(name))?;
     }
+    check_own_files(data)?;
     fresh.finish(identity)?;
     Ok(Restored { generation, shards })
+}
+
+/// A folder within a data folder would be part of that one: nothing is made there.
+fn ensure_outside(data: &Path) -> anyhow::Result<()> {
+    let path = real(data);
+    let inside = path.ancestors().skip(1).find(|folder| folder.join(FILE).exists());
+    if let Some(folder) = inside {
+        let (data, folder) = (data.display(), folder.display());
+        anyhow::bail!("{data} is in {folder}, which is a data folder or a backup: take another");
+    }
+    Ok(())
+}
+
+/// A server that can't read them does not start: better told now than once the old folder is gone.
+fn check_own_files(data: &Path) -> anyhow::Result<()> {
+    if data.join(KEYS_FILE).exists() {
+        KeyStore::load(data).context("the backup is damaged")?;
+    }
+    Webhooks::load(data).context("the backup is damaged")?;
+    Ok(())
 }
 
 /// Opens all shards of a backup, and checks that it is all there.

@@ -334,6 +334,36 @@ fn a_damaged_backup_is_refused() {
     }
     std::fs::write(&segment, &whole[..whole.len() / 2 / 4096 * 4096]).unwrap();
     refused("cut", 0);
+    // What is gone was the last batch: only backup.json says that it was there.
+    std::fs::write(&segment, &whole).unwrap();
+    let files = std::fs::read_dir(segment.parent().unwrap()).unwrap();
+    let files = files.map(|entry| entry.unwrap().path());
+    let last = files.filter(|file| file.extension().is_some_and(|end| end == "seg")).max().unwrap();
+    let last_whole = std::fs::read(&last).unwrap();
+    let has_records = |at: &usize| {
+        let bytes = u32::from_le_bytes(last_whole[at + 100..at + 104].try_into().unwrap());
+        last_whole[*at] == 0xFF && bytes > 12
+    };
+    let end = (0..last_whole.len()).step_by(4096).rfind(has_records).unwrap();
+    std::fs::write(&last, &last_whole[..end]).unwrap();
+    refused("cut", 1);
+    let output = onsale(&["journal", "inspect", &backup]);
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{shown}");
+    let is_told = |line: &str| line.contains("WRONG: it ends at position ");
+    assert_eq!(shown.lines().filter(|line| is_told(line)).count(), 1, "{shown}");
+    std::fs::write(&last, &last_whole).unwrap();
+    assert_eq!(onsale(&["journal", "inspect", &backup]).status.code(), Some(0));
+    for (number, name) in ["keys.json", "webhooks.json"].into_iter().enumerate() {
+        let file = Path::new(&backup).join(name);
+        let before = std::fs::read(&file).ok();
+        std::fs::write(&file, "{").unwrap();
+        refused("unreadable", number);
+        match before {
+            Some(before) => std::fs::write(&file, before).unwrap(),
+            None => std::fs::remove_file(&file).unwrap(),
+        }
+    }
     std::fs::remove_file(&segment).unwrap();
     refused("missing", 0);
 }
@@ -486,6 +516,10 @@ fn a_backup_does_not_go_into_what_it_is_made_of() {
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {error}");
         assert!(error.contains("are one folder, or one is in the other"), "{error}");
     }
+    let output = onsale(&["journal", "restore", &backup, &path(folder, "data/to/come")]);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("which is a data folder or a backup: take another"), "{error}");
     // An archive that is named must be there, and a restored folder has a backup of its own.
     let restored = path(folder, "restored");
     run(&["journal", "restore", &backup, &restored, "--segment-mib", "1"]);
