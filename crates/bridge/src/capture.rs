@@ -77,6 +77,8 @@ pub struct Capture {
     /// Keys of events of which something can't be used.
     unreadable: BTreeSet<String>,
     pending: Changes,
+    /// Cancellations of the time when nobody watched are yet to be looked for.
+    is_new: bool,
     sweep_at: Instant,
     clock_at: Instant,
     clock: Timestamp,
@@ -142,6 +144,7 @@ impl Capture {
             unreadable: unreadable(state)?,
             // Whatever changed while nobody looked.
             pending: Changes { all: true, ..Changes::default() },
+            is_new: true,
             sweep_at: now
                 + Duration::from_secs(parts.dialect.settings.capture.sweep_seconds.max(1)),
             clock_at: now,
@@ -208,6 +211,10 @@ impl Capture {
         let brought = match brought {
             Ok(()) => self.bring_orders(&pending.orders).await,
             Err(error) => Err(error),
+        };
+        let brought = match brought {
+            Ok(()) if self.is_new => self.bring_missed().await,
+            brought => brought,
         };
         if let Err(error) = brought {
             self.pending.merge(pending);

@@ -74,7 +74,14 @@ pub(super) async fn plan(
     if !is_whole {
         check_owner(db, &tables, server, &publish, plan).await?;
     }
-    let slot = slot(db, &name).await?;
+    let slot = match slot(db, &name).await? {
+        Found::Elsewhere(database) => {
+            plan.hindrances.push(slot_elsewhere(&name, &database));
+            None
+        }
+        Found::Here { is_lost } => Some(is_lost),
+        Found::No => None,
+    };
     plan.steps.push(Step {
         what: format!("the replication slot {name}"),
         // A lost one is of no use and in the way.
@@ -194,17 +201,40 @@ async fn check_owner(
     Ok(())
 }
 
-/// Whether there is a slot, and whether it is lost.
-async fn slot(db: &mut Database, name: &str) -> Result<Option<bool>, Error> {
-    let sql = "SELECT COALESCE(wal_status, '') = 'lost' AS lost FROM pg_replication_slots WHERE slot_name = :name::text";
+/// What there is of a slot: their names are those of the whole server, each is of one database.
+enum Found {
+    No,
+    Here { is_lost: bool },
+    Elsewhere(String),
+}
+
+async fn slot(db: &mut Database, name: &str) -> Result<Found, Error> {
+    let sql = "SELECT COALESCE(wal_status, '') = 'lost' AS lost, database::text AS db, database = current_database() AS here
+        FROM pg_replication_slots WHERE slot_name = :name::text";
     let rows = db.ask(sql, &[("name", name.into())]).await?;
-    rows.first().map(|row| Ok(row.maybe_bool("lost")? == Some(true))).transpose()
+    let Some(row) = rows.first() else { return Ok(Found::No) };
+    Ok(match row.maybe_bool("here")? {
+        Some(true) => Found::Here { is_lost: row.maybe_bool("lost")? == Some(true) },
+        _ => Found::Elsewhere(row.maybe_text("db")?.unwrap_or_else(|| "none".to_owned())),
+    })
+}
+
+/// Why a database can't be attached where another one of its server is.
+fn slot_elsewhere(name: &str, database: &str) -> Error {
+    Error::refused(
+        format!(
+            "the replication slot {name} is of the database {database}: a server has one slot of a name"
+        ),
+        "Detach that database, if it needs no bridge any more; for both at once, copy the dialect's folder and give the copy another name \
+         (name in its dialect.toml).",
+    )
 }
 
 /// Whether nobody reads the slot.
 pub(super) async fn check_idle(dialect: &Dialect, db: &mut Database) -> Result<(), Error> {
     let name = dialect.added_name();
-    let sql = "SELECT active_pid::bigint AS pid FROM pg_replication_slots WHERE slot_name = :name::text AND active";
+    let sql = "SELECT active_pid::bigint AS pid FROM pg_replication_slots \
+        WHERE slot_name = :name::text AND database = current_database() AND active";
     match db.ask(sql, &[("name", name.as_str().into())]).await?.first() {
         None => Ok(()),
         Some(_) => Err(Error::refused(

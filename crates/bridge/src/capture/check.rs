@@ -44,7 +44,7 @@ pub(super) async fn slot(db: &mut Database, parts: &Parts) -> Result<(), Error> 
     }
     let sql = "SELECT COALESCE(wal_status, '') AS wal_status, safe_wal_size, \
                COALESCE(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint AS kept \
-               FROM pg_replication_slots WHERE slot_name = :name::text";
+               FROM pg_replication_slots WHERE slot_name = :name::text AND database = current_database()";
     let name = parts.dialect.added_name();
     let rows = db.ask(sql, &[("name", name.as_str().into())]).await?;
     let Some(row) = rows.first() else { return Ok(()) };

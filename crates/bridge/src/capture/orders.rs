@@ -12,6 +12,7 @@ use crate::Error;
 use crate::database::{Kind, Mode, Statement, Transaction};
 use crate::dialect::{By, Dialect};
 use crate::engine::Engine;
+use crate::state::Sent;
 
 /// The status of a cancelled order, in all dialects.
 pub(crate) const CANCELLED: &str = "cancelled";
@@ -70,6 +71,27 @@ impl Capture {
                 self.cancel(code, organizer, event).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Brings the cancellations of a time of which the feed does not tell: before it was made, or after its slot was lost.
+    pub(super) async fn bring_missed(&mut self) -> Result<(), Error> {
+        if let Some(statement) = self.parts.dialect.find(self.db.kind(), "reconcile-orders") {
+            let taken = self.parts.state.taken()?;
+            let is_taken = |sent: &&Sent| taken.contains_key(&sent.subject);
+            let keys = self.sent.iter().filter(|(_, sent)| is_taken(sent)).map(|(key, _)| key);
+            let mut missed = BTreeSet::new();
+            for key in keys {
+                let mut tx = self.db.begin(Mode::Read).await?;
+                for row in tx.query(&statement, &[("event", key.as_str().into())]).await? {
+                    if row.maybe_text("status")?.as_deref() == Some(CANCELLED) {
+                        missed.insert(row.text("order")?);
+                    }
+                }
+            }
+            self.bring_orders(&missed).await?;
+        }
+        self.is_new = false;
         Ok(())
     }
 

@@ -249,3 +249,31 @@ async fn nothing_is_taken_away_while_the_bridge_works_or_the_engine_has_stock() 
     assert!(error.contains("the engine has stock of this platform: 1 transfers"), "{error}");
     assert_eq!(schema(&site.url), attached);
 }
+
+/// Names of slots are those of the whole server: a second database does not get into the first one's, and does not drop it.
+#[tokio::test]
+async fn a_slot_of_another_database_is_left_alone() {
+    let mut site = Site::attached(Kind::Postgres).await;
+    site.sql("CREATE DATABASE second").await;
+    let (start, _) = site.url.rsplit_once('/').unwrap();
+    let mut second = Database::open(&format!("{start}/second")).await.unwrap();
+    second.run(include_str!("../../../classic/schema/postgres.sql")).await.unwrap();
+    let said = attach(&site.dialect, &mut second).await.unwrap_err().to_string();
+    assert!(
+        said.contains("the replication slot onsale_classic is of the database postgres"),
+        "{said}"
+    );
+    assert!(said.contains("another name"), "{said}");
+    let taken_away = detach(&site.dialect, &mut second, true).await;
+    assert!(taken_away.is_err() || taken_away.unwrap().is_empty(), "something was taken away");
+    check_attached(&site.dialect, &mut site.db).await.unwrap();
+    let slots =
+        site.db.ask("SELECT database::text AS db FROM pg_replication_slots", &[]).await.unwrap();
+    assert_eq!(slots[0].text("db").unwrap(), "postgres");
+    // With another name both are.
+    let mut dialect = (*site.dialect).clone();
+    dialect.settings.name = "classic_2".to_owned();
+    attach(&dialect, &mut second).await.unwrap();
+    detach(&dialect, &mut second, false).await.unwrap();
+    check_attached(&site.dialect, &mut site.db).await.unwrap();
+}

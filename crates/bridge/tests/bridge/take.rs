@@ -1,6 +1,7 @@
 //! Taking an event over, with a kill after each step; an order that is cancelled in the platform.
 
 use onsale_bridge::Error;
+use onsale_bridge::attach::{attach, detach};
 use onsale_bridge::database::{Database, Kind, Mode, Statement};
 use onsale_bridge::take::{Step, take};
 use serde_json::json;
@@ -203,4 +204,61 @@ async fn a_take_that_changes_nothing_credits_nothing() {
     site.dialect = std::sync::Arc::new(onsale_bridge::dialect::Dialect::load("classic").unwrap());
     let taken = take(&site.parts(), "river/fest", |_| Ok(())).await.unwrap();
     assert_eq!((taken.number, taken.quotas["1"]), (1, 100));
+}
+
+/// The feed is made anew, so it does not tell what happened before.
+async fn cancelled_while_nobody_watched(kind: Kind) {
+    let mut site = Site::attached(kind).await;
+    let state = site.state();
+    let running = site.run();
+    site.event(1, "fest").await;
+    site.until_event("river/fest", |_, _| true).await;
+    take(&site.parts(), "river/fest", |_| Ok(())).await.unwrap();
+    let t = "'2026-11-24T10:00:00.000Z'";
+    for (id, code) in [(1, "EOURS"), (2, "EOPEN")] {
+        state.will_write([(code, "paid")].into_iter()).unwrap();
+        site.sql(&format!(
+            "INSERT INTO orders (id, event_id, code, customer, status, total_minor, channel, created_at) \
+                VALUES ({id}, 1, '{code}', 'c', 'paid', 5000, 'onsale', {t}); \
+             INSERT INTO order_lines (order_id, ticket_type_id, quantity, unit_price_minor) VALUES ({id}, 1, 2, 2500); \
+             UPDATE stocks SET sold = sold + 2, blocked = blocked - 2 WHERE id = 1"
+        ))
+        .await;
+        state.wrote([code].into_iter()).unwrap();
+    }
+    running.kill().await;
+    site.sql(
+        "UPDATE orders SET status = 'cancelled' WHERE code = 'EOURS'; UPDATE stocks SET sold = sold - 2 WHERE id = 1",
+    )
+    .await;
+    // PostgreSQL hears some time later that nobody reads the slot any more.
+    let mut tries = tokio::time::interval(std::time::Duration::from_millis(10));
+    let begun = std::time::Instant::now();
+    while let Err(error) = detach(&site.dialect, &mut site.db, true).await {
+        assert!(begun.elapsed().as_secs() < 60, "{error}");
+        tries.tick().await;
+    }
+    attach(&site.dialect, &mut site.db).await.unwrap();
+    let running = site.run();
+    let fake = site.fake.clone();
+    site.until("it is cancelled", || !fake.known.lock().unwrap().cancelled.is_empty()).await;
+    assert_eq!(fake.known.lock().unwrap().cancelled, ["EOURS"]);
+    let free = "SELECT capacity - sold - blocked AS n FROM stocks";
+    assert_eq!(number(&mut site.db, free).await, 0, "its tickets are the engine's again");
+    // What is known by now is not looked at as news by the next bridge.
+    running.kill().await;
+    let _running = site.run();
+    site.sql("UPDATE events SET name = 'Later'").await;
+    site.until_event("river/fest", |definition, _| definition["name"] == "Later").await;
+    assert_eq!(fake.known.lock().unwrap().cancelled, ["EOURS"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_cancelled_in_sqlite_while_nobody_watched_is_found() {
+    cancelled_while_nobody_watched(Kind::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_cancelled_in_postgres_while_nobody_watched_is_found() {
+    cancelled_while_nobody_watched(Kind::Postgres).await;
 }

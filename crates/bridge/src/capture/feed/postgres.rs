@@ -59,6 +59,7 @@ fn failed(error: &PgWireError) -> Error {
     let text = error.to_string();
     if text.contains("does not exist")
         || text.contains("can no longer")
+        || text.contains("was not created in this database")
         || text.contains("invalidated")
     {
         return Error::refused(
