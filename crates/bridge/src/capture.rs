@@ -9,7 +9,7 @@ mod check;
 pub mod event;
 pub mod feed;
 mod lag;
-pub(crate) mod orders;
+pub mod orders;
 pub mod pgoutput;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -15,6 +15,7 @@ use tokio::time::sleep;
 
 use crate::Error;
 use crate::capture::event::Reader;
+use crate::capture::orders;
 use crate::database::{Database, Mode, Row, Statement, Transaction};
 use crate::dialect::By;
 use crate::engine::SalesPage;
@@ -174,6 +175,8 @@ struct There {
 }
 
 async fn look(context: &Context, event: Option<&str>) -> Result<Report, Error> {
+    // Before the sides are read: what is set aside later is not compared.
+    let noted = orders::set_aside(&context.state)?;
     let mut db = Database::open(&context.db).await?;
     if context.dialect.settings.write_back.by == By::Sql {
         crate::attach::check_tables(&mut db).await?;
@@ -231,6 +234,9 @@ async fn look(context: &Context, event: Option<&str>) -> Result<Report, Error> {
             let known = known(context, &subject).await?;
             let allotment = taken.get(&subject).map(|taken| &taken.quotas);
             compare_quotas(&mut compared, &orders, &platform, &known, allotment, is_by_api)?;
+            if compared.differences.is_empty() {
+                orders::agreed(&context.state, &noted, orders.iter().map(|o| o.code.as_str()))?;
+            }
         }
         report.events.push(compared);
     }

@@ -9,14 +9,17 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::Error;
-use crate::capture::{self, Parts};
+use crate::capture::{self, Parts, orders};
 use crate::dialect::By;
 use crate::reconcile::{Report, reconcile};
+use crate::state::State;
 use crate::write_back::api::Platform;
 use crate::write_back::{self, Context, Meter};
 
 /// How often it is noted how write-back goes.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// The wait until what is set aside is looked at again, where a side could not be read.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Where Prometheus' node exporter finds figures, in the bridge's own folder.
 pub const METRICS: &str = "metrics.prom";
 
@@ -57,19 +60,44 @@ pub async fn run(parts: Parts, options: Options) -> Result<(), Error> {
     let by = context.dialect.settings.write_back.by;
     if by == By::Nothing || (by == By::Api && options.platform.is_none()) {
         tracing::warn!("sales are not written back: see --platform, and the dialect");
-        return capture::run(parts).await;
+        return tokio::select! {
+            done = capture::run(parts.clone()) => done,
+            () = look_again(&parts) => Ok(()),
+        };
     }
     // Never sent to: the work ends by being dropped.
     let (_stop, stop) = watch::channel(false);
     tokio::select! {
-        done = capture::run(parts) => done,
+        done = capture::run(parts.clone()) => done,
+        () = look_again(&parts) => Ok(()),
         done = write_back::run(context.clone(), stop) => done,
         done = note(&context, options.reconcile_every) => done,
     }
 }
 
+/// Looks again, once, at what capture had set aside about orders before this start. Never ends.
+async fn look_again(parts: &Parts) {
+    while let Err(error) = orders::retry(parts, None).await {
+        tracing::debug!(%error, "what is set aside can't be looked at yet");
+        sleep(LOOK_AGAIN).await;
+    }
+    std::future::pending().await
+}
+
 fn now() -> String {
     jiff::Timestamp::now().to_string()
+}
+
+/// Notes how a comparison of all events ended, for [`crate::status`].
+///
+/// # Errors
+/// The bridge's own file fails.
+pub fn note_compared(state: &State, compared: &Result<Report, Error>) -> Result<(), Error> {
+    let fact = match compared {
+        Ok(report) => json!({"differences": report.differences(), "at": now()}),
+        Err(error) => json!({"error": error.to_string(), "at": now()}),
+    };
+    state.set_fact("reconcile", Some(&fact.to_string()))
 }
 
 /// Notes how it goes, and compares.
@@ -81,10 +109,10 @@ async fn note(context: &Context, reconcile_every: Option<Duration>) -> Result<()
         if let (Some(at), Some(every)) = (compare_at, reconcile_every)
             && tokio::time::Instant::now() >= at
         {
-            match reconcile(context, None).await {
+            let compared = reconcile(context, None).await;
+            note_compared(&context.state, &compared)?;
+            match compared {
                 Ok(compared) => {
-                    let fact = json!({"differences": compared.differences(), "at": now()});
-                    context.state.set_fact("reconcile", Some(&fact.to_string()))?;
                     if !compared.is_clean() {
                         tracing::warn!(differences = compared.differences(), "the sides differ");
                     }
@@ -92,8 +120,6 @@ async fn note(context: &Context, reconcile_every: Option<Duration>) -> Result<()
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the sides can't be compared");
-                    let fact = json!({"error": error.to_string(), "at": now()});
-                    context.state.set_fact("reconcile", Some(&fact.to_string()))?;
                 }
             }
             compare_at = Some(tokio::time::Instant::now() + every);

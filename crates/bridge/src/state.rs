@@ -109,6 +109,12 @@ impl Echo {
     pub fn is_ours(&self, status: &str) -> bool {
         [&self.written, &self.writing].iter().any(|known| known.as_deref() == Some(status))
     }
+
+    /// What is there, or will be as soon as what we are about to write is through.
+    #[must_use]
+    pub fn last(&self) -> Option<&str> {
+        self.writing.as_deref().or(self.written.as_deref())
+    }
 }
 
 /// What the engine may sell of an event.
@@ -300,13 +306,24 @@ impl State {
         Ok(())
     }
 
-    /// Whether something is set aside.
+    /// Forgets that something was set aside, unless it was set aside anew meanwhile.
     ///
     /// # Errors
     /// The file fails.
-    pub fn is_parked(&self, way: &str, about: &str) -> Result<bool, Error> {
-        let sql = "SELECT 1 FROM parked WHERE way = ? AND about = ?";
-        Ok(self.db().query_row(sql, [way, about], |_| Ok(())).optional()?.is_some())
+    pub fn forget(&self, Parked { way, about, tries, at, .. }: &Parked) -> Result<(), Error> {
+        let sql = "DELETE FROM parked WHERE way = ? AND about = ? AND tries = ? AND at = ?";
+        self.db().execute(sql, params![way, about, tries, at])?;
+        Ok(())
+    }
+
+    /// What is set aside about something; none: nothing.
+    ///
+    /// # Errors
+    /// The file fails.
+    pub fn parked_about(&self, way: &str, about: &str) -> Result<Option<Parked>, Error> {
+        let sql =
+            "SELECT way, about, reason, at, tries, record FROM parked WHERE way = ? AND about = ?";
+        Ok(self.db().query_row(sql, [way, about], parked_row).optional()?)
     }
 
     /// What is set aside, oldest first.
@@ -318,16 +335,7 @@ impl State {
         let mut select = db.prepare_cached(
             "SELECT way, about, reason, at, tries, record FROM parked ORDER BY at",
         )?;
-        let rows = select.query_map([], |row| {
-            Ok(Parked {
-                way: row.get(0)?,
-                about: row.get(1)?,
-                reason: row.get(2)?,
-                at: row.get(3)?,
-                tries: row.get(4)?,
-                record: row.get(5)?,
-            })
-        })?;
+        let rows = select.query_map([], parked_row)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
@@ -439,6 +447,17 @@ impl State {
         };
         Ok(())
     }
+}
+
+fn parked_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Parked> {
+    Ok(Parked {
+        way: row.get(0)?,
+        about: row.get(1)?,
+        reason: row.get(2)?,
+        at: row.get(3)?,
+        tries: row.get(4)?,
+        record: row.get(5)?,
+    })
 }
 
 /// Opens the file and makes what it lacks.

@@ -5,14 +5,15 @@
 //! the engine cancelled the order at the same moment ([`crate::write_back::sql`]). The bridge's own file has it, too, for
 //! a bridge that was detached and attached again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Capture, WAY};
+use super::event::Reader;
+use super::{Capture, Parts, WAY};
 use crate::Error;
-use crate::database::{Kind, Mode, Statement, Transaction};
+use crate::database::{Database, Kind, Mode, Statement, Transaction};
 use crate::dialect::{By, Dialect};
 use crate::engine::Engine;
-use crate::state::Sent;
+use crate::state::{Parked, Sent, State};
 
 /// The status of a cancelled order, in all dialects.
 pub(crate) const CANCELLED: &str = "cancelled";
@@ -24,52 +25,70 @@ pub(crate) const NOTED: &str =
 pub(crate) const NOTE: &str = "INSERT INTO onsale_transfer (name, quota, amount) \
                                VALUES (:name, :quota, :amount) ON CONFLICT DO NOTHING";
 
+/// Why an order is set aside that is not in the platform any more.
+const DELETED: &str = "somebody deleted the order in the platform; the engine still has it";
+/// What an order is set aside as whose status can't be read.
+const UNREADABLE: &str = "status of order ";
+
 /// What an order that can't be brought over is parked as.
 pub(crate) fn parked_as(code: &str) -> String {
     format!("order {code}")
+}
+
+/// The order that something is set aside about.
+fn order_of(about: &str) -> Option<&str> {
+    about.strip_prefix("order ").or_else(|| about.strip_prefix(UNREADABLE))
+}
+
+/// What capture has set aside about orders: their codes, with what was noted.
+///
+/// # Errors
+/// The bridge's own file fails.
+pub(crate) fn set_aside(state: &State) -> Result<BTreeMap<String, Vec<Parked>>, Error> {
+    let mut orders: BTreeMap<String, Vec<Parked>> = BTreeMap::new();
+    for parked in state.parked()?.into_iter().filter(|parked| parked.way == WAY) {
+        if let Some(code) = order_of(&parked.about).map(str::to_owned) {
+            orders.entry(code).or_default().push(parked);
+        }
+    }
+    Ok(orders)
+}
+
+/// Looks again at what capture has set aside about orders: all, or one. What can be brought over now is, and where both sides
+/// agree by now it is forgotten. Gives the orders of which nothing is set aside any more, and the others with the reason.
+///
+/// # Errors
+/// The platform or the engine can't be reached; nothing is lost.
+pub async fn retry(
+    parts: &Parts,
+    order: Option<&str>,
+) -> Result<(Vec<String>, Vec<(String, String)>), Error> {
+    let (mut done, mut left) = (Vec::new(), Vec::new());
+    let codes = set_aside(&parts.state)?.into_keys();
+    let codes: Vec<String> = codes.filter(|code| order.is_none_or(|order| order == code)).collect();
+    if codes.is_empty() {
+        return Ok((done, left));
+    }
+    let mut db = Database::open(&parts.url).await?;
+    let reader = Reader::new(&parts.dialect, db.kind())?;
+    for code in &codes {
+        bring(parts, &reader, &mut db, code).await?;
+    }
+    let mut still = set_aside(&parts.state)?;
+    for code in codes {
+        match still.remove(&code).and_then(|parked| parked.into_iter().next()) {
+            None => done.push(code),
+            Some(parked) => left.push((code, parked.reason)),
+        }
+    }
+    Ok((done, left))
 }
 
 impl Capture {
     /// Looks at orders that changed; those that we did not write are the platform's own.
     pub(super) async fn bring_orders(&mut self, codes: &BTreeSet<String>) -> Result<(), Error> {
         for code in codes {
-            // Before the order is read: see `Echo::is_ours`.
-            let echo = self.parts.state.echo(code)?;
-            let mut tx = self.db.begin(Mode::Read).await?;
-            let order = self.reader.order(&mut tx, code).await;
-            drop(tx);
-            let (about, unreadable) = (parked_as(code), format!("status of order {code}"));
-            if let Err(error @ Error::Data { .. }) = order {
-                self.parts.state.park(WAY, &unreadable, &error.to_string(), None)?;
-                continue;
-            }
-            let order = order?;
-            self.parts.state.unpark(WAY, &unreadable)?;
-            let Some(order) = order else {
-                if echo.is_some() {
-                    let reason =
-                        "somebody deleted the order in the platform; the engine still has it";
-                    self.parts.state.park(WAY, &about, reason, None)?;
-                }
-                continue;
-            };
-            if order.status != CANCELLED {
-                continue;
-            }
-            let (organizer, event) = (order.organizer.as_str(), order.event.as_str());
-            let is_news = match echo {
-                Some(echo) => {
-                    !echo.is_ours(CANCELLED) || self.parts.state.is_parked(WAY, &about)?
-                }
-                // The bridge's own file may be new.
-                None => {
-                    self.parts.state.taken()?.contains_key(&format!("{organizer}/{event}"))
-                        && is_open(&self.parts.engine, organizer, event, code).await?
-                }
-            };
-            if is_news {
-                self.cancel(code, organizer, event).await?;
-            }
+            bring(&self.parts, &self.reader, &mut self.db, code).await?;
         }
         Ok(())
     }
@@ -94,46 +113,139 @@ impl Capture {
         self.is_new = false;
         Ok(())
     }
+}
 
-    async fn cancel(&mut self, code: &str, organizer: &str, event: &str) -> Result<(), Error> {
-        let state = std::sync::Arc::clone(&self.parts.state);
-        let about = parked_as(code);
-        if let Some(again) = Again::new(&self.parts.dialect, self.db.kind())?
-            && !state.is_again(code)?
-        {
-            let mut tx = self.db.begin(Mode::Write).await?;
-            match again.take(&mut tx, code).await {
-                Ok(()) => {
-                    tx.commit().await?;
-                    state.note_again(std::iter::once(code))?;
-                }
-                Err(error @ (Error::Refused { .. } | Error::Data { .. })) => {
-                    return state.park(WAY, &about, &error.to_string(), None);
-                }
-                Err(error) => return Err(error),
-            }
+async fn bring(parts: &Parts, reader: &Reader, db: &mut Database, code: &str) -> Result<(), Error> {
+    let (state, about) = (&parts.state, parked_as(code));
+    // Before the order is read: see `Echo::is_ours`.
+    let echo = state.echo(code)?;
+    let noted = state.parked_about(WAY, &about)?;
+    let mut tx = db.begin(Mode::Read).await?;
+    let order = reader.order(&mut tx, code).await;
+    drop(tx);
+    let unreadable = format!("{UNREADABLE}{code}");
+    if let Err(error @ Error::Data { .. }) = order {
+        return state.park(WAY, &unreadable, &error.to_string(), None);
+    }
+    let order = order?;
+    state.unpark(WAY, &unreadable)?;
+    // What was noted is forgotten unless something was noted anew meanwhile.
+    let forget = || noted.as_ref().map_or(Ok(()), |noted| state.forget(noted));
+    let Some(order) = order else {
+        let is_over = match (&echo, &noted) {
+            // It was cancelled by the engine before.
+            (Some(echo), _) if echo.last() == Some(CANCELLED) => true,
+            (_, Some(_)) => !is_open_anywhere(parts, code).await?,
+            (echo, None) => echo.is_none(),
+        };
+        return if is_over { forget() } else { state.park(WAY, &about, DELETED, None) };
+    };
+    if order.status != CANCELLED {
+        return forget();
+    }
+    let (organizer, event) = (order.organizer.as_str(), order.event.as_str());
+    // After the order was read: what write-back has settled until then is not owed any more.
+    let is_owed = state.parked_about(WAY, &about)?.is_some_and(|noted| noted.reason != DELETED);
+    let is_news = match echo {
+        Some(echo) => !echo.is_ours(CANCELLED) && !is_written_now(state, code)?,
+        // The bridge's own file may be new.
+        None => {
+            state.taken()?.contains_key(&format!("{organizer}/{event}"))
+                && is_open(&parts.engine, organizer, event, code).await?
         }
-        match self
-            .parts
-            .engine
-            .cancel(organizer, event, code, &format!("legacy-cancelled-{code}"))
-            .await
-        {
+    };
+    if is_news || is_owed { cancel(parts, db, code, organizer, event).await } else { forget() }
+}
+
+/// Forgets what was noted of orders that a comparison found the same on both sides, with the stock they are of, unless they
+/// can't be read.
+///
+/// # Errors
+/// The bridge's own file fails.
+pub(crate) fn agreed<'a>(
+    state: &State,
+    noted: &BTreeMap<String, Vec<Parked>>,
+    codes: impl Iterator<Item = &'a str>,
+) -> Result<(), Error> {
+    for parked in codes.filter_map(|code| noted.get(code)).flatten() {
+        if !parked.about.starts_with(UNREADABLE) {
+            state.forget(parked)?;
+        }
+    }
+    Ok(())
+}
+
+/// Forgets that orders were deleted in the platform whose cancellation in the engine is written back: nothing differs any more.
+///
+/// # Errors
+/// The bridge's own file fails.
+pub(crate) fn cancelled_by_engine<'a>(
+    state: &State,
+    codes: impl Iterator<Item = &'a str>,
+) -> Result<(), Error> {
+    for code in codes {
+        let noted = state.parked_about(WAY, &parked_as(code))?;
+        if let Some(noted) = noted.filter(|noted| noted.reason == DELETED) {
+            state.forget(&noted)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether write-back began to cancel an order meanwhile. It takes the tickets again itself where the platform was first.
+fn is_written_now(state: &State, code: &str) -> Result<bool, Error> {
+    Ok(state.echo(code)?.is_some_and(|echo| echo.last() == Some(CANCELLED)))
+}
+
+async fn cancel(
+    parts: &Parts,
+    db: &mut Database,
+    code: &str,
+    organizer: &str,
+    event: &str,
+) -> Result<(), Error> {
+    let (state, about) = (&parts.state, parked_as(code));
+    if let Some(again) = Again::new(&parts.dialect, db.kind())?
+        && !state.is_again(code)?
+    {
+        let mut tx = db.begin(Mode::Write).await?;
+        match again.take(&mut tx, code).await {
             Ok(()) => {
-                tracing::info!(code, "cancelled in the platform, so it is cancelled in the engine")
+                tx.commit().await?;
+                state.note_again(std::iter::once(code))?;
             }
-            // It is cancelled there already.
-            Err(Error::Answered { status: 409, .. }) => {}
-            Err(Error::Answered { status: status @ (400 | 404 | 422), why }) => {
-                return state.park(WAY, &about, &format!("{status} {why}"), None);
+            Err(error @ (Error::Refused { .. } | Error::Data { .. })) => {
+                return state.park(WAY, &about, &error.to_string(), None);
             }
             Err(error) => return Err(error),
         }
-        // From now on this status is known.
-        state.will_write(std::iter::once((code, CANCELLED)))?;
-        state.wrote(std::iter::once(code))?;
-        state.unpark(WAY, &about)
     }
+    match parts.engine.cancel(organizer, event, code, &format!("legacy-cancelled-{code}")).await {
+        Ok(()) => {
+            tracing::info!(code, "cancelled in the platform, so it is cancelled in the engine")
+        }
+        // It is cancelled there already.
+        Err(Error::Answered { status: 409, .. }) => {}
+        Err(Error::Answered { status: status @ (400 | 404 | 422), why }) => {
+            return state.park(WAY, &about, &format!("{status} {why}"), None);
+        }
+        Err(error) => return Err(error),
+    }
+    // From now on this status is known.
+    state.will_write(std::iter::once((code, CANCELLED)))?;
+    state.wrote(std::iter::once(code))?;
+    state.unpark(WAY, &about)
+}
+
+/// Whether the engine has an order of this code that is not cancelled, of whichever event.
+async fn is_open_anywhere(parts: &Parts, code: &str) -> Result<bool, Error> {
+    for subject in parts.state.taken()?.into_keys() {
+        let (organizer, event) = subject.split_once('/').unwrap_or_default();
+        if is_open(&parts.engine, organizer, event, code).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether the engine has an order of this code that is not cancelled.

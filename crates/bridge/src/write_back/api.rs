@@ -6,7 +6,7 @@
 
 pub(crate) mod requests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
@@ -19,6 +19,7 @@ use super::sql::{Place, Written};
 use super::template::{Scope, at, fill, plain};
 use super::{Context, Parked};
 use crate::Error;
+use crate::capture::orders::{CANCELLED, cancelled_by_engine};
 use crate::dialect::Dialect;
 use crate::engine::Engine;
 use crate::state::State;
@@ -151,6 +152,11 @@ impl Writer {
             orders.into_iter().filter(|o| parked.iter().all(|(code, _)| *code != o.code)).collect();
         let echoes = orders.iter().filter_map(|o| Some((o.code.as_str(), o.status.as_deref()?)));
         self.state.will_write(echoes)?;
+        let ended: BTreeSet<String> = orders
+            .iter()
+            .filter(|o| o.status.as_deref() == Some(CANCELLED))
+            .map(|o| o.code.clone())
+            .collect();
         let mut done: Vec<String> = Vec::new();
         let mut failed = None;
         let mut work = futures_util::stream::iter(orders)
@@ -165,6 +171,8 @@ impl Writer {
         }
         super::park(&self.state, &parked, records)?;
         self.state.wrote(done.iter().map(String::as_str))?;
+        let ended = done.iter().filter(|code| ended.contains(*code));
+        cancelled_by_engine(&self.state, ended.map(String::as_str))?;
         let written = Written { orders: done.len() as u64, parked: parked as Vec<Parked> };
         failed.map_or(Ok(written), Err)
     }

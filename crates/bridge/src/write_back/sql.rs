@@ -21,7 +21,7 @@ use super::Parked;
 use super::sales::{Order, OrderRecord, fold};
 use crate::Error;
 use crate::capture;
-use crate::capture::orders::{Again, CANCELLED, parked_as};
+use crate::capture::orders::{Again, CANCELLED, cancelled_by_engine, parked_as};
 use crate::database::{Database, Mode, Statement, Transaction};
 use crate::dialect::Dialect;
 use crate::state::State;
@@ -203,6 +203,9 @@ impl Writer {
         parked.extend(refused);
         let is_there = |o: &&Order| parked.iter().all(|(code, _)| *code != o.code);
         self.state.wrote(orders.iter().filter(is_there).map(|o| o.code.as_str()))?;
+        let is_end = |o: &&Order| o.status.as_deref() == Some(CANCELLED);
+        let ended = orders.iter().filter(is_there).filter(is_end);
+        cancelled_by_engine(&self.state, ended.map(|o| o.code.as_str()))?;
         let written = orders.iter().filter(is_there).count() as u64;
         Ok(Written { orders: written, parked })
     }
@@ -227,6 +230,9 @@ impl Writer {
         if !batch.is_retry || aside.is_empty() {
             tx.commit().await?;
             state.note_again(again.iter().map(String::as_str))?;
+            for code in &again {
+                state.unpark(capture::WAY, &parked_as(code))?;
+            }
         }
         Ok(refused)
     }
@@ -305,7 +311,15 @@ async fn take_again(
     for row in tx.query(locks, &[("orders", json_of(&wanted)?.into())]).await? {
         let (code, status) = (row.text("order")?, row.text("status")?);
         let written = state.echo(&code)?.and_then(|echo| echo.written);
-        if status != CANCELLED || written.as_deref() == Some(CANCELLED) || state.is_again(&code)? {
+        if status == CANCELLED && written.as_deref() == Some(CANCELLED) && !state.is_again(&code)? {
+            continue;
+        }
+        if status != CANCELLED || state.is_again(&code)? {
+            // Nothing is owed: we cancel it here ourselves, or its tickets were taken again. What capture noted before, of an
+            // order that was brought back meanwhile, would have it take them once more.
+            if let Some(noted) = state.parked_about(capture::WAY, &parked_as(&code))? {
+                state.forget(&noted)?;
+            }
             continue;
         }
         tx.run("SAVEPOINT onsale").await?;

@@ -326,6 +326,30 @@ async fn tickets_that_the_office_sold_again_after_both_cancelled_are_told() {
     .await;
 }
 
+/// What capture noted of orders is over once the engine's own cancellation is there: of one that was brought back meanwhile,
+/// and of one whose tickets can be taken by now.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_capture_set_aside_is_forgotten_once_the_engine_cancels() {
+    on_both(async |kind| {
+        let mut office = office(kind).await;
+        let placed = [office.placed("E1", "7", 2), office.placed("E2", "7", 3)];
+        office.write(&placed).await;
+        let cancel = "UPDATE orders SET status = 'cancelled' WHERE code = 'E2'; \
+                      UPDATE stocks SET sold = sold - 3";
+        office.db.run(cancel).await.unwrap();
+        for code in ["E1", "E2", "E3"] {
+            let (way, about) = (crate::capture::WAY, format!("order {code}"));
+            office.state.park(way, &about, "it was deleted, or sold again", None).unwrap();
+        }
+        let gone = [office.cancelled("E1"), office.cancelled("E2")];
+        office.write(&gone).await;
+        assert_eq!(office.stock().await, (2, 10));
+        let parked = office.state.parked().unwrap();
+        assert_eq!((parked.len(), parked[0].about.as_str()), (1, "order E3"));
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_is_set_aside_and_tried_again() {
     on_both(async |kind| {

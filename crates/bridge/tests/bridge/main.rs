@@ -11,6 +11,7 @@ mod kept;
 mod kills;
 mod platform;
 mod reconcile;
+mod set_aside;
 mod take;
 mod third;
 mod unreadable;

@@ -47,7 +47,7 @@ pub enum BridgeCommand {
     /// Compares both sides, per quota and per order, and says of each difference what likely caused it.
     #[command(after_help = RECONCILE_CODES)]
     Reconcile(ReconcileArgs),
-    /// Has orders tried again that the platform did not take.
+    /// Has orders tried again that are set aside, whichever way they were to go.
     #[command(after_help = EXIT_CODES)]
     Retry(RetryArgs),
     /// Says how the bridge is: lag, alarms, what was set aside.
@@ -327,7 +327,12 @@ fn parts(platform: &Platform, engine: &AtEngine, state: State) -> Result<Parts, 
 async fn reconcile_command(args: &ReconcileArgs) -> Result<u8, Error> {
     let parts = parts(&args.at, &args.engine, args.folder.there()?)?;
     let context = context(&parts, &Options::default());
-    let report = onsale_bridge::reconcile::reconcile(&context, args.event.as_deref()).await?;
+    let report = onsale_bridge::reconcile::reconcile(&context, args.event.as_deref()).await;
+    // One event says nothing of the others.
+    if args.event.is_none() {
+        onsale_bridge::run::note_compared(&parts.state, &report)?;
+    }
+    let report = report?;
     let json = || serde_json::to_string(&report).expect("a report can be written");
     say(&if args.json { json() } else { report.text() });
     Ok(if report.is_clean() { OK } else { FAILED })
@@ -337,19 +342,28 @@ async fn retry_command(args: &RetryArgs) -> Result<u8, Error> {
     let parts = parts(&args.at, &args.engine, args.folder.there()?)?;
     let options = Options { platform: args.api.platform(), ..Options::default() };
     let context = context(&parts, &options);
-    let (done, left) = onsale_bridge::write_back::retry(&context, args.order.as_deref()).await?;
-    for order in &done {
-        say(&format!("{order} is written back"));
+    let order = args.order.as_deref();
+    let (settled, mut left) = onsale_bridge::capture::orders::retry(&parts, order).await?;
+    for order in &settled {
+        say(&format!("{order} is settled: both sides agree on it"));
     }
     for (order, why) in &left {
         say(&format!("{order} stays aside: {why}"));
     }
-    if args.order.is_none() && done.is_empty() && left.is_empty() {
+    let (done, still) = onsale_bridge::write_back::retry(&context, order).await?;
+    for order in &done {
+        say(&format!("{order} is written back"));
+    }
+    for (order, why) in &still {
+        say(&format!("{order} stays aside: {why}"));
+    }
+    left.extend(still);
+    let is_none = settled.is_empty() && done.is_empty() && left.is_empty();
+    if args.order.is_none() && is_none {
         say("nothing is set aside");
     }
     if let Some(order) = &args.order
-        && done.is_empty()
-        && left.is_empty()
+        && is_none
     {
         let why = format!("{order} is not set aside");
         return Err(Error::refused(why, "`onsale bridge status` lists those that are."));

@@ -111,7 +111,11 @@ fn a_look_changes_nothing_and_what_differs_is_named() {
     ] {
         world.break_in(&sql);
     }
+    // What capture noted of an order is forgotten where both sides agree.
+    let state = State::open(&world.path("bridge")).unwrap();
+    state.park("capture", &format!("order {gone}"), "sold again", None).unwrap();
     world.run(&["bridge", "reconcile", "river/hall"], "");
+    assert_eq!(state.parked().unwrap(), []);
     told(0);
     // What is sold while the bridge is down is on its way.
     world.kill(Who::Bridge);
@@ -121,9 +125,21 @@ fn a_look_changes_nothing_and_what_differs_is_named() {
         said.contains("river/hall: 4 orders compared, 1 on their way, 0 differences"),
         "{said}"
     );
+    // A comparison by hand is one that the status knows of.
+    let alarm = "ALARM  the sides differ: 1 differences";
+    world.break_in(&format!("UPDATE orders SET total_minor = 999 WHERE code = '{total}'"));
+    world.refused(&["bridge", "reconcile"]);
+    assert!(world.refused(&["bridge", "status"]).contains(alarm));
+    world.break_in(&format!("UPDATE orders SET total_minor = 0 WHERE code = '{total}'"));
+    world.run(&["bridge", "reconcile"], "");
+    let said = world.try_run(&["bridge", "status"], "").stdout;
+    assert!(!String::from_utf8_lossy(&said).contains("the sides differ"), "{said:?}");
+    // Put away and asked for by the order: capture's are tried again, too.
+    state.park("capture", &format!("order {gone}"), "sold again", None).unwrap();
+    assert!(world.run(&["bridge", "retry", &gone], "").contains("is settled"));
+    assert!(world.refused(&["bridge", "retry", &gone]).contains("is not set aside"));
     world.start(Who::Bridge);
     // A failover is an alarm until somebody says that it is all right.
-    let state = State::open(&world.path("bridge")).unwrap();
     state.set_fact("alarm:failover", Some("it failed over")).unwrap();
     assert!(world.refused(&["bridge", "status"]).contains("ALARM  it failed over"));
     world.run(&["bridge", "attach", "--again"], "");
