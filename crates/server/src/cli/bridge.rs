@@ -394,7 +394,9 @@ async fn run_command(args: &RunArgs) -> Result<u8, Error> {
 }
 
 async fn take_command(args: &TakeArgs) -> Result<u8, Error> {
-    let parts = parts(&args.with.platform, &args.with.engine, args.with.folder.there()?)?;
+    // It may come before the bridge has made its file.
+    let state = State::open(&args.with.folder.state)?;
+    let parts = parts(&args.with.platform, &args.with.engine, state)?;
     let platform = args.with.api.platform();
     let done = onsale_bridge::take::take_by(&parts, platform.as_ref(), &args.event, |_| Ok(()));
     let taken = done.await?;
