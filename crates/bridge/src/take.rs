@@ -4,7 +4,7 @@
 //! what was left, in a transaction that notes the transfer's number; *credited*, after the engine's definition has that
 //! number as capacity. A crash between any two is finished by running it again: what the platform noted decides.
 //!
-//! Nothing is debited or credited where the platform keeps back less than the engine has left: see [`kept`].
+//! Nothing is debited or credited where the platform keeps back less than the engine has left: see `take/kept.rs`.
 
 mod api;
 mod kept;
