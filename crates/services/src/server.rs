@@ -20,8 +20,10 @@ use crate::tools::{User, as_user};
 const PORTS: std::ops::Range<u64> = 20_000..32_768;
 /// A port can be taken between being found and being used.
 const STARTS_MAX: u32 = 10;
-/// A server that does not answer for so long never will, even on a busy machine.
-const ANSWER_SECONDS_MAX: u64 = 60;
+/// A server that does not answer for so long never will, even on a machine that is busy with ten times as much as it can do.
+const ANSWER_SECONDS_MAX: u64 = 180;
+/// How long one question is waited for. Where it is asked again too soon, a slow server has all the earlier ones to answer, too.
+const EXCHANGE_SECONDS_MAX: u64 = 10;
 /// How long one is given to stop in order before it is killed.
 const STOP_SECONDS_MAX: u64 = 5;
 /// Between two looks whether something has come about.
@@ -152,7 +154,7 @@ impl Server {
         let begin = Instant::now();
         // What the killed one has left behind may be in the way for a moment.
         while !self.launch() {
-            let waits = begin.elapsed() < Duration::from_secs(STOP_SECONDS_MAX);
+            let waits = begin.elapsed() < Duration::from_secs(ANSWER_SECONDS_MAX);
             assert!(waits, "{} does not start again: {}", self.name, self.log());
             thread::sleep(LOOK);
         }
@@ -256,7 +258,7 @@ pub fn run(mut command: Command, folder: &Path) {
     assert!(output.status.success(), "{name}: {}\n{said}", output.status);
 }
 
-/// Waits until something is so, for a minute at most.
+/// Waits until something is so, for three minutes at most.
 ///
 /// # Panics
 /// When it is still not so; the message says `what` was waited for.
@@ -306,7 +308,7 @@ fn spare_port() -> u16 {
 /// Sends some bytes to a port of this machine; what comes back at first, or nothing.
 pub fn exchange(port: u16, question: &[u8]) -> Vec<u8> {
     let ask = || -> io::Result<Vec<u8>> {
-        let limit = Duration::from_secs(1);
+        let limit = Duration::from_secs(EXCHANGE_SECONDS_MAX);
         let mut stream = TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), limit)?;
         stream.set_read_timeout(Some(limit))?;
         stream.write_all(question)?;

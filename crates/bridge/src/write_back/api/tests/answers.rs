@@ -101,6 +101,23 @@ async fn what_is_refused_is_set_aside_with_its_reason() {
     assert!(parked[0].reason.contains("the product is not active"), "{parked:?}");
 }
 
+/// pretix finds the code free and the secrets used where an earlier request comes through in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_came_in_between_is_looked_at() {
+    let body = r#"{"positions": [{"secret": "T0001K0"}, {"secret": "T0001K1"}, {"secret": "T0001K2"}],
+        "code": "EXXXXAAAB", "status": "p", "total": "75.00",
+        "detail": "You cannot assign a position secret that already exists."}"#;
+    let played = play(&["400 X", "200 X", "400 X", "200 X"], body);
+    let written = played.writer().carry_out(&[placed(1, 7)]).await.unwrap();
+    assert_eq!((written.orders, written.parked), (1, Vec::new()));
+    let asked = played.asked();
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert!(asked[1].starts_with("get ") && asked[1].contains("/orders/exxxxaaab/"), "{asked:?}");
+    // Another order's are told.
+    let written = played.writer().carry_out(&[placed(2, 7)]).await.unwrap();
+    assert!(written.parked[0].1.contains("it is there, and differs: /code"), "{written:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_engine_is_asked_what_was_placed_in_an_earlier_record() {
     let view = r#"{"customer": "c-9", "total": {"amount": 1337, "currency": "EUR"},
@@ -117,6 +134,17 @@ async fn the_engine_is_asked_what_was_placed_in_an_earlier_record() {
     let asked = played.asked();
     let place = asked[1].split_once('{').unwrap().1;
     assert!(place.contains(r#""price":"13.37""#) && place.contains("to c-9"), "{asked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_odd_order_is_left_out() {
+    let played = play(&["201 X"], "{}");
+    let mut odd = placed(1, 7);
+    odd.data["tickets"] = json!("T1");
+    let written = played.writer().carry_out(&[odd, placed(2, 7)]).await.unwrap();
+    assert_eq!((written.orders, written.parked[0].0.as_str()), (1, code(1).as_str()));
+    let asked = played.asked();
+    assert!(asked.len() == 1 && asked[0].contains(&code(2)), "{asked:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
