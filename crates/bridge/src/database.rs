@@ -85,6 +85,20 @@ pub enum Transaction<'a> {
     Postgres(PostgresTransaction<'a>),
 }
 
+/// Whether a URL can be one of a platform's database: one in a file must be there. Nothing is opened.
+///
+/// # Errors
+/// It is of another form, or there is no such file.
+pub fn check_url(url: &str) -> Result<(), Error> {
+    if Kind::of(url)? == Kind::Postgres || std::path::Path::new(sqlite::path(url)).is_file() {
+        return Ok(());
+    }
+    Err(Error::refused(
+        format!("--db: there is no file {}", sqlite::path(url)),
+        "Name the platform's own database: a file of SQLite that is there, or postgres://USER:PASSWORD@HOST:PORT/NAME.",
+    ))
+}
+
 impl Database {
     /// Connects.
     ///

@@ -10,6 +10,7 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use onsale_tls::Wrong;
 use serde_json::Value;
 
 use crate::Error;
@@ -79,6 +80,7 @@ impl Http {
     ///
     /// # Errors
     /// [`Error::Unreachable`] where no whole answer comes in time; whether the request was carried out is not known then.
+    /// [`Error::Refused`] where there is something wrong with TLS; it was not sent then.
     pub async fn send(
         &self,
         method: Method,
@@ -97,8 +99,14 @@ impl Http {
         let request = request.body(Full::new(body.unwrap_or_default()));
         let request = request.map_err(|error| lost(error.to_string()))?;
         let exchange = async {
-            let answer =
-                self.client.request(request).await.map_err(|error| lost(with_causes(&error)))?;
+            let answer = self.client.request(request).await;
+            let answer = answer.map_err(|error| match onsale_tls::explain(&error) {
+                // As for the database: asked again, it would be the same.
+                Some(Wrong { why, way_out }) => {
+                    Error::refused(format!("{}: {why}", self.base), format!("{way_out}."))
+                }
+                None => lost(with_causes(&error)),
+            })?;
             let (head, body) = answer.into_parts();
             let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
             let body = body.map_err(|error| lost(error.to_string()))?.to_bytes();
@@ -115,9 +123,6 @@ impl Http {
 }
 
 fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    if let Some(wrong) = onsale_tls::explain(error) {
-        return wrong.to_string();
-    }
     match error.source() {
         None => error.to_string(),
         Some(cause) => format!("{error}: {}", with_causes(cause)),

@@ -5,11 +5,13 @@
 use std::collections::HashMap;
 use std::error::Error as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use jiff::Timestamp;
 use onsale_tls::Wrong;
 use onsale_tls::postgres as tls;
+use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{Format, FromSql, IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Config, IsolationLevel};
@@ -20,6 +22,8 @@ use crate::Error;
 /// Microseconds from 1970 to 2000, where PostgreSQL counts times from.
 const EPOCH_US: i64 = 946_684_800_000_000;
 const DAY_US: i64 = 86_400_000_000;
+/// How long it may take until a server lets us in. Each of its addresses is given [`WAIT`] to be reached.
+const LET_IN_WAIT: Duration = Duration::from_secs(30);
 
 /// A connection to a server.
 pub struct Postgres {
@@ -127,10 +131,18 @@ impl Postgres {
     /// # Errors
     /// The URL makes no sense, or the server can't be reached or refuses us.
     pub async fn connect(url: &str) -> Result<Postgres, Error> {
+        Postgres::connect_within(url, LET_IN_WAIT).await
+    }
+
+    pub(super) async fn connect_within(url: &str, limit: Duration) -> Result<Postgres, Error> {
         let mut config = parse(url)?;
         config.connect_timeout(WAIT).application_name("onsale-bridge");
-        let (client, connection) =
-            tls::connect(&config).await.map_err(|error| not_let_in(&error))?;
+        let silent = |_| {
+            let why = format!("the server took the connection, and let us not in for {limit:?}");
+            Error::Database(why)
+        };
+        let connected = timeout(limit, tls::connect(&config)).await.map_err(silent)?;
+        let (client, connection) = connected.map_err(|error| not_let_in(&error))?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to the database ended");

@@ -71,14 +71,19 @@ fn met(connection: &Connection, statement: &Statement, error: rusqlite::Error) -
     }
 }
 
+/// The file that a URL names.
+pub(super) fn path(url: &str) -> &str {
+    let path = url.strip_prefix("sqlite:").unwrap_or(url);
+    path.strip_prefix("//").unwrap_or(path)
+}
+
 impl Sqlite {
     /// Opens a file that is there.
     ///
     /// # Errors
     /// It is not there, or is no database.
     pub fn open(url: &str) -> Result<Sqlite, Error> {
-        let path = url.strip_prefix("sqlite:").unwrap_or(url);
-        let path = path.strip_prefix("//").unwrap_or(path);
+        let path = path(url);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
             connection.busy_timeout(WAIT)?;

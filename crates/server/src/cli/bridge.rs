@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use onsale_bridge::Error;
 use onsale_bridge::attach::{self, Plan};
 use onsale_bridge::capture::Parts;
-use onsale_bridge::database::Database;
+use onsale_bridge::database::{Database, check_url};
 use onsale_bridge::dialect::Dialect;
 use onsale_bridge::engine::Engine;
 use onsale_bridge::run::{Options, context};
@@ -246,9 +246,29 @@ pub struct DetachArgs {
     pub force: bool,
 }
 
+impl BridgeCommand {
+    /// The platform's database, if it is about one.
+    fn db(&self) -> Option<&str> {
+        match self {
+            BridgeCommand::Attach(AttachArgs { platform, .. })
+            | BridgeCommand::Run(RunArgs { platform, .. })
+            | BridgeCommand::Take(TakeArgs { with: RunArgs { platform, .. }, .. })
+            | BridgeCommand::Detach(DetachArgs { platform, .. })
+            | BridgeCommand::Reconcile(ReconcileArgs { at: platform, .. })
+            | BridgeCommand::Retry(RetryArgs { at: platform, .. }) => Some(&platform.db),
+            BridgeCommand::Dialect(command) => command.db(),
+            BridgeCommand::Status(_) => None,
+        }
+    }
+}
+
 /// Runs one of them.
 #[must_use]
 pub fn run(command: &BridgeCommand) -> u8 {
+    // Before anything is made: later it would be waited for, as for one that is busy.
+    if let Some(Err(error)) = command.db().map(check_url) {
+        return complain(&error.into(), USAGE);
+    }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(3).enable_all().build();
     let runtime = match runtime {
@@ -360,7 +380,12 @@ async fn retry_command(args: &RetryArgs) -> Result<u8, Error> {
     left.extend(still);
     let is_none = settled.is_empty() && done.is_empty() && left.is_empty();
     if args.order.is_none() && is_none {
-        say("nothing is set aside");
+        say(match parts.state.parked()?.is_empty() {
+            true => "nothing is set aside",
+            false => {
+                "no order is set aside; what else is, as `onsale bridge status` shows, goes through by itself once it is put right"
+            }
+        });
     }
     if let Some(order) = &args.order
         && is_none

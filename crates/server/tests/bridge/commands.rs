@@ -147,6 +147,8 @@ fn a_look_changes_nothing_and_what_differs_is_named() {
     world.break_in("UPDATE ticket_types SET price_minor = -1");
     world.is_told(&["parked  capture", "river/hall", "below zero"]);
     world.refused(&["bridge", "status"]);
+    let said = world.run(&["bridge", "retry"], "");
+    assert!(said.starts_with("no order is set aside; what else is"), "{said}");
     world.break_in("UPDATE ticket_types SET price_minor = 0");
 
     let said = world.refused(&["bridge", "detach"]);
@@ -155,6 +157,32 @@ fn a_look_changes_nothing_and_what_differs_is_named() {
     let said = world.run(&["bridge", "detach", "--force"], "");
     assert!(said.ends_with("nothing of the bridge is left in this database."), "{said}");
     assert_eq!(world.schema(), before);
+}
+
+/// It would be waited for, as if it were only busy.
+#[test]
+fn a_file_that_is_not_there_is_told_at_once_and_nothing_is_made() {
+    let mut world = World::new(Kind::Sqlite);
+    let file = world.path("none.db").display().to_string();
+    for db in [file.clone(), format!("sqlite:{file}"), world.path("").display().to_string()] {
+        world.bridge_db = db;
+        for command in [
+            &["run"][..],
+            &["take", "river/hall"],
+            &["attach"],
+            &["attach", "--again"],
+            &["reconcile"],
+            &["retry"],
+            &["detach"],
+            &["dialect", "check"],
+        ] {
+            let output = world.try_run(&[&["bridge"], command].concat(), "");
+            let told = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{command:?}: {told}");
+            assert!(told.contains("--db: there is no file /"), "{command:?}: {told}");
+        }
+    }
+    assert!(!world.path("bridge").exists() && !world.path("none.db").exists());
 }
 
 /// The code of an order's first ticket, by the engine.

@@ -147,7 +147,7 @@ impl Requests {
     /// Sends a request until it is answered by more than "not now". The inner error: it can't be made of this.
     ///
     /// # Errors
-    /// There is no answer, or "not now" again and again.
+    /// There is no answer, or "not now" again and again, or something is wrong with TLS.
     pub async fn send(&self, name: &str, of: &Value) -> Result<Result<Answer, String>, Error> {
         let (request, method, body) = &self.requests[name];
         let scope = Scope::new(of);
@@ -169,6 +169,7 @@ impl Requests {
                     return Ok(Ok(answer.clone()));
                 }
                 Ok(answer) => answer.header("retry-after").and_then(|text| text.parse().ok()),
+                Err(error) if !error.is_transient() => return Err(error.clone()),
                 Err(_) => None,
             };
             sleep(after.map_or(pause, Duration::from_secs).min(PAUSE_MAX)).await;

@@ -42,6 +42,16 @@ pub struct NewArgs {
     pub folder: PathBuf,
 }
 
+impl DialectCommand {
+    /// What `--db` says.
+    pub fn db(&self) -> Option<&str> {
+        match self {
+            DialectCommand::Check(args) => args.db.as_deref(),
+            DialectCommand::New(_) => None,
+        }
+    }
+}
+
 /// Runs one of them.
 pub async fn run(command: &DialectCommand) -> Result<u8, Error> {
     match command {

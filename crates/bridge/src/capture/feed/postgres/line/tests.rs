@@ -124,6 +124,43 @@ async fn a_server_that_says_nothing_any_more_is_given_up() {
     assert!(error.to_string().contains("sent nothing for 1s"), "{error}");
 }
 
+/// Behind the tunnel that the stream goes through where it goes through TLS, a server that is silent from the first is given up as
+/// soon, and one that falls silent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_server_behind_the_tunnel_is_given_up() {
+    for begins in [false, true] {
+        let address = server(move |mut stream| async move {
+            if begins {
+                begin_as_postgres(&mut stream).await;
+                stream.write_all(&keep_alive()).await.unwrap();
+            }
+            while stream.read_u8().await.is_ok() {}
+        })
+        .await;
+        let far = TcpStream::connect(address).await.unwrap();
+        let mut config = at(address);
+        config.host = crate::capture::feed::tunnel::through(far, address.port())
+            .unwrap()
+            .display()
+            .to_string();
+        assert!(config.is_unix_socket());
+        let limits = match begins {
+            true => Limits { silence: Duration::from_secs(1), ..Limits::default() },
+            false => Limits { open: Duration::from_millis(300), ..Limits::default() },
+        };
+        let error = match opened(config, limits).await {
+            Ok(mut line) => {
+                assert!(begins && next(&mut line).await.is_ok());
+                next(&mut line).await.unwrap_err()
+            }
+            Err(error) => error,
+        };
+        assert!(error.is_transient(), "{error}");
+        let rule = if begins { "sent nothing for 1s" } else { "sent nothing for 300ms" };
+        assert!(error.to_string().contains(rule), "{error}");
+    }
+}
+
 /// However much comes before it, also as much as the runtime looks at in one turn.
 #[tokio::test(flavor = "multi_thread")]
 async fn why_the_server_ended_the_feed_is_told() {
