@@ -27,6 +27,7 @@ use crate::database::{Database, Kind, Mode, Statement, Transaction};
 use crate::dialect::Dialect;
 use crate::engine::{CATALOGUE, Engine, Wish};
 use crate::state::{Sent, State, Taken};
+use crate::take;
 use event::{Captured, Reader};
 use feed::{Changes, Feed};
 use lag::Lag;
@@ -83,6 +84,8 @@ pub struct Capture {
     clock_at: Instant,
     clock: Timestamp,
     look_at: Instant,
+    /// Up to where `control` was looked at for what others took over.
+    control: u64,
     lag: Lag,
 }
 
@@ -132,7 +135,7 @@ impl Capture {
         let instance = instance(state)?;
         let clock =
             state.fact("clock")?.and_then(|text| text.parse().ok()).unwrap_or_else(Timestamp::now);
-        crate::take::restore(&parts.engine, state).await?;
+        take::restore(&parts.engine, state).await?;
         let now = Instant::now();
         Ok(Capture {
             sent: state.sent()?,
@@ -150,6 +153,7 @@ impl Capture {
             clock_at: now,
             clock,
             look_at: now,
+            control: 0,
             lag: Lag::default(),
             parts,
         })
@@ -349,6 +353,8 @@ impl Capture {
         check::clocks(&mut self.db, &self.parts).await?;
         check::slot(&mut self.db, &self.parts).await?;
         let state = &self.parts.state;
+        // By somebody with another state folder; with this one it is noted there.
+        self.pending.all |= take::learn(&self.parts.engine, state, &mut self.control).await?;
         if state.fact("alarm:capture")?.is_some() && !self.pending.all {
             state.set_fact("alarm:capture", None)?;
         }
@@ -428,21 +434,20 @@ async fn append(
     Ok(sent)
 }
 
-/// Reads one event and appends what differs, for whoever has the [`lock`]; position of its last record.
+/// Appends what differs of an event as it was just read, for whoever has had the [`lock`] since then; position of its last record.
 ///
 /// # Errors
-/// The database or the engine fails.
-pub(crate) async fn send_one(parts: &Parts, db: &mut Database, key: &str) -> Result<u64, Error> {
-    let reader = Reader::new(&parts.dialect, db.kind())?;
+/// The engine or the bridge's own file fails.
+pub(crate) async fn send_one(
+    parts: &Parts,
+    key: &str,
+    event: Option<&Captured>,
+) -> Result<u64, Error> {
     let instance = instance(&parts.state)?;
-    let mut tx = db.begin(Mode::Read).await?;
-    let event = reader.event(&mut tx, key, Timestamp::now()).await?;
-    drop(tx);
     let before = parts.state.sent()?.remove(key);
-    let taken =
-        event.as_ref().map(|event| Ok::<_, Error>(parts.state.taken()?.remove(&event.subject)));
+    let taken = event.map(|event| Ok::<_, Error>(parts.state.taken()?.remove(&event.subject)));
     let taken = taken.transpose()?.flatten();
-    let wishes = plan(event.as_ref(), before.as_ref(), taken.as_ref());
+    let wishes = plan(event, before.as_ref(), taken.as_ref());
     Ok(append(parts, &instance, key, before.unwrap_or_default(), &wishes).await?.position)
 }
 

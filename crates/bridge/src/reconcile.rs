@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use crate::Error;
 use crate::capture::event::Reader;
-use crate::capture::orders;
+use crate::capture::orders::{self, CANCELLED};
 use crate::database::{Database, Mode, Row, Statement, Transaction};
 use crate::dialect::By;
 use crate::engine::SalesPage;
@@ -64,8 +64,10 @@ pub struct Quota {
     pub platform: i64,
     /// In orders that the platform sold itself.
     pub others: i64,
-    /// What the platform keeps back for the engine.
+    /// What the platform keeps back.
     pub blocked: Option<i64>,
+    /// How much of that is more than the engine has left of an event that was taken over: the house's own, which nobody sells.
+    pub own: i64,
 }
 
 /// Something that differs.
@@ -109,10 +111,14 @@ impl Report {
                 "{subject}: {orders} orders compared, {on_the_way} on their way, {differ} differences"
             );
             for quota in &event.quotas {
-                let Quota { quota, engine, platform, others, .. } = quota;
+                let Quota { quota, engine, platform, others, own, .. } = quota;
+                let own = match own {
+                    0 => String::new(),
+                    own => format!("; kept back by the house {own}"),
+                };
                 let _ = writeln!(
                     text,
-                    "  quota {quota}: sold by the engine {engine}, there {platform}; by the platform {others}"
+                    "  quota {quota}: sold by the engine {engine}, there {platform}; by the platform {others}{own}"
                 );
             }
             for difference in &event.differences {
@@ -430,6 +436,10 @@ fn compare_orders(
         if is_by_api && found.is_none() && status != "paid" {
             continue;
         }
+        // Deleted there and cancelled here, it is over.
+        if found.is_none() && status == CANCELLED && aside.is_none() {
+            continue;
+        }
         compared.differences.extend(order_differs(order, status, found, aside));
     }
     for code in platform.orders.keys() {
@@ -519,10 +529,13 @@ fn compare_quotas(
                 "orders differ, see there; or a ticket type draws on another quota than before";
             differs(format!("{engine} sold"), format!("{there} sold"), cause);
         }
+        let mut own = 0;
         if let (Some(blocked), Some(allotment)) = (blocked, allotment) {
             let left = allotment.get(&quota).copied().unwrap_or(0) - engine;
-            if blocked != left {
-                let cause = "the back office changed what is blocked, or cancelled orders that it can't take back";
+            // What is beyond was blocked before the event was taken over, or by hand since.
+            own = (blocked - left).max(0);
+            if blocked < left {
+                let cause = "the back office unblocked it, or cancelled orders whose tickets can't be blocked again";
                 differs(format!("{left} left"), format!("{blocked} blocked"), cause);
             }
         }
@@ -546,7 +559,7 @@ fn compare_quotas(
                 cause,
             );
         }
-        compared.quotas.push(Quota { quota, engine, platform: there, others, blocked });
+        compared.quotas.push(Quota { quota, engine, platform: there, others, blocked, own });
     }
     Ok(())
 }

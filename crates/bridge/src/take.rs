@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::Error;
-use crate::capture::event::Reader;
+use crate::capture::event::{Captured, Reader};
 use crate::capture::orders::{NOTE, NOTED, own};
 use crate::capture::{Parts, lock};
 use crate::database::{Database, Mode};
@@ -114,15 +114,49 @@ fn total(transfers: &BTreeMap<u64, Transfer>) -> Option<Taken> {
 /// # Errors
 /// The engine can't be asked, or the state fails.
 pub async fn restore(engine: &Engine, state: &State) -> Result<(), Error> {
-    let known = state.taken()?;
-    for (subject, transfers) in transfers(engine).await? {
+    note(state, transfers(engine).await?).map(drop)
+}
+
+/// Notes what is taken over by these transfers where the state does not know it; whether there was something.
+fn note(
+    state: &State,
+    transfers: BTreeMap<String, BTreeMap<u64, Transfer>>,
+) -> Result<bool, Error> {
+    let (known, mut is_news) = (state.taken()?, false);
+    for (subject, transfers) in transfers {
         if let Some(taken) = total(&transfers)
             && known.get(&subject).is_none_or(|known| known.number < taken.number)
         {
             state.set_taken(&subject, Some(&taken))?;
+            is_news = true;
         }
     }
-    Ok(())
+    Ok(is_news)
+}
+
+/// Learns of what was taken over by somebody with another state, once it is credited; whether there was something. `after` is the
+/// position in `control` up to which that was looked for.
+///
+/// # Errors
+/// The engine can't be asked, or the state fails.
+pub(crate) async fn learn(engine: &Engine, state: &State, after: &mut u64) -> Result<bool, Error> {
+    let mut is_credited = false;
+    loop {
+        let (records, next) = engine.read(CONTROL, *after).await?;
+        let credited = format!("{PREFIX}credited.v1");
+        is_credited |= records.iter().any(|record| record["type"] == credited.as_str());
+        if records.is_empty() || next <= *after {
+            break;
+        }
+        *after = next;
+    }
+    if !is_credited {
+        return Ok(false);
+    }
+    let mut all = transfers(engine).await?;
+    // One that is under way is its own take's matter, which looks first whether it may be credited.
+    all.values_mut().for_each(|transfers| transfers.retain(|_, transfer| transfer.is_credited));
+    note(state, all)
 }
 
 /// Takes an event over by the platform's database: see [`take_by`].
@@ -171,6 +205,8 @@ pub async fn take_by(
             let taken = total(&known)
                 .ok_or_else(|| Error::State(format!("transfer {number} is of nothing")))?;
             parts.state.set_taken(subject, Some(&taken))?;
+            let event = read_event(parts, &mut db, &key).await?;
+            check_there(subject, &taken, event.as_ref())?;
             return Ok(taken);
         }
         Some((number, _)) => {
@@ -214,12 +250,35 @@ pub async fn take_by(
     all.insert(number, Transfer { is_credited: false, debited: Some(debited.clone()) });
     let taken = total(&all).ok_or_else(|| Error::State("a transfer of nothing".to_owned()))?;
     kept.check(&mut db, &taken.quotas).await?;
-    credit(parts, &mut db, subject, &key, &taken).await?;
+    let event = credit(parts, &mut db, subject, &key, &taken).await?;
     after(Step::Defined)?;
     let (wish, once) = log("credited", Some(&debited));
     parts.engine.append(CONTROL, &wish, &once).await?;
     after(Step::Credited)?;
+    check_there(subject, &taken, event.as_ref())?;
     Ok(taken)
+}
+
+/// Whether the platform still has a quota of an event.
+fn has_quota(event: Option<&Captured>, quota: &str) -> bool {
+    let quotas = event.and_then(|event| event.definition.get("quotas")?.as_array());
+    quotas.into_iter().flatten().any(|known| known["id"] == json!(quota))
+}
+
+/// Refuses where a quota of which the engine was given something is gone from the platform. All else is done by then.
+fn check_there(subject: &str, taken: &Taken, event: Option<&Captured>) -> Result<(), Error> {
+    let gone = |(quota, amount): &(&String, &i64)| **amount > 0 && !has_quota(event, quota);
+    let Some((quota, amount)) = taken.quotas.iter().find(gone) else { return Ok(()) };
+    Err(Error::refused(
+        format!(
+            "{subject}: the quota {quota}, of which the engine was given {amount}, is not in the platform any more: it was deleted, or \
+             no ticket type draws on it"
+        ),
+        format!(
+            "The engine sells nothing of it now; all else of the event is taken over. Where that was a mistake, make it again there with \
+             the same id, or have a ticket type draw on it, and take again. `onsale bridge reconcile {subject}` tells what differs."
+        ),
+    ))
 }
 
 /// The key of an event, by subject.
@@ -318,23 +377,37 @@ async fn debit(
     Ok(debited)
 }
 
-/// Has the engine's definition changed to what it may sell, and waits until it is.
+/// An event as the platform has it; none: it is not there.
+async fn read_event(
+    parts: &Parts,
+    db: &mut Database,
+    key: &str,
+) -> Result<Option<Captured>, Error> {
+    let reader = Reader::new(&parts.dialect, db.kind())?;
+    let mut tx = db.begin(Mode::Read).await?;
+    reader.event(&mut tx, key, Timestamp::now()).await
+}
+
+/// Has the engine's definition changed to what it may sell, and waits until it is, but for quotas that the platform does not have
+/// any more. Gives the event as it was sent.
 async fn credit(
     parts: &Parts,
     db: &mut Database,
     subject: &str,
     key: &str,
     taken: &Taken,
-) -> Result<(), Error> {
-    let (organizer, event) = subject.split_once('/').unwrap_or((subject, ""));
-    let position = {
+) -> Result<Option<Captured>, Error> {
+    let (organizer, name) = subject.split_once('/').unwrap_or((subject, ""));
+    let (event, position) = {
         let _lock = lock(&parts.state).await?;
         parts.state.set_taken(subject, Some(taken))?;
-        crate::capture::send_one(parts, db, key).await?
+        let event = read_event(parts, db, key).await?;
+        let position = crate::capture::send_one(parts, key, event.as_ref()).await?;
+        (event, position)
     };
     let until = Instant::now() + CREDIT_WAIT;
     loop {
-        let known = parts.engine.event(organizer, event).await?;
+        let known = parts.engine.event(organizer, name).await?;
         let quotas =
             known.as_ref().map(|known| known["quotas"].as_array().cloned().unwrap_or_default());
         let has = |quota: &String, amount: i64| {
@@ -343,8 +416,9 @@ async fn credit(
                 .flatten()
                 .any(|known| known["id"] == json!(quota) && known["capacity"] == json!(amount))
         };
-        if taken.quotas.iter().all(|(quota, amount)| has(quota, *amount)) {
-            return Ok(());
+        let mut there = taken.quotas.iter().filter(|(quota, _)| has_quota(event.as_ref(), quota));
+        if there.all(|(quota, amount)| has(quota, *amount)) {
+            return Ok(event);
         }
         let parked = parts.engine.parked().await?;
         let refused = parked.iter().find(|parked| parked.position == position);

@@ -305,7 +305,7 @@ impl Again {
                     format!(
                         "{code} was cancelled in the platform, which has sold its tickets again: {amount} of the quota {quota}"
                     ),
-                    "Free as many there, or cancel another order, and touch the order again.",
+                    "Free as many there, or cancel another order, and run `onsale bridge retry`. Don't block them: that is done by it.",
                 ));
             }
         }

@@ -57,7 +57,11 @@ impl Kept<'_> {
             let given = given.get(&quota).copied().unwrap_or(0);
             let left = given - sold;
             if left > 0 && blocked < left {
-                return Err(self.lacks(&quota, given, sold, blocked));
+                let of = |column: &str| row.maybe_integer(column);
+                let others = of("others")?.unwrap_or(0);
+                let counted = of("counted")?.unwrap_or(0).max(sold + others);
+                let free = of("capacity")?.map(|capacity| (capacity - counted - blocked).max(0));
+                return Err(self.lacks(&quota, given, sold, blocked, free));
             }
         }
         Ok(())
@@ -113,16 +117,24 @@ impl Kept<'_> {
         }
     }
 
-    fn lacks(&self, quota: &str, given: i64, sold: i64, blocked: i64) -> Error {
+    /// `free`: what the platform has left to sell; none: that is not told, or is without end.
+    fn lacks(&self, quota: &str, given: i64, sold: i64, blocked: i64, free: Option<i64>) -> Error {
         let (subject, left) = (self.subject, given - sold);
         let lacking = left - blocked;
+        let first = match free.map(|free| lacking - free).filter(|more| *more > 0) {
+            None => String::new(),
+            Some(more) => format!(
+                "Only {} of it are free in the platform: first raise its capacity by {more}, or cancel as many tickets there. ",
+                lacking - more
+            ),
+        };
         Error::refused(
             format!(
                 "{subject}: of the quota {quota} the engine was given {given}, of which {sold} are in orders here and {left} are left to \
                  sell; the platform keeps back only {blocked}: {lacking} may be sold by both"
             ),
             format!(
-                "Block {lacking} of it again in the platform, then take again. Where orders of the engine were cancelled there a moment \
+                "{first}Block {lacking} of it again in the platform, then take again. Where orders of the engine were cancelled there a moment \
                  ago, `onsale bridge run` does that by itself. `onsale bridge reconcile {subject}` tells all that differs."
             ),
         )

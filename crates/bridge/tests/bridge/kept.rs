@@ -65,9 +65,16 @@ async fn what_was_unblocked_is_not_taken_twice(kind: Kind) {
     let way_out = ["Block 5 of it again", "onsale bridge reconcile river/fest"];
     refused(&mut site, &reason).await;
     refused(&mut site, &way_out).await;
-    // Also where the platform sold them, and nothing is left to take.
-    sold(&mut site, 3, "shop", 5).await;
+    let way_out = take(&site.parts(), "river/fest", |_| Ok(())).await.unwrap_err().to_string();
+    assert!(!way_out.contains("capacity"), "there is room to block them: {way_out}");
+    // Also where the platform sold some of them, and there is less left to block.
+    sold(&mut site, 3, "shop", 3).await;
+    refused(&mut site, &["Only 2 of it are free", "first raise its capacity by 3", "Block 5"])
+        .await;
+    sold(&mut site, 4, "shop", 2).await;
     refused(&mut site, &reason).await;
+    refused(&mut site, &["Only 0 of it are free", "first raise its capacity by 5", "Block 5"])
+        .await;
     // A capacity that is really raised makes room, and what is beyond that is taken.
     site.sql("UPDATE stocks SET capacity = capacity + 20 WHERE id = 1").await;
     refused(&mut site, &reason).await;

@@ -69,6 +69,31 @@ async fn an_event_that_was_taken_over_and_is_gone_is_told() {
     is_clean(&site).await;
 }
 
+/// What the house kept back before, and more of it later, is no difference; what is missing of the engine's is one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_house_keeps_back_for_itself_is_told_and_is_no_difference() {
+    let mut site = Site::attached(Kind::Sqlite).await;
+    let _running = site.run();
+    site.event(1, "fest").await;
+    site.sql("UPDATE stocks SET blocked = 3").await;
+    site.until_event("river/fest", |_, _| true).await;
+    let taken = take(&site.parts(), "river/fest", |_| Ok(())).await.unwrap();
+    assert_eq!(taken.quotas["1"], 97);
+    for own in [3, 5, 0] {
+        site.sql(&format!("UPDATE stocks SET capacity = 110, blocked = 97 + {own}")).await;
+        let context = context(&site.parts(), &Options::default());
+        let report = reconcile(&context, None).await.unwrap();
+        assert!(report.is_clean(), "{}", report.text());
+        let quota = &report.events[0].quotas[0];
+        assert_eq!((quota.blocked, quota.own), (Some(97 + own), own));
+        let told = report.text();
+        assert_eq!(told.contains(&format!("kept back by the house {own}")), own > 0, "{told}");
+    }
+    site.sql("UPDATE stocks SET blocked = 96").await;
+    let found = difference(&site, None).await;
+    assert_eq!((found.engine.as_str(), found.platform.as_str()), ("97 left", "96 blocked"));
+}
+
 /// Set past the platform's own check.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_capacity_below_what_is_kept_back_is_told() {

@@ -87,6 +87,29 @@ async fn tickets_that_were_sold_again_are_taken_when_asked_in_postgres() {
     tickets_that_were_sold_again(Kind::Postgres).await;
 }
 
+/// Blocked by hand before it is tried again, they are blocked twice, and the engine has them once: nothing is sold by both.
+#[tokio::test(flavor = "multi_thread")]
+async fn tickets_that_somebody_blocked_by_hand_are_the_engines_once() {
+    let (mut site, running) = sold(Kind::Sqlite).await;
+    site.sql(CANCEL).await;
+    site.until_aside("has sold its tickets again").await;
+    running.kill().await;
+    site.sql("UPDATE stocks SET sold = sold - 2, blocked = blocked + 2, capacity = capacity + 5")
+        .await;
+    let (parts, given) = (site.parts(), site.fake.event("river/fest"));
+    assert_eq!(retry(&parts, None).await.unwrap(), (vec!["OURS".to_owned()], Vec::new()));
+    assert_eq!(site.stock().await, (0, 102));
+    assert_eq!(retry(&parts, None).await.unwrap(), (Vec::new(), Vec::new()));
+    assert_eq!((site.stock().await, site.cancelled().len()), ((0, 102), 1));
+    assert_eq!(site.fake.event("river/fest"), given, "the engine has no more than before");
+    let context = onsale_bridge::run::context(&parts, &Options::default());
+    let report = onsale_bridge::reconcile::reconcile(&context, None).await.unwrap();
+    assert_eq!((report.differences(), report.events[0].quotas[0].own), (0, 2), "{report:?}");
+    // What is more is not the engine's; what is free is.
+    let taken = take(&parts, "river/fest", |_| Ok(())).await.unwrap();
+    assert_eq!((taken.quotas["1"], site.stock().await), (103, (0, 105)));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_set_aside_is_tried_again_at_a_start() {
     let (mut site, running) = sold(Kind::Sqlite).await;

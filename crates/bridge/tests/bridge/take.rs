@@ -159,6 +159,71 @@ async fn an_order_is_cancelled_in_postgres() {
     cancelled_in_the_platform(Kind::Postgres).await;
 }
 
+/// Somebody runs `take` beside the bridge and names another state folder, or none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bridge_at_work_learns_what_was_taken_with_another_state() {
+    let mut site = Site::attached(Kind::Sqlite).await;
+    let _running = site.run();
+    site.event(1, "fest").await;
+    site.sql("UPDATE stocks SET blocked = 3").await;
+    site.until_event("river/fest", |_, _| true).await;
+    let (other, state) = (tempfile::tempdir().unwrap(), site.state());
+    let mut parts = site.parts();
+    parts.state = std::sync::Arc::new(onsale_bridge::state::State::open(other.path()).unwrap());
+    // What is not credited yet is not for others to credit.
+    let killed = |step| match step {
+        Step::Debited => Err(Error::State("killed".to_owned())),
+        _ => Ok(()),
+    };
+    take(&parts, "river/fest", killed).await.unwrap_err();
+    state.set_fact("alarm:capture", Some("until the bridge has looked")).unwrap();
+    site.until("it looks", || state.fact("alarm:capture").unwrap().is_none()).await;
+    site.sql("UPDATE events SET name = 'Soon'").await;
+    site.until_event("river/fest", |definition, _| definition["name"] == "Soon").await;
+    assert_eq!(state.taken().unwrap(), [].into());
+    let taken = take(&parts, "river/fest", |_| Ok(())).await.unwrap();
+    site.until("it is learned", || state.taken().unwrap().get("river/fest") == Some(&taken)).await;
+    site.sql("UPDATE events SET name = 'Later'").await;
+    site.until_event("river/fest", |definition, state| {
+        definition["name"] == "Later"
+            && definition["quotas"][0]["capacity"] == 97
+            && state == "open"
+    })
+    .await;
+}
+
+/// What is gone can't be had; all else is taken over, this time and the next.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_that_was_taken_and_deleted_is_told() {
+    let mut site = Site::attached(Kind::Sqlite).await;
+    let _running = site.run();
+    site.event(1, "fest").await;
+    site.sql(
+        "INSERT INTO stocks (id, event_id, name, capacity) VALUES (2, 1, 'balcony', 50); \
+         INSERT INTO ticket_types (id, event_id, stock_id, name, price_minor) VALUES (2, 1, 2, 'High', 100)",
+    )
+    .await;
+    site.until_event("river/fest", |definition, _| definition["quotas"][1]["id"] == "2").await;
+    let taken = take(&site.parts(), "river/fest", |_| Ok(())).await.unwrap();
+    assert_eq!(taken.quotas, [("1".to_owned(), 100), ("2".to_owned(), 50)].into());
+    site.sql("DELETE FROM ticket_types WHERE id = 2; DELETE FROM stocks WHERE id = 2").await;
+    for more in [0, 20, 0, 5] {
+        site.sql(&format!("UPDATE stocks SET capacity = capacity + {more} WHERE id = 1")).await;
+        let error = take(&site.parts(), "river/fest", |_| Ok(())).await.unwrap_err();
+        let (told, rule) =
+            (error.to_string(), "river/fest: the quota 2, of which the engine was given 50");
+        assert!(told.contains(rule) && told.contains("make it again there"), "{told}");
+    }
+    assert_eq!(number(&mut site.db, "SELECT blocked AS n FROM stocks").await, 125);
+    site.until_event("river/fest", |definition, _| {
+        definition["quotas"] == json!([{"id": "1", "capacity": 125}])
+    })
+    .await;
+    let control = site.fake.known.lock().unwrap().streams["control"].clone();
+    let last = control.last().unwrap();
+    assert_eq!(last["type"], "onsale.control.transfer-credited.v1", "{last}");
+}
+
 /// pretix counts on a lock that its sales hold shared; which of 256 it is depends on its settings.
 #[tokio::test(flavor = "multi_thread")]
 async fn taking_from_pretix_waits_for_its_sales_whichever_lock_they_hold() {

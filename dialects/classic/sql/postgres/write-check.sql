@@ -18,8 +18,9 @@ SELECT e.code, 'another order has this code'
 FROM e JOIN orders x ON x.code = e.code
 WHERE x.event_id IS DISTINCT FROM e.event_id OR x.channel <> 'onsale' OR (e.is_new AND x.total_minor <> e.total)
 UNION ALL
+-- One that is deleted here and cancelled there is over.
 SELECT e.code, 'the order is not there'
-FROM e WHERE NOT e.is_new AND e.event_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM orders x WHERE x.code = e.code)
+FROM e WHERE NOT e.is_new AND e.event_id IS NOT NULL AND COALESCE(e.status, '') <> 'cancelled' AND NOT EXISTS (SELECT 1 FROM orders x WHERE x.code = e.code)
 UNION ALL
 SELECT e.code, 'another order has the ticket ' || k.code
 FROM e, jsonb_to_recordset(e.tickets) AS k (code text)
