@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -37,7 +37,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
 
-pub use call::{Brief, Call, Once, Path, known};
+pub use call::{Brief, Call, Once, Path, TakesQuery, known};
 pub use work::Begun;
 pub use write::number;
 
@@ -177,9 +177,10 @@ fn routes() -> (axum::Router<Arc<Api>>, utoipa::openapi::OpenApi) {
         .split_for_parts();
     openapi::add_problems(&mut document);
     openapi::open_parts(&mut document);
+    let with_query = Arc::new(openapi::with_query(&mut document));
     let router = router
         .method_not_allowed_fallback(system::method_not_allowed)
-        .route_layer(from_fn(remember_route))
+        .route_layer(from_fn_with_state(with_query, remember_route))
         .fallback(system::unknown_route);
     (router, document)
 }
@@ -209,8 +210,17 @@ async fn only_as_writer(State(api): State<Arc<Api>>, request: Request, next: Nex
     }
 }
 
-/// Notes in the answer which route gave it, for the figures.
-async fn remember_route(matched: MatchedPath, request: Request, next: Next) -> Response {
+/// Notes in the request whether its route takes a query, and in the answer which route gave it, for the figures.
+async fn remember_route(
+    State(with_query): State<Arc<openapi::WithQuery>>,
+    matched: MatchedPath,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let asks = request.uri().query().is_some();
+    if asks && with_query.contains(request.method().as_str(), matched.as_str()) {
+        request.extensions_mut().insert(TakesQuery);
+    }
     let mut response = next.run(request).await;
     response.extensions_mut().insert(matched);
     response

@@ -6,7 +6,9 @@
 //! by `Connection: close`, give those that are idle a moment in which a request that is
 //! on its way may still come, then close them and wait for what is under way.
 
+mod body;
 mod connection;
+mod host;
 mod hot;
 mod plain;
 mod reply;
@@ -29,6 +31,7 @@ use crate::problem::{Problem, kind};
 use crate::refused::Reason;
 use crate::slow::UNSENT_BYTES_MAX;
 use connection::Connection;
+pub use host::wrong_host;
 
 /// Connections that may wait to be taken.
 const BACKLOG: i32 = 4_096;

@@ -16,7 +16,7 @@ use hyper::{HeaderMap, Method, Uri};
 use onsale_core::event::Subject;
 use onsale_core::{Id, OrderCode, Reference};
 
-use super::{Api, Result, idempotency};
+use super::{Api, Result, idempotency, query};
 use crate::keys::{Grant, KeyStore, Scope};
 use crate::problem::{Problem, kind};
 use crate::rates;
@@ -214,6 +214,9 @@ impl Call {
         B: hyper::body::Body<Data = Bytes> + Unpin,
     {
         let grant = authenticate(api, &parts.headers)?;
+        if parts.uri.query().is_some() && parts.extensions.get::<TakesQuery>().is_none() {
+            query::none(&parts.uri)?;
+        }
         let body = read_body(api, &parts.headers, body, bytes_max).await?;
         let Parts { method, uri, headers, .. } = parts;
         Ok(Call { grant, method, uri, headers, body })
@@ -271,6 +274,10 @@ impl Call {
         }
     }
 }
+
+/// Stands among the extensions of a request whose route takes a query. All others are refused one.
+#[derive(Clone, Copy, Debug)]
+pub struct TakesQuery;
 
 impl FromRequest<Arc<Api>> for Call {
     type Rejection = Box<Problem>;

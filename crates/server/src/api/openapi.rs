@@ -1,11 +1,13 @@
 //! The description of the API, OpenAPI 3.1: made from the routes and the shapes, with
 //! the problems of each operation from one table.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{
     ContentBuilder, Object, OpenApi as Document, PathItem, Ref, RefOr, ResponseBuilder, Schema,
-    path::Operation,
+    path::{Operation, Parameter, ParameterIn},
 };
 use utoipa::{IntoParams, OpenApi};
 
@@ -601,13 +603,45 @@ pub fn open_parts(document: &mut Document) {
 
 /// Writes the problems of every operation into the document.
 pub fn add_problems(document: &mut Document) {
-    for item in document.paths.paths.values_mut() {
+    for (path, item) in &mut document.paths.paths {
         for (_, operation) in operations(item) {
             let id = operation.operation_id.clone().unwrap_or_default();
-            let kinds = problems(&id).expect("each operation has its row in the table");
-            add(operation, kinds.concat());
+            let mut kinds =
+                problems(&id).expect("each operation has its row in the table").concat();
+            if path.starts_with("/v1/") && !kinds.contains(&&k::INVALID_QUERY) {
+                kinds.push(&k::INVALID_QUERY);
+            }
+            add(operation, kinds);
         }
     }
+}
+
+/// The operations that take a query.
+pub struct WithQuery(BTreeSet<(&'static str, String)>);
+
+impl WithQuery {
+    /// Whether this is one of them.
+    #[must_use]
+    pub fn contains(&self, method: &str, path: &str) -> bool {
+        self.0.iter().any(|(of, on)| *of == method && on == path)
+    }
+}
+
+/// Finds the operations that take a query.
+pub fn with_query(document: &mut Document) -> WithQuery {
+    let mut found = BTreeSet::new();
+    for (path, item) in &mut document.paths.paths {
+        for (method, operation) in operations(item) {
+            let of_query = |each: &RefOr<Parameter>| match each {
+                RefOr::T(parameter) => matches!(parameter.parameter_in, ParameterIn::Query),
+                RefOr::Ref(_) => false,
+            };
+            if operation.parameters.iter().flatten().any(of_query) {
+                found.insert((method, path.clone()));
+            }
+        }
+    }
+    WithQuery(found)
 }
 
 fn add(operation: &mut Operation, mut kinds: Vec<&'static Kind>) {

@@ -18,6 +18,20 @@ pub fn parse<T: DeserializeOwned>(uri: &Uri) -> Result<T> {
     }
 }
 
+/// For a request that takes no parameters.
+///
+/// # Errors
+/// There is one.
+pub fn none(uri: &Uri) -> Result<()> {
+    match Query::<Vec<(String, String)>>::try_from_uri(uri) {
+        Ok(Query(parameters)) => match parameters.first() {
+            None => Ok(()),
+            Some((name, _)) => Err(Problem::field(&kind::INVALID_QUERY, name, "is not known here")),
+        },
+        Err(error) => Err(Problem::new(&kind::INVALID_QUERY, error.body_text())),
+    }
+}
+
 /// The problem that serde's words tell: they name the parameter in backticks.
 fn wrong(text: &str) -> Box<Problem> {
     for (words, rule) in [("unknown", "is not known here"), ("duplicate", "is there twice")] {

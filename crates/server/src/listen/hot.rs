@@ -5,16 +5,17 @@ use std::time::Instant;
 
 use axum::extract::MatchedPath;
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HOST, HeaderValue};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{Method, Request, Response, Version};
 use tower::ServiceExt as _;
 
+use super::body::Body;
 use super::connection::Connection;
+use super::host::wrong_host;
 use super::reply::Reply;
 use crate::admission::admit_early;
-use crate::api::{Api, Call, Rendered, Result, holds, orders};
+use crate::api::{Api, Call, Result, holds, orders};
 use crate::metrics::RouteIndex;
-use crate::problem::{Problem, kind};
 
 /// What the hottest paths end in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,12 +32,14 @@ pub async fn answer(connection: &Connection, request: Request<Incoming>) -> Resp
     let closable = request.version() < Version::HTTP_2;
     let began = Instant::now();
     let hot = request.method() == Method::POST && hot_path(request.uri().path()).is_some();
-    let malformed = !names_host(&request);
-    let (route, mut response) = match hot {
-        _ if malformed => (RouteIndex::NONE, hostless().into_http(Reply::whole)),
-        true => straight(api, request).await,
+    let wrong_host = wrong_host(&request);
+    let malformed = wrong_host.is_some();
+    let request = Body::of(request);
+    let (route, mut response) = match wrong_host {
+        Some(problem) => (RouteIndex::NONE, problem.render().into_http(Reply::whole)),
+        None if hot => straight(api, request).await,
         // Boxed, so that the hot way does not carry the room that the router needs.
-        false => Box::pin(routed(api, connection.router.clone(), request)).await,
+        None => Box::pin(routed(api, connection.router.clone(), request)).await,
     };
     // HTTP/2 has a frame for that.
     if closable && (malformed || *api.draining.borrow()) {
@@ -44,21 +47,6 @@ pub async fn answer(connection: &Connection, request: Request<Incoming>) -> Resp
     }
     api.metrics.answered(route, response.status().as_u16(), began.elapsed());
     response
-}
-
-/// Whether the head says, once, which host is asked, as RFC 9112, section 3.2, wants it. HTTP/2 does so in another way, and
-/// HTTP/1.0 need not.
-fn names_host<B>(request: &Request<B>) -> bool {
-    let hosts = request.headers().get_all(HOST).iter().count();
-    match request.version() {
-        Version::HTTP_11 => hosts == 1,
-        Version::HTTP_2 => true,
-        _ => hosts <= 1,
-    }
-}
-
-fn hostless() -> Rendered {
-    Problem::field(&kind::MALFORMED_HEAD, "Host", "must be there once").render()
 }
 
 /// Takes `/v1/organizers/{organizer}/events/{event}/holds` or `…/orders` apart. Parts
@@ -75,7 +63,7 @@ pub fn hot_path(path: &str) -> Option<(&str, &str, Hot)> {
     (plain(organizer) && plain(event)).then_some((organizer, event, hot))
 }
 
-async fn straight(api: &Api, request: Request<Incoming>) -> (RouteIndex, Response<Reply>) {
+async fn straight(api: &Api, request: Request<Body>) -> (RouteIndex, Response<Reply>) {
     let (parts, body) = request.into_parts();
     let (_, _, hot) = hot_path(parts.uri.path()).expect("the caller has looked");
     let route = match hot {
@@ -102,7 +90,7 @@ async fn straight(api: &Api, request: Request<Incoming>) -> (RouteIndex, Respons
 async fn routed(
     api: &Api,
     router: axum::Router,
-    request: Request<Incoming>,
+    request: Request<Body>,
 ) -> (RouteIndex, Response<Reply>) {
     let method = request.method().clone();
     let response = match router.oneshot(request.map(axum::body::Body::new)).await {

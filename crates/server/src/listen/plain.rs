@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 
 use httparse::{Header, Request, Status};
 
+use super::host::is_host;
 use super::hot::{Hot, hot_path};
 use crate::api::Once;
 use crate::config::Limits;
@@ -73,7 +74,9 @@ fn read<'a>(bytes: &'a [u8], limits: &Limits) -> Option<Form<'a>> {
         return None;
     }
     let heads = heads(request.headers)?;
-    let Once::Value(_) = heads.host else { return None };
+    if !matches!(heads.host, Once::Value(host) if is_host(host)) {
+        return None;
+    }
     let body = &bytes[head..];
     if length(heads.content_length)? != body.len() {
         return None;
@@ -207,6 +210,8 @@ mod tests {
             assert_eq!(kind(&text, &limits), expected, "{line}");
             let hostless = format!("{line}\r\nContent-Length: 2\r\n\r\n{{}}");
             assert_eq!(kind(&hostless, &limits), "other", "{line}");
+            let wrong = text.replace("Host: h", "Host: h h");
+            assert_eq!(kind(&wrong, &limits), "other", "{line}");
         }
     }
 

@@ -21,6 +21,7 @@ use crate::api::Rendered;
 use crate::api::system::PROMETHEUS;
 use crate::config::Config;
 use crate::listen;
+use crate::listen::wrong_host;
 use crate::metrics;
 use crate::output::announce;
 use crate::problem::{Problem, kind};
@@ -110,7 +111,10 @@ async fn serve(socket: TcpListener, standing: watch::Receiver<Standing>) {
         let standing = standing.clone();
         tokio::spawn(async move {
             let answer = service_fn(|request: Request<Incoming>| {
-                let answer = answer(request.uri().path(), &standing.borrow());
+                let answer = match wrong_host(&request) {
+                    Some(problem) => problem.render().into_http(Body::from),
+                    None => answer(request.uri().path(), &standing.borrow()),
+                };
                 std::future::ready(Ok::<_, Infallible>(answer))
             });
             let mut http = hyper::server::conn::http1::Builder::new();

@@ -4,7 +4,7 @@
 use onsale_core::limits::{PRICE_MAX, QUANTITY_MAX};
 use serde_json::{Value, json};
 
-use crate::support::{Client, Site, cart, concert, open, path};
+use crate::support::{Client, Site, cart, concert, open, path, raw};
 
 /// Everything that a request could have changed.
 fn state(client: &Client) -> Vec<String> {
@@ -533,4 +533,37 @@ fn every_problem_type_can_be_read() {
     client.get("/problems/nothing").expect(404);
     let served = client.get("/openapi.json").expect(200).json();
     assert_eq!(served["openapi"], "3.1.0");
+}
+
+#[test]
+fn parameters_that_a_route_does_not_take() {
+    let site = site();
+    let client = site.client();
+    let row = |method, at: &str, field| Row {
+        method,
+        path: path("concert", at),
+        body: String::new(),
+        status: 400,
+        problem: "invalid-query",
+        field,
+        says: "is not known here",
+    };
+    let rows = [
+        row("GET", "?all=1", "all"),
+        row("GET", "?state=open&x=1", "state"),
+        row("GET", "/availability?a%20b", "a b"),
+        row("GET", "/availability/live?all=1", "all"),
+        row("PUT", "?dry_run=1", "dry_run"),
+        row("PATCH", "?dry_run=1", "dry_run"),
+        row("POST", "/holds?all=1", "all"),
+        row("POST", "/orders?all=1", "all"),
+        row("POST", "/batch?all=1", "all"),
+        row("GET", "/orders/E234567892?all=1", "all"),
+    ];
+    check(&site, &client, &rows);
+    // One without parameters is none, and who has no key learns nothing.
+    client.get(&path("concert", "/availability?")).expect(200);
+    let target = path("concert", "?all=1");
+    let head = format!("GET {target} HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n");
+    assert_eq!(raw(site.address, head.as_bytes()).expect(401).problem(), "key-missing");
 }

@@ -86,7 +86,9 @@ fn a_head_that_names_no_host_or_an_encoding_is_refused() {
     );
     let chunked = chunked.replacen("4\r\n", "transfer-encoding: chunked\r\n\r\n4\r\n", 1);
     for request in [&hot, &kept, &chunked, &put, &get] {
-        for hosts in ["", "host: t\r\nhost: t\r\n"] {
+        for hosts in
+            ["", "host: t\r\nhost: t\r\n", "host: a b\r\n", "host: a..b\r\n", "host: a:65536\r\n"]
+        {
             let text = request.replace("host: t\r\n", hosts);
             // The server closes by itself.
             let answer = raw(site.address, text.as_bytes()).expect(400);

@@ -112,6 +112,45 @@ fn the_same_routes_give_the_same_answers() {
     assert_eq!(used(&site, "concert", "hall"), (2, 0));
 }
 
+/// A client that is still sending hears the answer, and is not cut off at once.
+#[test]
+fn a_body_too_large_is_answered_while_it_comes() {
+    let site = Site::new();
+    open(&site, "concert", &concert());
+    run(async {
+        let client = connect(&site).await;
+        for key in [Some(KEY), None] {
+            let mut sender = client.sender.clone().ready().await.unwrap();
+            let request = request(Method::POST, &path("concert", "/holds"), key);
+            let (response, mut stream) = sender.send_request(request, false).unwrap();
+            // As much as fits into the window at once; the rest comes once the answer is there.
+            stream.send_data(vec![b'x'; 100_000].into(), false).unwrap();
+            let (status, told) = read(response.await.unwrap()).await;
+            let expected = match key {
+                Some(_) => (413, "/problems/body-too-large"),
+                None => (401, "/problems/key-missing"),
+            };
+            assert_eq!((status, told["type"].as_str().unwrap()), expected);
+            let (status, _) = client.send(Method::GET, &path("concert", ""), None).await;
+            assert_eq!(status, 200, "what came after the answer is here, too");
+            let reset = tokio::time::timeout(
+                Duration::ZERO,
+                std::future::poll_fn(|c| stream.poll_reset(c)),
+            );
+            assert!(reset.await.is_err(), "it was cut off");
+            stream.send_data(vec![b'x'; 100_000].into(), true).unwrap();
+        }
+        // One that never ends is cut in the end, and not as an error of the client.
+        let mut sender = client.sender.clone().ready().await.unwrap();
+        let request = request(Method::POST, &path("concert", "/holds"), Some(KEY));
+        let (response, mut stream) = sender.send_request(request, false).unwrap();
+        stream.send_data(vec![b'x'; 8 << 20].into(), false).unwrap();
+        assert_eq!(read(response.await.unwrap()).await.0, 413);
+        let reset = std::future::poll_fn(|context| stream.poll_reset(context)).await;
+        assert_eq!(reset.unwrap(), Reason::NO_ERROR);
+    });
+}
+
 #[test]
 fn many_requests_share_a_connection_up_to_the_limit() {
     let site = Site::with(|config| config.limits.streams = 4);
