@@ -38,11 +38,22 @@ pub(crate) fn take_apart(url: &str) -> Result<(&str, &str)> {
         bail!("url: must begin with http:// (no TLS here): {url}");
     };
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    ensure!(
-        url.bytes().all(|b| b.is_ascii_graphic()) && !path.contains(['?', '#']),
-        "url: must be http://host:port/path: {url}"
-    );
+    let plain = url.bytes().all(|b| b.is_ascii_graphic()) && !path.contains(['?', '#']);
+    ensure!(plain && names_host(host), "url: must be http://host:port/path: {url}");
     Ok((host, path))
+}
+
+/// Whether a host is named, and a port, if there is one, is a number up to 65,535.
+fn names_host(host: &str) -> bool {
+    let (name, port) = match host.rsplit_once(':') {
+        // The colon is one of the address.
+        Some(_) if host.ends_with(']') => (host, None),
+        Some((name, port)) => (name, Some(port)),
+        None => (host, None),
+    };
+    let digits =
+        |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    !name.is_empty() && !host.contains('@') && port.is_none_or(digits)
 }
 
 impl Target {
@@ -331,8 +342,19 @@ mod tests {
         assert_eq!(deep.address.port(), 80);
         assert_eq!(deep.event_path, "/some/where/v1/organizers/o/events/e");
         assert_eq!(target("http://[::1]:81").unwrap().address.to_string(), "[::1]:81");
-        for bad in ["https://127.0.0.1", "127.0.0.1:80", "http://127.0.0.1/?a", "http://a b/"] {
-            assert!(target(bad).is_err(), "{bad}");
+        assert_eq!(target("http://[::1]").unwrap().address.to_string(), "[::1]:80");
+        for bad in ["https://127.0.0.1", "127.0.0.1:80", "http://127.0.0.1/?a", "http://a b/", ""]
+            .into_iter()
+            .chain(["http://", "http:///v1", "http://:80", "http://127.0.0.1:99999"])
+            .chain([
+                "http://127.0.0.1:",
+                "http://127.0.0.1:+1",
+                "http://127.0.0.1:x",
+                "ftp://127.0.0.1",
+            ])
+        {
+            let error = take_apart(bad).unwrap_err().to_string();
+            assert!(error.starts_with("url: must b"), "{bad}: {error}");
         }
     }
 }

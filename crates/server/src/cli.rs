@@ -301,9 +301,9 @@ fn run(command: Command) -> u8 {
         Command::Stream(command) => stream::run(&command),
         Command::Bridge(command) => bridge::run(&command),
         Command::Config(ConfigCommand::Check(args)) => check::run(&args),
-        Command::Keys(command) => match keys::command::run(command, wall_time()) {
+        Command::Keys(command) => match keys::command::run(command, wall_time(), &output::show) {
             Ok(text) => {
-                say(&text);
+                text.iter().for_each(|text| say(text));
                 OK
             }
             Err(error) => complain(&error, FAILED),

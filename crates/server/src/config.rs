@@ -300,7 +300,8 @@ impl Check<'_> {
         let path = PathBuf::from(&setting.text);
         // What is no folder itself, or would have to be one on the way there.
         let there = path.ancestors().find(|path| !path.as_os_str().is_empty() && path.exists());
-        if there.is_some_and(|there| !there.is_dir()) {
+        // No operating system takes one with a zero in it.
+        if setting.text.contains('\0') || there.is_some_and(|there| !there.is_dir()) {
             self.refuse(key, &setting, "must be a folder, or a path where one can be made");
         }
         (!setting.text.is_empty()).then_some(path)

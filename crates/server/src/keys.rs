@@ -143,6 +143,9 @@ pub enum Error {
         /// What is wrong, with line and column or the entry.
         detail: String,
     },
+    /// Nobody could be told a new key.
+    #[error("the key can't be printed, so it was not made: {0}")]
+    NotShown(io::Error),
     /// There is no key with this id.
     #[error("there is no key {id}")]
     UnknownKey {
@@ -277,17 +280,24 @@ impl KeyStore {
     }
 }
 
-/// Makes a key and puts it into the file, which is made where there is none.
+/// Makes a key and puts it into the file, which is made where there is none. `show` hands it to whoever wants it, at the
+/// last moment before it works: one that nobody saw is not made.
 ///
 /// # Errors
-/// Where the file can't be read, is malformed, is full or can't be written.
-pub fn create(folder: &Path, new: NewKey, now: Time) -> Result<(KeyEntry, Secret), Error> {
+/// Where the file can't be read, is malformed, is full or can't be written, or the key can't be shown.
+pub fn create(
+    folder: &Path,
+    new: NewKey,
+    now: Time,
+    show: impl FnOnce(&KeyEntry, &Secret) -> io::Result<()>,
+) -> Result<(KeyEntry, Secret), Error> {
     let secret = file::random_secret()?;
-    let entry = file::change(folder, |file| {
+    let add = |file: &mut KeyFile| {
         let entry = KeyEntry::new(&secret, new, now)?;
         file.keys.push(entry.clone());
         Ok(entry)
-    })?;
+    };
+    let entry = file::change(folder, add, |entry| show(entry, &secret).map_err(Error::NotShown))?;
     Ok((entry, secret))
 }
 
@@ -304,11 +314,12 @@ pub fn list(folder: &Path) -> Result<Vec<KeyEntry>, Error> {
 /// # Errors
 /// Where there is no key with this id, or the file can't be read or written.
 pub fn revoke(folder: &Path, id: &str) -> Result<KeyEntry, Error> {
-    file::change(folder, |file| {
+    let remove = |file: &mut KeyFile| {
         let at = file.keys.iter().position(|entry| entry.id.as_str() == id);
         let at = at.ok_or_else(|| Error::UnknownKey { id: id.to_owned() })?;
         Ok(file.keys.remove(at))
-    })
+    };
+    file::change(folder, remove, |_| Ok(()))
 }
 
 fn fit_secret(text: &str) -> Result<Secret, Error> {

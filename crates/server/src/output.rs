@@ -84,11 +84,18 @@ pub fn say(text: &str) {
     let _ = Results.write_all(format!("{text}\n").as_bytes());
 }
 
+/// Prints what must be seen before anything comes of it, at once.
+///
+/// # Errors
+/// It can't be written, or nobody reads it.
+pub fn show(text: &str) -> io::Result<()> {
+    File::from(io::stdout().as_fd().try_clone_to_owned()?).write_all(format!("{text}\n").as_bytes())
+}
+
 /// Prints a line for whoever started a server, at once. That nobody reads it is no reason to end.
 pub fn announce(line: &str) {
     // Past the buffer, which would try once more at the end.
-    let out = io::stdout().as_fd().try_clone_to_owned().map(File::from);
-    if let Err(error) = out.and_then(|mut out| out.write_all(format!("{line}\n").as_bytes())) {
+    if let Err(error) = show(line) {
         tracing::warn!(%error, "standard output can't be written to: what stands there is not whole");
     }
 }

@@ -193,6 +193,9 @@ fn exit_codes_are_what_help_says() {
             2,
         ),
         (&["rush", "--url", "ftp://x", "--key", "k", "--organizer", "o", "--event", "e"], 2),
+        (&[&["rush", "--url", ""], &rush[3..]].concat(), 2),
+        (&[&["rush", "--url", "https://127.0.0.1"], &rush[3..]].concat(), 2),
+        (&[&["rush", "--url", "http://127.0.0.1:99999"], &rush[3..]].concat(), 2),
         (&[&rush[..], &["--think-ms", "0-18446744073709551615"]].concat(), 2),
         (&[&rush[..], &["--retry-ms", "1-86400001"]].concat(), 2),
         (&["demo", "--report", "/nowhere/report.html"], 2),
@@ -285,6 +288,28 @@ fn results_that_nobody_reads_or_that_have_no_room() {
         for (out, err) in [(closed(), closed()), (full(), full())] {
             assert_eq!(onsale_to(arguments, out, err).0, Some(code), "{arguments:?}");
         }
+    }
+}
+
+#[test]
+fn a_key_that_nobody_saw_is_not_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let create = ["keys", "create", "--scopes", "sell", "--data", data];
+    let list = || text(&onsale(&["keys", "list", "--data", data]).stdout).lines().count();
+    assert_eq!(onsale(&create).status.code(), Some(0));
+    let json = onsale(&[&create[..], &["--json"]].concat());
+    let shown: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert!(shown["key"].as_str().unwrap().starts_with("onsale_"), "{shown}");
+    assert_eq!(list(), 2);
+    for out in [closed(), full()] {
+        let (code, error) = onsale_to(&create, out, Stdio::piped());
+        assert_eq!(code, Some(1), "{error}");
+        assert!(
+            error.starts_with("onsale: the key can't be printed, so it was not made: "),
+            "{error}"
+        );
+        assert_eq!((error.lines().count(), list()), (1, 2), "{error}");
     }
 }
 

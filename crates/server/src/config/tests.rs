@@ -144,6 +144,11 @@ fn a_file_is_no_folder() {
         let of = |key: &str| wrong.contains(&format!("{key} (onsale.toml): {told}"));
         assert!(of("data") && of("archive.folder"), "{wrong:?}");
     }
+    let Error(wrong) = resolve("data = \"a\\u0000b\"", &[], &Flags::default()).unwrap_err();
+    assert!(
+        wrong.len() == 1 && wrong[0].starts_with("data (onsale.toml): must be a folder"),
+        "{wrong:?}"
+    );
     let Error(wrong) = resolve("data = \"\"", &[], &Flags::default()).unwrap_err();
     assert_eq!(wrong, ["data (onsale.toml): must be a path, is \"\""]);
 }

@@ -1,5 +1,6 @@
 //! `onsale keys create|list|revoke`.
 
+use std::io;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -13,7 +14,7 @@ use crate::rates::RATE_MAX;
 /// Makes, lists and revokes API keys. A running server follows within a second or two.
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
-    /// Makes a key and prints it, once: it is not kept.
+    /// Makes a key and prints it, once: it is not kept. One that can't be printed is not made.
     Create {
         /// Where the keys are.
         #[command(flatten)]
@@ -59,41 +60,47 @@ pub struct Folder {
     pub json: bool,
 }
 
-/// Carries the command out; returns what is to be printed.
+/// Carries the command out; returns what is to be printed, but for a new key, which `show` prints.
 ///
 /// # Errors
 /// Where the key file can't be read, is malformed or can't be written, or there
 /// is no such key.
-pub fn run(command: KeysCommand, now: Time) -> anyhow::Result<String> {
+pub fn run(
+    command: KeysCommand,
+    now: Time,
+    show: &dyn Fn(&str) -> io::Result<()>,
+) -> anyhow::Result<Option<String>> {
     match command {
         KeysCommand::Create { folder, scopes, organizer, name, rate } => {
             check(&folder)?;
             let new = NewKey { name, scopes, organizer, rate };
-            let (entry, secret) = create(&folder.data, new, now)?;
-            if folder.json {
-                let mut value = to_json(&entry);
-                value["key"] = json!(secret.reveal());
-                return Ok(value.to_string());
-            }
-            let secret = secret.reveal();
-            Ok(format!("{}\n\nThe key is shown this once:\n\n  {secret}", line(&entry)))
+            create(&folder.data, new, now, |entry, secret| {
+                let secret = secret.reveal();
+                if folder.json {
+                    let mut value = to_json(entry);
+                    value["key"] = json!(secret);
+                    return show(&value.to_string());
+                }
+                show(&format!("{}\n\nThe key is shown this once:\n\n  {secret}", line(entry)))
+            })?;
+            Ok(None)
         }
         KeysCommand::List { folder } => {
             check(&folder)?;
             let entries = list(&folder.data)?;
             if folder.json {
                 let values: Vec<_> = entries.iter().map(to_json).collect();
-                return Ok(json!({ "keys": values }).to_string());
+                return Ok(Some(json!({ "keys": values }).to_string()));
             }
-            Ok(entries.iter().map(line).collect::<Vec<_>>().join("\n"))
+            Ok(Some(entries.iter().map(line).collect::<Vec<_>>().join("\n")))
         }
         KeysCommand::Revoke { folder, id } => {
             check(&folder)?;
             let entry = revoke(&folder.data, &id)?;
-            Ok(match folder.json {
+            Ok(Some(match folder.json {
                 true => to_json(&entry).to_string(),
                 false => format!("revoked: {}", line(&entry)),
-            })
+            }))
         }
     }
 }

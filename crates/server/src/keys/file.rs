@@ -170,24 +170,32 @@ impl KeyFile {
         Ok(file)
     }
 
-    /// Writes the file so that a crash leaves the old one or the new one, whole.
-    fn write(&self, folder: &Path) -> Result<(), Error> {
+    /// Writes the file so that a crash leaves the old one or the new one, whole. `confirm` is asked when all but the
+    /// name of the new one is done.
+    fn write(
+        &self,
+        folder: &Path,
+        confirm: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let path = folder.join(KEYS_FILE);
         let json = serde_json::to_string_pretty(self).expect("plain texts become JSON");
         // A temporary file is made with mode 0600, and the rename keeps that.
         let mut new = tempfile::NamedTempFile::new_in(folder).map_err(io("write", &path))?;
         let written = new.write_all(json.as_bytes()).and_then(|()| new.write_all(b"\n"));
         written.and_then(|()| new.as_file().sync_all()).map_err(io("write", &path))?;
+        confirm()?;
         new.persist(&path).map_err(|e| io("replace", &path)(e.error))?;
         let directory = File::open(folder).map_err(io("open", folder))?;
         directory.sync_all().map_err(io("sync", folder))
     }
 }
 
-/// Changes the file under the lock; a file that is not there counts as empty.
+/// Changes the file under the lock; a file that is not there counts as empty. Nothing is changed unless `confirm` goes
+/// well, which is told of what the change came to.
 pub(super) fn change<T>(
     folder: &Path,
     change: impl FnOnce(&mut KeyFile) -> Result<T, Error>,
+    confirm: impl FnOnce(&T) -> Result<(), Error>,
 ) -> Result<T, Error> {
     let _lock = lock(folder)?;
     let mut file = match folder.join(KEYS_FILE).exists() {
@@ -198,7 +206,7 @@ pub(super) fn change<T>(
     if file.keys.len() > KEYS_MAX {
         return Err(Error::TooManyKeys);
     }
-    file.write(folder)?;
+    file.write(folder, || confirm(&result))?;
     Ok(result)
 }
 
@@ -223,7 +231,7 @@ pub(super) fn create_first(
         rate: None,
     };
     let entry = KeyEntry::new(&secret, all, now)?;
-    KeyFile { keys: vec![entry] }.write(folder)?;
+    KeyFile { keys: vec![entry] }.write(folder, || Ok(()))?;
     Ok(Some(secret))
 }
 

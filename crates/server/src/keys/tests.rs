@@ -58,7 +58,7 @@ fn the_first_key_can_be_handed_in() {
 fn each_key_gets_its_own_grant() {
     let folder = folder();
     let make = |scope: &[Scope], organizer| {
-        create(folder.path(), new_key(scope, organizer), NOW).unwrap().1
+        create(folder.path(), new_key(scope, organizer), NOW, |_, _| Ok(())).unwrap().1
     };
     let till = make(&[Scope::Pay, Scope::Pay], Some("river"));
     let shop = make(&[Scope::Sell, Scope::Read], Some("lake"));
@@ -85,7 +85,8 @@ fn a_running_server_sees_new_and_revoked_keys() {
     let (store, _) = KeyStore::load_or_create(folder.path(), None, NOW).unwrap();
     assert!(store.refresh_if_changed().unwrap().is_none());
 
-    let (entry, secret) = create(folder.path(), new_key(&[Scope::Read], None), NOW).unwrap();
+    let (entry, secret) =
+        create(folder.path(), new_key(&[Scope::Read], None), NOW, |_, _| Ok(())).unwrap();
     let store = store.refresh_if_changed().unwrap().unwrap();
     assert_eq!(store.authenticate(secret.reveal()).unwrap().key.as_str(), entry.id);
 
@@ -107,7 +108,8 @@ fn writers_at_once_lose_nothing() {
         for _ in 0..8 {
             scope.spawn(|| {
                 for _ in 0..4 {
-                    create(folder.path(), new_key(&[Scope::Sell], None), NOW).unwrap();
+                    create(folder.path(), new_key(&[Scope::Sell], None), NOW, |_, _| Ok(()))
+                        .unwrap();
                 }
             });
         }
@@ -120,12 +122,13 @@ fn writers_at_once_lose_nothing() {
 #[test]
 fn the_file_has_a_limit() {
     let folder = folder();
-    let (entry, _) = create(folder.path(), new_key(&[Scope::Read], None), NOW).unwrap();
+    let (entry, _) =
+        create(folder.path(), new_key(&[Scope::Read], None), NOW, |_, _| Ok(())).unwrap();
     let entry = |i| KeyEntry { id: format!("key{i}"), ..entry.clone() };
     let keys: Vec<_> = (0..KEYS_MAX).map(entry).collect();
     let json = serde_json::json!({ "keys": keys }).to_string();
     std::fs::write(folder.path().join(KEYS_FILE), json).unwrap();
-    let full = create(folder.path(), new_key(&[Scope::Read], None), NOW);
+    let full = create(folder.path(), new_key(&[Scope::Read], None), NOW, |_, _| Ok(()));
     assert!(matches!(full, Err(Error::TooManyKeys)));
     assert_eq!(list(folder.path()).unwrap().len(), KEYS_MAX);
 }
@@ -175,7 +178,13 @@ fn the_commands_print_the_key_once() {
     let run = |line: &str| {
         let data = ["--data", folder.path().to_str().unwrap()];
         let line = Line::try_parse_from(["keys"].into_iter().chain(line.split(' ')).chain(data));
-        command::run(line.map_err(|e| e.to_string())?.command, NOW).map_err(|e| e.to_string())
+        let shown = std::cell::RefCell::new(String::new());
+        let show = |text: &str| {
+            text.clone_into(&mut shown.borrow_mut());
+            Ok(())
+        };
+        let told = command::run(line.map_err(|e| e.to_string())?.command, NOW, &show);
+        told.map(|told| told.unwrap_or(shown.take())).map_err(|e| e.to_string())
     };
     let text = run("create --json --scopes sell,read --organizer river --name till").unwrap();
     let made: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -195,7 +204,7 @@ fn the_commands_print_the_key_once() {
 fn a_limit_is_kept_and_a_change_of_the_file_is_no_new_start() {
     let folder = folder();
     let new = NewKey { rate: Some(1), ..new_key(&[Scope::Sell], None) };
-    let (_, secret) = create(folder.path(), new, NOW).unwrap();
+    let (_, secret) = create(folder.path(), new, NOW, |_, _| Ok(())).unwrap();
     let store = KeyStore::load(folder.path()).unwrap();
     let epoch = crate::rates::Epoch::now();
     let take = |store: &KeyStore| {
@@ -205,11 +214,11 @@ fn a_limit_is_kept_and_a_change_of_the_file_is_no_new_start() {
         grant.meter.take(epoch, 1, 60).is_ok()
     };
     assert!(take(&store) && !take(&store));
-    create(folder.path(), new_key(&[Scope::Read], None), NOW).unwrap();
+    create(folder.path(), new_key(&[Scope::Read], None), NOW, |_, _| Ok(())).unwrap();
     let store = store.refresh_if_changed().unwrap().unwrap();
     assert!(!take(&store), "the key has a new start");
     let over = NewKey { rate: Some(crate::rates::RATE_MAX + 1), ..new_key(&[Scope::Sell], None) };
-    create(folder.path(), over, NOW).unwrap();
+    create(folder.path(), over, NOW, |_, _| Ok(())).unwrap();
     let error = KeyStore::load(folder.path()).unwrap_err().to_string();
     assert!(error.ends_with("keys[2].rate: must be at most 1000000"), "{error}");
 }
