@@ -97,26 +97,28 @@ class Segment:
 
     def __init__(self, path, sequence, identity):
         self.name, self.sequence = os.path.basename(path), sequence
-        self.term, self.durable, self.batches, self.used = None, 0, [], 0
+        self.term, self.durable, self.batches, self.used, self.damaged = None, 0, [], 0, False
         with open(path, "rb") as file:
             data = file.read()
         at = 0
         while at < len(data):
             at = self.block(data, at, identity)
+        self.whole = sum(batch.whole for batch in self.batches)
+        self.fine = not self.damaged and self.whole == len(self.batches)
 
     def block(self, data, at, identity):
         block = data[at:at + BLOCK]
         if block == ZEROS[:len(block)]:
             return at + BLOCK
         self.used = min(at + BLOCK, len(data))
-        if len(block) < 128 or not block.startswith(MAGIC):
-            return at + BLOCK
-        batch = Batch(data, at)
-        if not batch.right:
+        batch = Batch(data, at) if len(block) >= 128 and block.startswith(MAGIC) else None
+        if batch is None or not batch.right:
+            self.damaged = True
             return at + BLOCK
         if batch.version != 1 or batch.flags & ~(MARK | COPY | CLEAN):
             raise Damage(f"{self.name}, offset {at}: version {batch.version} with flags {batch.flags:#x} is unknown")
         if not batch.is_sound():
+            self.damaged = True
             return at + BLOCK
         if identity.setdefault("is", (batch.log, batch.shard)) != (batch.log, batch.shard):
             raise Damage(f"{self.name}, offset {at}: of another log or shard")
@@ -134,21 +136,37 @@ class Segment:
         return batch.end
 
 
+def paths_of(folder):
+    names = os.listdir(folder) if folder and os.path.isdir(folder) else ()
+    names = [name for name in names if re.fullmatch(r"(?!0+\.)\d{10,}\.seg", name)]
+    return {int(name[:-4]): os.path.join(folder, name) for name in names}
+
+
+def read_better(here, copy, sequence, identity):
+    """The folder's file; the archive's where that one is damaged and this one has more batches that are whole."""
+    segment = Segment(here or copy, sequence, identity)
+    if here and copy and not segment.fine:
+        try:
+            other = Segment(copy, sequence, identity)
+        except Damage:
+            return segment
+        if other.whole > segment.whole:
+            return other
+    return segment
+
+
 def read_log(folder, archive):
     """The batches of a shard's log, in order."""
-    paths = {}
-    for place in filter(None, (archive, folder)):
-        for name in os.listdir(place) if os.path.isdir(place) else ():
-            if re.fullmatch(r"(?!0+\.)\d{10,}\.seg", name):
-                paths[int(name[:-4])] = os.path.join(place, name)
+    here, copies = paths_of(folder), paths_of(archive)
+    if copies and max(copies) > max(here, default=0):
+        raise Damage(f"{max(here, default=max(copies)) + 1:010}.seg is missing: what was written last is never in the archive only")
+    missing = set(range(min(here, default=0), max(here, default=0))) - set(here)
     identity = {}
     segments = []
-    if paths and not any(os.path.dirname(path) == folder for path in paths.values()):
-        raise Damage("every segment is in the archive: what was written last is missing")
-    for expected, sequence in enumerate(sorted(paths), 1):
-        if sequence != expected:
+    for expected, sequence in enumerate(sorted(copies | here), 1):
+        if sequence != expected or sequence in missing:
             raise Damage(f"{expected:010}.seg is missing, though a later one is there: is there an --archive?")
-        segments.append(Segment(paths[sequence], sequence, identity))
+        segments.append(read_better(here.get(sequence), copies.get(sequence), sequence, identity))
     while segments and segments[-1].used == 0:
         segments.pop()
     highest = 0

@@ -163,6 +163,11 @@ impl Plan {
                 return Err(Error::Missing { file: segment_name(expected) });
             }
         }
+        let end = first + live.len() as u64;
+        // One that is archived was full: others came after it, in the folder.
+        if archived.last().is_some_and(|last| *last >= end) {
+            return Err(Error::Missing { file: segment_name(end) });
+        }
         let mut begin = first;
         while archived.contains(&(begin - 1)) {
             begin -= 1;
@@ -171,7 +176,7 @@ impl Plan {
             let missing = segment_name(begin - 1);
             self.note(format!("archive: {missing} is missing: what is before it can't be read"));
         }
-        Ok(Files { live: first..first + live.len() as u64, archived, begin })
+        Ok(Files { live: first..end, archived, begin })
     }
 
     /// Reads the segments, from the last one on that certainly holds, with those after it, all positions above `from`.

@@ -52,6 +52,17 @@ pub struct Manifest {
     /// The streams that others write to, by `STREAM/SHARD`.
     #[serde(default)]
     pub streams: SavedStreams,
+    /// Names of the files beside the shards that were copied; empty in a backup of an earlier version.
+    #[serde(default)]
+    pub files: Vec<String>,
+}
+
+impl Manifest {
+    /// Files beside the shards that were copied to this backup and are not there any more.
+    pub(crate) fn missing_files(&self, backup: &Path) -> impl Iterator<Item = &str> {
+        let missing = move |name: &&str| !backup.join(name).exists();
+        self.files.iter().map(String::as_str).filter(missing)
+    }
 }
 
 /// A shard in a backup.
@@ -130,6 +141,7 @@ pub fn back_up(
         generation_issued: before.as_ref().map_or(0, |manifest| manifest.generation_issued),
         shards: Vec::new(),
         streams: SavedStreams::new(),
+        files: Vec::new(),
     };
     if before.is_none() {
         // It is there before the first segment is, so that nothing that is half a backup passes for a data folder.
@@ -157,6 +169,9 @@ pub fn back_up(
     manifest.streams = beside::copy_streams(data, target, &known, &mut count)?;
     for name in OWN_FILES {
         copy_file(&data.join(name), &target.join(name))?;
+        if target.join(name).exists() {
+            manifest.files.push(name.to_owned());
+        }
     }
     write_manifest(target, &manifest)?;
     Ok(Done { manifest, copied_bytes })

@@ -1,6 +1,7 @@
 //! What a data folder's journals hold, file by file and record by record. Nothing is locked and
 //! nothing is changed: a server may be at work on the folder.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub struct Inspection {
     log: u128,
     /// The shards, in order.
     pub shards: Vec<Journal>,
+    /// What is wrong beside them.
+    pub wrong: Vec<String>,
 }
 
 /// A shard's journal.
@@ -87,15 +90,18 @@ pub fn inspect(
     for journal in shards.iter_mut().filter(|journal| at_work && journal.last == Some(0)) {
         journal.wrong.push("it holds nothing, though this log had begun".to_owned());
     }
+    let mut wrong = Vec::new();
+    for name in manifest.iter().flat_map(|manifest| manifest.missing_files(data)) {
+        wrong.push(format!("{name} is missing, though backup.json says that it was copied"));
+    }
     let saved = manifest.map(|manifest| manifest.shards).unwrap_or_default();
     for (journal, saved) in shards.iter_mut().zip(saved) {
         let of = saved.last_position;
         if let Some(last) = journal.last.filter(|last| *last < of) {
-            let wrong = format!("it ends at position {last}, though backup.json says {of}");
-            journal.wrong.push(wrong);
+            journal.wrong.push(format!("it ends at position {last}, though backup.json says {of}"));
         }
     }
-    Ok(Inspection { log: identity.log, shards })
+    Ok(Inspection { log: identity.log, shards, wrong })
 }
 
 impl Journal {
@@ -112,7 +118,11 @@ impl Journal {
         let archive = archive.filter(|folder| Folder::shard_path(folder, shard).exists());
         let archive = archive.map(only);
         let copies = archive.as_ref().map(|archive| archive.segments()).transpose()?;
-        for (sequence, folder) in both.segments()? {
+        let segments = both.segments()?;
+        if let Some(copies) = &copies {
+            self.find_lost_copies(&segments, copies.is_empty());
+        }
+        for (sequence, folder) in segments {
             let info = look(&both, sequence)?;
             progress(info.bytes);
             let copied = copies.iter().any(|copies| copies.contains_key(&sequence));
@@ -138,6 +148,26 @@ impl Journal {
         }
         self.notes.extend(opened.into_iter().flat_map(|opened| opened.notes));
         Ok(())
+    }
+
+    /// Files that were moved to the archive and are not there. Retention takes the lowest ones, and never all.
+    fn find_lost_copies(&mut self, segments: &BTreeMap<u64, usize>, nothing_archived: bool) {
+        let archived = segments.iter().take_while(|(_, folder)| **folder > 0);
+        let mut before = None;
+        for (sequence, _) in archived.chain(segments.iter().find(|(_, folder)| **folder == 0)) {
+            if before.is_some_and(|before| before + 1 < *sequence) {
+                let missing = segment_name(sequence - 1);
+                self.wrong
+                    .push(format!("archive/{missing} is missing, though an earlier file is there"));
+            }
+            before = Some(*sequence);
+        }
+        if let Some(first) = before.filter(|first| nothing_archived && *first > 1) {
+            let first = segment_name(first);
+            self.wrong.push(format!(
+                "the archive holds no file of it, though those before {first} were moved there"
+            ));
+        }
     }
 
     /// Reads it as a start would; none where nothing is in it.
@@ -187,13 +217,14 @@ impl Inspection {
     /// Whether nothing is wrong.
     #[must_use]
     pub fn is_right(&self) -> bool {
-        self.shards.iter().all(|journal| journal.wrong.is_empty())
+        self.wrong.is_empty() && self.shards.iter().all(|journal| journal.wrong.is_empty())
     }
 
     /// For people.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut lines = vec![format!("log {:032x}, {} shards", self.log, self.shards.len())];
+        lines.extend(self.wrong.iter().map(|wrong| format!("  WRONG: {wrong}")));
         for (shard, journal) in self.shards.iter().enumerate() {
             lines.push(format!("\nshard {shard}, generation {}", journal.generation()));
             let titles = ["segment", "bytes", "used", "first", "last", "batches"];
@@ -238,7 +269,8 @@ impl Inspection {
                 "wrong": journal.wrong, "notes": journal.notes })
         };
         let shards: Vec<Value> = self.shards.iter().enumerate().map(shard).collect();
-        json!({ "log": format!("{:032x}", self.log), "ok": self.is_right(), "shards": shards })
+        json!({ "log": format!("{:032x}", self.log), "ok": self.is_right(), "shards": shards,
+            "wrong": self.wrong })
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use onsale_core::limits::COMMANDS_REMEMBERED_US;
 use onsale_core::{Fact, Sale, Time, limits};
 use onsale_journal::storage::Storage;
-use onsale_journal::{Opened, Sealed, Stores, WriteJob};
+use onsale_journal::{Opened, Reader, Sealed, Stores, WriteJob};
 
 use onsale_planted::{Bug, is};
 
@@ -40,6 +40,7 @@ pub(super) fn open_shard<T>(
     sale.keep_ids(options.rules.ids_hot);
     let (from, snapshot_at) = (sale.position(), sale.time());
     let mut known = Ids::default();
+    let archive = stores.archive.clone().filter(|_| !options.elsewhere);
     let journal = journal_options(identity, options, shard);
     let opened = std::thread::scope(|scope| {
         let mut replay = Replay::new(&mut sale, &mut known, scope);
@@ -58,6 +59,9 @@ pub(super) fn open_shard<T>(
         return Err(start.ahead(highest, last_position));
     }
     notes.extend(found);
+    if let Some(archive) = archive {
+        notes.extend(lost_beginning(&*archive, &reader, options.rules.retention_us));
+    }
     snapshots.truncate(SNAPSHOTS_KEPT);
     let mut upkeep = Upkeep::new(storage, reader.clone(), options.rules);
     (upkeep.log, upkeep.shard, upkeep.key) = (identity.log, shard, sale.key());
@@ -138,6 +142,26 @@ pub(super) fn write_first<T>(
         file: "the journal".to_owned(),
         detail,
     })
+}
+
+/// Says so where the first records are gone, and nothing may have removed them: retention leaves some of the archive.
+/// Where a file is damaged that nobody needs now, that is found when it is read.
+fn lost_beginning(
+    archive: &dyn Storage,
+    reader: &Reader,
+    retention_us: Option<i64>,
+) -> Option<String> {
+    let begins_at = reader.begins_at().ok().filter(|position| *position > 1)?;
+    let holds_some = archive.list().ok()?.iter().any(|name| name.ends_with(".seg"));
+    let why = match (holds_some, retention_us) {
+        (true, Some(_)) => return None,
+        (true, None) => "though archive.retention_days removes none",
+        (false, _) => "and the archive holds no file of this shard",
+    };
+    Some(format!(
+        "records before position {begins_at} are neither in the folder nor in the archive, {why}: put the files back; \
+         until then orders of that time can't be shown, paid, cancelled or refunded"
+    ))
 }
 
 /// Where one shard is read from.

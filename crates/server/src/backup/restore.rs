@@ -40,6 +40,8 @@ pub struct Wanted {
     pub generation: Option<u32>,
     /// The folder that the restored one takes the place of: its generation counts, too.
     pub replaces: Option<PathBuf>,
+    /// No keys are taken over: the first start makes a new one.
+    pub without_keys: bool,
     /// Length of the new journals' files.
     pub segment_bytes: u64,
 }
@@ -67,7 +69,7 @@ pub struct RestoredShard {
 /// Makes a data folder of a backup.
 ///
 /// # Errors
-/// The backup is damaged or is none, the folder is not empty, a position is not in the backup, no
+/// The backup is damaged or is none, or has no keys though they are wanted, the folder is not empty, a position is not in the backup, no
 /// generation is left, or a file can't be read or written. Then nothing is left in the folder; where the process is killed
 /// nothing opens what was begun.
 pub fn restore(
@@ -84,6 +86,7 @@ pub fn restore(
     let identity = identity(backup)?;
     ensure_apart(data, backup)?;
     ensure_outside(data)?;
+    ensure_files(backup, &manifest, wanted.without_keys)?;
     let logs = open_backup(backup, &manifest, identity)?;
     let kept = positions(&logs, wanted)?;
     let generation = next_generation(&logs, &manifest, wanted)?;
@@ -107,12 +110,29 @@ pub fn restore(
         shards.push(RestoredShard { kept, of, cut });
     }
     beside::restore(backup, data, &manifest.streams)?;
-    for name in [KEYS_FILE, WEBHOOKS_FILE] {
+    let keys = Some(KEYS_FILE).filter(|_| !wanted.without_keys);
+    for name in keys.into_iter().chain([WEBHOOKS_FILE]) {
         copy_file(&backup.join(name), &data.join(name))?;
     }
     check_own_files(data)?;
     fresh.finish(identity)?;
     Ok(Restored { generation, shards })
+}
+
+/// What was copied beside the shards is there. A folder without keys gets a first one, which may do everything, at its
+/// start: nobody should be surprised by that.
+fn ensure_files(backup: &Path, manifest: &Manifest, without_keys: bool) -> anyhow::Result<()> {
+    let mut missing = manifest.missing_files(backup).filter(|name| *name != KEYS_FILE);
+    if let Some(name) = missing.next() {
+        anyhow::bail!("the backup is damaged: {name} is missing, though it was copied");
+    }
+    ensure!(
+        without_keys || backup.join(KEYS_FILE).exists(),
+        "the backup has no {KEYS_FILE}, so no API key would work any more. Put the {KEYS_FILE} of the data folder or of \
+         another backup of it there; or say --without-keys: the first start makes one new key, which may do \
+         everything, and prints it"
+    );
+    Ok(())
 }
 
 /// A folder within a data folder would be part of that one: nothing is made there.

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{FAILED, OK, USAGE, complain, say};
+use super::{FAILED, OK, USAGE, complain, remark, say};
 use crate::backup::restore::{Restored, Wanted};
 use crate::catalogue::{time_from_text, time_to_text};
-use crate::output::Results;
+use crate::output::{self, Results};
 use crate::{backup, inspect, rows};
 
 /// Shows what the journals of a data folder hold.
@@ -92,6 +92,9 @@ pub struct RestoreArgs {
     /// The new generation [default: one above all that the backup knows of]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=127))]
     pub generation: Option<u32>,
+    /// Takes no API keys over: the first start makes a new one, which may do everything, and prints it.
+    #[arg(long)]
+    pub without_keys: bool,
     /// Size of the journal's files in MiB
     #[arg(long, value_name = "MIB", default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=4_096))]
     pub segment_mib: u64,
@@ -132,7 +135,8 @@ const BYTES_BAR: &str = "{spinner} {bytes} ({bytes_per_sec})";
 pub fn inspect(args: &InspectArgs) -> u8 {
     if let Some(url) = rows::look::url(&args.data) {
         return match inspect_rows(url, args) {
-            Ok(()) => OK,
+            Ok(true) => OK,
+            Ok(false) => FAILED,
             Err(error) => complain(&error, FAILED),
         };
     }
@@ -158,19 +162,21 @@ pub fn inspect(args: &InspectArgs) -> u8 {
     }
 }
 
-fn inspect_rows(url: &str, args: &InspectArgs) -> anyhow::Result<()> {
+/// The same for a log in a database; whether nothing is wrong.
+fn inspect_rows(url: &str, args: &InspectArgs) -> anyhow::Result<bool> {
     let mut log = rows::look::Log::open(url)?;
     if let (Some(range), Some(shard)) = (args.records, args.shard) {
         let id = log.identity.log;
         let out = &mut std::io::BufWriter::new(Results);
         let show = |position, event: &_| inspect::show(id, shard, position, event);
-        return log.records(shard, range, &show, out);
+        return log.records(shard, range, &show, out).map(|()| true);
     }
+    log.check()?;
     match args.json {
         true => say(&log.to_json().to_string()),
         false => say(&log.to_text()),
     }
-    Ok(())
+    Ok(log.is_right())
 }
 
 /// Backs up; returns the exit code.
@@ -211,6 +217,7 @@ pub fn restore(args: &RestoreArgs) -> u8 {
         to_time: args.to_time,
         generation: args.generation,
         replaces: args.replaces.clone(),
+        without_keys: args.without_keys,
         segment_bytes: args.segment_mib << 20,
     };
     let bar = bar("{spinner} {human_pos} records ({per_sec})");
@@ -219,6 +226,12 @@ pub fn restore(args: &RestoreArgs) -> u8 {
     match restored {
         Ok(restored) => {
             say(&told(&restored));
+            if output::end().is_err() {
+                let (data, generation) = (args.data.display(), restored.generation);
+                remark(&format!(
+                    "onsale: {data} was made all the same, in generation {generation}: it is whole"
+                ));
+            }
             OK
         }
         Err(error) => complain(&error, FAILED),

@@ -27,6 +27,8 @@ pub struct Log {
     pub identity: Identity,
     /// Where its shards ended when it was opened.
     pub heads: Vec<Head>,
+    /// What a check found wrong.
+    wrong: Vec<String>,
 }
 
 impl Log {
@@ -46,7 +48,28 @@ impl Log {
         let mut site = Site::connect(&settings)?;
         let identity = site.identity(None)?.context("the database holds no log of Onsale")?;
         let heads = site.heads()?;
-        Ok(Log { site, identity, heads })
+        Ok(Log { site, identity, heads, wrong: Vec::new() })
+    }
+
+    /// Reads every batch up to where the shards ended, and notes what is damaged or missing.
+    ///
+    /// # Errors
+    /// The database can't be reached any more.
+    pub fn check(&mut self) -> anyhow::Result<()> {
+        for Head { shard, position, .. } in self.heads.clone() {
+            if let Err(error) = self.batches(shard, (0, position), &mut |_| Ok(())) {
+                // That it can't be asked any more says nothing about the log.
+                self.site.heads()?;
+                self.wrong.push(format!("{error:#}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is wrong, as far as was checked.
+    #[must_use]
+    pub fn is_right(&self) -> bool {
+        self.wrong.is_empty()
     }
 
     /// Hands out the batches of a shard from one position to another, each with the check that it follows the one
@@ -140,6 +163,7 @@ impl Log {
             };
             lines.push(format!("  {shard:>6} {term:>8} {position:>14}  {active}"));
         }
+        lines.extend(self.wrong.iter().map(|wrong| format!("  WRONG: {wrong}")));
         lines.join("\n")
     }
 
@@ -151,7 +175,8 @@ impl Log {
                 "active": head.address, "lease_ms": head.left.map(|left| left.as_millis() as u64) })
         };
         let shards: Vec<Value> = self.heads.iter().map(shard).collect();
-        json!({ "log": format!("{:032x}", self.identity.log), "shards": shards })
+        json!({ "log": format!("{:032x}", self.identity.log), "ok": self.is_right(),
+            "shards": shards, "wrong": self.wrong })
     }
 }
 

@@ -16,6 +16,7 @@ mod replicated;
 mod streams;
 mod tls;
 
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -341,6 +342,31 @@ fn a_sale_is_sold_out_exactly_while_servers_change() {
 }
 
 #[test]
+fn an_inspection_judges_what_is_in_the_database() {
+    let stage = Stage::start(10);
+    let url = stage.database.url();
+    let inspect = |more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_onsale"));
+        let output = command.args(["journal", "inspect", url]).args(more).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, shown) = inspect(&[]);
+    assert!(code == Some(0) && !shown.contains("WRONG"), "{shown}");
+    assert!(inspect(&["--json"]).1.contains(r#""ok":true"#));
+    for change in [
+        "UPDATE onsale.batches SET records = set_byte(records, 20, 1 + get_byte(records, 20) % 250) WHERE first = 1",
+        "DELETE FROM onsale.batches WHERE first = 1",
+    ] {
+        let with_one = format!("{change} AND shard = 1 RETURNING 'x'");
+        assert_eq!(sql(url, &with_one).as_deref(), Some("x"), "{change}");
+        let (code, shown) = inspect(&[]);
+        let wrong = shown.lines().filter(|line| line.contains("WRONG: shard 1")).count();
+        assert_eq!((code, wrong), (Some(1), 1), "{change}: {shown}");
+        assert!(inspect(&["--json"]).1.contains(r#""ok":false"#), "{change}");
+    }
+}
+
+#[test]
 fn a_standby_says_where_the_active_server_is() {
     let stage = Stage::start(10);
     let standby = &stage.nodes[1];
@@ -376,6 +402,17 @@ fn a_standby_says_where_the_active_server_is() {
         figure(&figures(standby), shard) == figure(&figures(&stage.nodes[0]), shard)
     });
     assert_eq!(figure(&figures(&stage.nodes[0]), "onsale_active"), 1);
+    // It asks as much of a head as the server will that it becomes.
+    for (host, status) in [("t", "200"), ("a b", "400"), ("a..b", "400"), ("t:65536", "400")] {
+        let address = standby.process.url.strip_prefix("http://").unwrap();
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET /healthz HTTP/1.1\r\nhost: {host}\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{host}: {answer}");
+        assert_eq!(answer.contains(r#""field":"Host""#), status == "400", "{host}: {answer}");
+    }
     // A third that is no standby is told who is active.
     let folder = tempfile::tempdir().unwrap();
     let third = std::process::Command::new(env!("CARGO_BIN_EXE_onsale"))

@@ -10,7 +10,7 @@ use onsale_core::command::{Expects, Item};
 use onsale_core::{Action, CodeKey, CommandStamp, Currency, CustomerId, Id, Time};
 use onsale_engine::{Folder, Options, Request, Rules, Seeds, Shard};
 
-use crate::support::{onsale, root, text};
+use crate::support::{copy_folder, onsale, root, text};
 
 const SEEDS: Seeds = Seeds { log: 7, key: CodeKey([3; 16]) };
 const BEGIN: Time = Time(1_749_000_000_000_000);
@@ -119,6 +119,154 @@ fn an_audit_reads_the_archive_and_says_what_it_can_not_see() {
     assert_eq!(saved.status.code(), Some(0), "{}", text(&saved.stderr));
     let audit = ours(&backup, &[]);
     assert_eq!(audit.status.code(), Some(0), "{}", text(&audit.stderr));
+}
+
+fn inspected(data: &Path, more: &[&str]) -> (Option<i32>, String) {
+    let output = onsale(&[&["journal", "inspect", data.to_str().unwrap()], more].concat());
+    (output.status.code(), text(&output.stdout))
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder.join("shard-00")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| name.ends_with(".seg")).collect();
+    names.sort();
+    names
+}
+
+/// What a start says over the folder.
+fn notes(data: &Path, archive: &Path, retention_us: Option<i64>) -> Vec<String> {
+    let rules = Rules { snapshot_bytes: 128 << 10, retention_us, ..Rules::default() };
+    let archive = Some(archive.to_owned());
+    let options = Options { archive, rules, ..Options::new(64 << 10) };
+    let open = Folder::open(data, 1, &SEEDS).unwrap();
+    let mut shard = open.shards::<u64>(&options, &SEEDS, BEGIN).unwrap().remove(0);
+    let notes = shard.take_notes();
+    shard.close().unwrap();
+    notes
+}
+
+#[test]
+fn files_that_are_missing_in_the_archive_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, archive) = sold(folder.path());
+    let named = ["--archive", archive.to_str().unwrap()];
+    let moved = names(&archive).into_iter().filter(|name| !names(&data).contains(name));
+    let moved: Vec<String> = moved.collect();
+    assert!(moved.len() > 2, "{moved:?}");
+    let (code, shown) = inspected(&data, &named);
+    assert!(code == Some(0) && !shown.contains("WRONG"), "{shown}");
+    type Break<'a> = &'a dyn Fn(&Path);
+    let remove = |archive: &Path, name: &str| {
+        std::fs::remove_file(archive.join("shard-00").join(name)).unwrap();
+    };
+    let rows: [(&str, Break<'_>, i32, Option<&str>, &str); 3] = [
+        // As retention does it.
+        ("first", &|archive| remove(archive, &moved[0]), 0, None, "removes none"),
+        (
+            "middle",
+            &|archive| remove(archive, &moved[1]),
+            1,
+            Some("0000000002.seg is missing, though an earlier file is there"),
+            "archive: 0000000002.seg is missing",
+        ),
+        (
+            "emptied",
+            &|archive| names(archive).iter().for_each(|name| remove(archive, name)),
+            1,
+            Some("the archive holds no file of it"),
+            "the archive holds no file of this shard",
+        ),
+    ];
+    for (what, break_it, code, wrong, note) in rows {
+        let (data_copy, copy) =
+            (folder.path().join(format!("{what}-data")), folder.path().join(what));
+        copy_folder(&data, &data_copy);
+        copy_folder(&archive, &copy);
+        break_it(&copy);
+        let (found, shown) = inspected(&data_copy, &["--archive", copy.to_str().unwrap()]);
+        assert_eq!(found, Some(code), "{what}: {shown}");
+        let told = shown
+            .lines()
+            .any(|line| line.contains("WRONG: ") && wrong.is_some_and(|w| line.contains(w)));
+        assert_eq!(told, wrong.is_some(), "{what}: {shown}");
+        // It starts from a snapshot, and says what is gone.
+        let kept_notes = notes(&data_copy, &copy, None);
+        assert!(kept_notes.iter().any(|said| said.contains(note)), "{what}: {kept_notes:?}");
+        let trimmed = notes(&data_copy, &copy, Some(1 << 60));
+        let is_normal = !trimmed.iter().any(|said| said.contains(note));
+        assert_eq!(is_normal, what == "first", "{what}: {trimmed:?}");
+    }
+    assert!(!notes(&data, &archive, None).iter().any(|said| said.contains("neither")));
+}
+
+/// Of a file that is in both places the better one is read, by both auditors.
+#[test]
+fn both_auditors_read_the_better_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, archive) = sold(folder.path());
+    let both: Vec<String> =
+        names(&data).into_iter().filter(|name| names(&archive).contains(name)).collect();
+    let (first, last) = (&both[0], &both[both.len() - 1]);
+    let last_here = names(&data).pop().unwrap();
+    assert!(both.len() > 1 && *last < last_here, "{both:?}");
+    let is_record = |bytes: &[u8], at: usize| {
+        bytes[at] == 0xFF && u32::from_le_bytes(bytes[at + 100..at + 104].try_into().unwrap()) > 12
+    };
+    let flip = |folder: &Path, name: &str, within: usize| {
+        let path = folder.join("shard-00").join(name);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let mut records = (0..bytes.len()).step_by(4_096).filter(|at| is_record(&bytes, *at));
+        let at = records.nth(1).unwrap();
+        bytes[at + within] ^= 4;
+        std::fs::write(path, bytes).unwrap();
+    };
+    let cut = |folder: &Path, name: &str, blocks: usize| {
+        let path = folder.join("shard-00").join(name);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(path, &bytes[..blocks * 4_096]).unwrap();
+    };
+    let remove = |folder: &Path, name: &str| {
+        std::fs::remove_file(folder.join("shard-00").join(name)).unwrap();
+    };
+    type Break<'a> = &'a dyn Fn(&Path, &Path);
+    let rows: [(&str, Break<'_>, i32); 9] = [
+        ("nothing", &|_, _| {}, 0),
+        ("payload here", &|data, _| flip(data, first, 140), 0),
+        ("header here", &|data, _| flip(data, first, 60), 0),
+        ("payload there", &|_, archive| flip(archive, first, 140), 0),
+        ("header there", &|_, archive| flip(archive, first, 60), 0),
+        (
+            "both",
+            &|data, archive| {
+                flip(data, first, 140);
+                flip(archive, first, 140);
+            },
+            1,
+        ),
+        ("cut there", &|_, archive| cut(archive, first, 2), 0),
+        ("a gap here", &|data, _| remove(data, last), 1),
+        (
+            "the end here",
+            &|data, _| {
+                let later = names(data).into_iter().filter(|name| name >= last);
+                later.for_each(|name| remove(data, &name));
+            },
+            1,
+        ),
+    ];
+    for (what, break_it, code) in rows {
+        let folder = tempfile::tempdir().unwrap();
+        let copies = ["data", "archive"].map(|name| folder.path().join(name));
+        copy_folder(&data, &copies[0]);
+        copy_folder(&archive, &copies[1]);
+        break_it(&copies[0], &copies[1]);
+        let named = ["--archive", copies[1].to_str().unwrap()];
+        let audit = ours(&copies[0], &named);
+        let said = text(&audit.stderr);
+        assert_eq!(audit.status.code(), Some(code), "{what}, ours: {said}");
+        assert_eq!(theirs(&copies[0], &named), Some(code), "{what}, theirs; ours: {said}");
+    }
 }
 
 /// What was written last is never in the archive only.

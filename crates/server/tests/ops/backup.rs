@@ -439,6 +439,68 @@ fn a_refused_restore_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_backup_without_its_keys_or_webhooks_is_not_taken_for_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (data, backup) = small_backup(folder);
+    let restore = |name: &str, more: &[&str]| {
+        let to = path(folder, name);
+        let arguments = ["journal", "restore", &backup, &to, "--segment-mib", "1"];
+        let output = onsale(&[&arguments[..], more].concat());
+        (output.status.code(), text(&output.stderr))
+    };
+    let inspect = || {
+        let output = onsale(&["journal", "inspect", &backup]);
+        (output.status.code(), text(&output.stdout))
+    };
+    let keys = Path::new(&backup).join("keys.json");
+    std::fs::remove_file(&keys).unwrap();
+    let (code, error) = restore("refused", &[]);
+    assert!(code == Some(1) && error.contains("has no keys.json"), "{error}");
+    assert!(error.contains("--without-keys") && !folder.join("refused").exists(), "{error}");
+    let (code, shown) = inspect();
+    assert!(code == Some(1) && shown.contains("WRONG: keys.json is missing"), "{shown}");
+    assert_eq!(restore("keyless", &["--without-keys"]).0, Some(0));
+    assert!(!folder.join("keyless/keys.json").exists());
+    // Keys that are there are left out, too, where that is said.
+    std::fs::copy(Path::new(&data).join("keys.json"), &keys).unwrap();
+    assert_eq!(restore("whole", &[]).0, Some(0));
+    assert!(folder.join("whole/keys.json").exists());
+    assert_eq!(restore("without", &["--without-keys"]).0, Some(0));
+    assert!(!folder.join("without/keys.json").exists());
+    // Not every folder has webhooks; one that had some must get them back.
+    assert!(!Path::new(&backup).join("webhooks.json").exists());
+    std::fs::write(Path::new(&data).join("webhooks.json"), "{}").unwrap();
+    run(&["journal", "backup", &data, &backup]);
+    std::fs::remove_file(Path::new(&backup).join("webhooks.json")).unwrap();
+    let (code, error) = restore("hookless", &[]);
+    assert!(code == Some(1) && error.contains("webhooks.json is missing"), "{error}");
+    let (code, shown) = inspect();
+    assert!(code == Some(1) && shown.contains("WRONG: webhooks.json is missing"), "{shown}");
+}
+
+#[test]
+fn a_restore_that_can_not_print_says_what_it_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, backup) = small_backup(folder.path());
+    let restored = path(folder.path(), "restored");
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_onsale"))
+        .args(["journal", "restore", &backup, &restored, "--segment-mib", "1"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(
+        error.contains(&format!("{restored} was made all the same, in generation 2")),
+        "{error}"
+    );
+    assert!(error.contains("cannot write to standard output"), "{error}");
+    assert!(onsale::audit::audit(Path::new(&restored)).unwrap().report.ok);
+}
+
+#[test]
 fn what_a_killed_restore_left_is_not_opened() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
