@@ -124,8 +124,9 @@ end
 -- how many holds and orders are ended at most. Gives how many were, and the slot to go on with.
 local function timer(keys, a)
   local k = names_of(keys[1])
-  if call('EXISTS', k.state, k.sales, k.holds, k.orders, k.customers, k.defs, k.payments, k.ids) < 8 then
-    return trouble(T.Missing, k.state)
+  local lost = missing(k)
+  if lost then
+    return trouble(T.Missing, lost)
   end
   local c, bad = open(keys, a, true)
   if not c then

@@ -15,8 +15,9 @@ local sizes = { hash = 'HLEN', list = 'LLEN', zset = 'ZCARD' }
 -- Gives what the log and the shard are, the id of the last record, the digest of that record, and the parts by name.
 local function snapshot(keys, a)
   local k = names_of(keys[1])
-  if call('EXISTS', k.state, k.sales, k.holds, k.orders, k.customers, k.defs, k.payments, k.ids) < 8 then
-    return trouble(T.Missing, k.state)
+  local lost = missing(k)
+  if lost then
+    return trouble(T.Missing, lost)
   end
   local s = call('HMGET', k.state, 'l', 'p', 'c', 'n', 'g', 'log', 'shard', 'shards')
   if tonumber(s[1]) ~= LAYOUT then

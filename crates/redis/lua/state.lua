@@ -64,6 +64,17 @@ local function refused(c, what, ...)
   return { W.Refused, c.p, what, ... }
 end
 
+-- The key that is missing of those that every shard has from its first record on, if one is.
+local function missing(k)
+  if call('EXISTS', k.state, k.sales, k.holds, k.orders, k.customers, k.defs, k.payments, k.ids) < 8 then
+    for _, name in ipairs({ 'state', 'sales', 'holds', 'orders', 'customers', 'defs', 'payments', 'ids' }) do
+      if call('EXISTS', k[name]) == 0 then
+        return k[name]
+      end
+    end
+  end
+end
+
 -- What a lookup in a hash gave; raises an error where the whole hash is gone.
 local function field(key, name)
   local found = call('HMGET', key, name, '')

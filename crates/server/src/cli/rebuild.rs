@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 use clap::Args;
 use onsale_redis::snapshot::{Adopted, adopt_snapshot};
 use onsale_redis::{Options, Seeds};
@@ -23,7 +23,7 @@ pub struct RebuildArgs {
     #[arg(long, value_name = "URL")]
     pub store: String,
     /// The folder that `onsale journal snapshot` writes to: the newest of each shard that is whole is taken, then the records
-    /// that came later. Without it all records are read.
+    /// that came later. Of a shard that has none, and without the folder, all records are read.
     #[arg(long, value_name = "DIR")]
     pub snapshots: Option<PathBuf>,
     /// The servers' configuration, where it says more of the store.
@@ -56,6 +56,9 @@ fn rebuild(options: &Options, snapshots: Option<&Path>) -> anyhow::Result<(u64, 
     let (mut records, mut taken) = (0, 0);
     runtime.block_on(async {
         let seeds = onsale_redis::seeds(options).await?;
+        if let Some(folder) = snapshots {
+            check(folder, seeds.log)?;
+        }
         for shard in 0..seeds.shards {
             let begun = match snapshots {
                 Some(folder) => adopt(options, &seeds, shard, folder).await?,
@@ -72,6 +75,18 @@ fn rebuild(options: &Options, snapshots: Option<&Path>) -> anyhow::Result<(u64, 
     })
 }
 
+/// Whether the folder is this log's, as far as can be seen: it has snapshots of it, or none at all.
+fn check(folder: &Path, log: u128) -> anyhow::Result<()> {
+    let logs = snapshot::logs(folder)?;
+    ensure!(
+        logs.is_empty() || logs.contains(&log),
+        "{} has no snapshot of the log {log:032x}, but of others: name the folder that is this store's, or leave \
+         --snapshots out to read all records",
+        folder.display()
+    );
+    Ok(())
+}
+
 /// Puts the newest snapshot of a shard that is whole in the place of its state; gives its position. Those that are damaged are told of.
 async fn adopt(
     options: &Options,
@@ -80,13 +95,11 @@ async fn adopt(
     folder: &Path,
 ) -> anyhow::Result<Option<u64>> {
     let found = snapshot::kept(folder, seeds.log, shard)?;
-    if found.is_empty() && snapshot::has_any(folder)? {
-        bail!(
-            "{} has no snapshot of shard {shard} of the log {:032x}, but of others: name the folder that is this store's, \
-             or leave --snapshots out to read all records",
-            folder.display(),
-            seeds.log
-        );
+    if found.is_empty() {
+        let folder = folder.display();
+        remark(&format!(
+            "onsale: shard {shard}: {folder} has no snapshot of it: all its records are read"
+        ));
     }
     for kept in found {
         let path = kept.path.display();

@@ -2,6 +2,7 @@
 //!
 //! A file is one shard's state at one position, `LOG-SHARD-POSITION.snapshot`. Files of other logs are left alone.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use onsale_redis::Options;
 use onsale_redis::snapshot::{Snapshot, take_snapshot};
+use tempfile::{NamedTempFile, TempPath};
 
 use super::{FAILED, OK, USAGE, complain, say};
 use crate::config::{Config, Flags};
@@ -22,11 +24,12 @@ const ENDING: &str = ".snapshot";
 ///
 /// `onsale journal rebuild --snapshots` begins with them, so that it reads only the records that came later. Servers may be
 /// at work: Redis copies the state of one shard after the other, and does nothing else meanwhile. The two newest files of each shard are
-/// kept. They have the secret behind all codes; only the user that runs this can read them.
+/// kept. They have the secret behind all codes; only the user that runs this can read them. Where one shard can't be copied
+/// the folder stays as it was.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Exit codes:\n  \
     0  all are written\n  \
-    1  not all could be\n  \
+    1  not all could be, so none is\n  \
     2  the arguments make no sense")]
 pub struct SnapshotArgs {
     /// The store, redis://HOST:PORT or rediss://HOST:PORT.
@@ -58,16 +61,60 @@ pub(super) fn store(url: &str, config: Option<&Path>) -> anyhow::Result<Options>
     Config::load(config, &flags)?.store.context("--store must not be empty")
 }
 
+/// Writes them all, or leaves the folder as it was.
 fn write_all(options: &Options, to: &Path) -> anyhow::Result<()> {
+    let missing = to.ancestors().take_while(|folder| {
+        let is_named = !folder.as_os_str().is_empty();
+        is_named && !folder.exists()
+    });
+    let made: Vec<&Path> = missing.collect();
     std::fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
+    let written = take_all(options, to).and_then(|all| {
+        let told: Vec<Told> = all.iter().map(|written| written.told).collect();
+        put_there(to, all).map(|()| told)
+    });
+    let told = written.inspect_err(|_| {
+        // One that somebody else has put something into stays.
+        made.iter().for_each(|folder| drop(std::fs::remove_dir(folder)));
+    })?;
+    for Told { shard, position, bytes, .. } in &told {
+        say(&format!("shard {shard}: position {position}, {bytes} bytes"));
+    }
+    told.iter().try_for_each(|told| take_older_away(to, told.log, told.shard))
+}
+
+/// A snapshot in a file that has no name yet.
+struct Written {
+    told: Told,
+    file: TempPath,
+}
+
+/// What is said of it.
+#[derive(Clone, Copy)]
+struct Told {
+    log: u128,
+    shard: u16,
+    position: u64,
+    bytes: usize,
+}
+
+impl Written {
+    fn path(&self, folder: &Path) -> PathBuf {
+        let Told { log, shard, position, .. } = self.told;
+        folder.join(format!("{log:032x}-{shard}-{position}{ENDING}"))
+    }
+}
+
+/// Takes a snapshot of each shard. What there is of them goes away with what this gives.
+fn take_all(options: &Options, folder: &Path) -> anyhow::Result<Vec<Written>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let seeds = runtime.block_on(onsale_redis::seeds(options))?;
+    let mut all = Vec::new();
     for shard in 0..seeds.shards {
         let snapshot = runtime.block_on(take_snapshot(options, shard))?;
-        let bytes = write(to, &snapshot)?;
-        say(&format!("shard {shard}: position {}, {bytes} bytes", snapshot.position));
+        all.push(write(folder, &snapshot)?);
     }
-    Ok(())
+    Ok(all)
 }
 
 /// A file of a folder.
@@ -96,15 +143,15 @@ pub(super) fn kept(folder: &Path, log: u128, shard: u16) -> anyhow::Result<Vec<K
     Ok(found)
 }
 
-/// Whether a folder has snapshots of any log.
-pub(super) fn has_any(folder: &Path) -> anyhow::Result<bool> {
+/// The logs that a folder has snapshots of.
+pub(super) fn logs(folder: &Path) -> anyhow::Result<BTreeSet<u128>> {
     let cannot = || format!("cannot read {}", folder.display());
+    let mut logs = BTreeSet::new();
     for entry in std::fs::read_dir(folder).with_context(cannot)? {
-        if parts_of(&entry.with_context(cannot)?.file_name().to_string_lossy()).is_some() {
-            return Ok(true);
-        }
+        let name = entry.with_context(cannot)?.file_name();
+        logs.extend(parts_of(&name.to_string_lossy()).map(|(log, ..)| log));
     }
-    Ok(false)
+    Ok(logs)
 }
 
 /// Log, shard and position of a file's name.
@@ -114,33 +161,61 @@ fn parts_of(name: &str) -> Option<(u128, u16, u64)> {
     Some((log, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-/// Writes a snapshot, then takes older ones away; gives the size of the file.
-fn write(folder: &Path, snapshot: &Snapshot) -> anyhow::Result<usize> {
+/// Writes a snapshot beside those that are there.
+fn write(folder: &Path, snapshot: &Snapshot) -> anyhow::Result<Written> {
     let Snapshot { log, shard, position, .. } = *snapshot;
-    let before = kept(folder, log, shard)?;
-    if let Some(newer) = before.first().filter(|newest| newest.position > position) {
+    if let Some(newer) = kept(folder, log, shard)?.first()
+        && newer.position > position
+    {
         bail!(
             "{} is of a later position than the log is at by now ({position}): records that were there are lost; \
              move the file away once you know why",
             newer.path.display()
         );
     }
-    let path = folder.join(format!("{log:032x}-{shard}-{position}{ENDING}"));
     let bytes = snapshot.to_bytes();
-    let written = || -> std::io::Result<()> {
+    let written = || -> std::io::Result<TempPath> {
         // A temporary file is made with mode 0600, and the rename keeps that.
-        let mut new = tempfile::NamedTempFile::new_in(folder)?;
+        let mut new = NamedTempFile::new_in(folder)?;
         new.write_all(&bytes)?;
         new.as_file().sync_all()?;
-        new.persist(&path).map_err(|error| error.error)?;
-        File::open(folder)?.sync_all()
+        Ok(new.into_temp_path())
     };
-    written().with_context(|| format!("cannot write {}", path.display()))?;
-    for old in kept(folder, log, shard)?.iter().skip(KEPT) {
-        std::fs::remove_file(&old.path)
-            .with_context(|| format!("cannot remove {}", old.path.display()))?;
+    let file = written()
+        .with_context(|| format!("shard {shard}: cannot write to {}", folder.display()))?;
+    Ok(Written { told: Told { log, shard, position, bytes: bytes.len() }, file })
+}
+
+/// Gives all of them their names, or none.
+fn put_there(folder: &Path, all: Vec<Written>) -> anyhow::Result<()> {
+    let mut new = Vec::new();
+    let named = all.into_iter().try_for_each(|written| -> anyhow::Result<()> {
+        let path = written.path(folder);
+        // One of the same position has the same in it.
+        let is_new = !path.exists();
+        let persisted = written.file.persist(&path);
+        persisted.with_context(|| format!("cannot write {}", path.display()))?;
+        new.extend(is_new.then_some(path));
+        Ok(())
+    });
+    let synced = named.and_then(|()| {
+        let synced = File::open(folder).and_then(|folder| folder.sync_all());
+        synced.with_context(|| format!("cannot sync {}", folder.display()))
+    });
+    if synced.is_err() {
+        new.iter().for_each(|path| drop(std::fs::remove_file(path)));
     }
-    Ok(bytes.len())
+    synced
+}
+
+/// Takes all but the newest away.
+fn take_older_away(folder: &Path, log: u128, shard: u16) -> anyhow::Result<()> {
+    for old in kept(folder, log, shard)?.iter().skip(KEPT) {
+        std::fs::remove_file(&old.path).with_context(|| {
+            format!("all are written, but cannot remove {}", old.path.display())
+        })?;
+    }
+    Ok(())
 }
 
 /// Reads a file.

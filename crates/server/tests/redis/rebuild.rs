@@ -1,13 +1,14 @@
 //! `onsale journal snapshot` and `rebuild`: a state that is lost is made again, from all records or from a snapshot and what
 //! came after it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use onsale_services::Server;
 use serde_json::json;
 
-use super::{Node, ask, audit, body_of};
+use super::{Node, ask, audit, body_of, wait_for};
 
 /// All keys of a state, but for those of single events.
 const STATE: [&str; 8] =
@@ -43,7 +44,7 @@ fn snapshots(redis: &Server, folder: &Path) -> (String, String) {
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<PathBuf> = entries.collect();
-    files.sort_by_key(|file| position_of(file));
+    files.sort_by_key(|file| (position_of(file), file.clone()));
     files
 }
 
@@ -182,4 +183,67 @@ fn a_snapshot_that_is_not_the_streams_is_refused_and_says_the_way_out() {
     std::fs::remove_file(&files(folder.path())[0]).unwrap();
     snapshots(&redis, folder.path());
     assert_eq!(files(folder.path()).len(), 1);
+}
+
+/// Makes an event in each of two shards.
+fn open_in_both_shards(node: &Node, name: &str) {
+    let definition = json!({ "name": "E", "currency": "EUR",
+        "quotas": [{ "id": "q", "capacity": 5 }],
+        "ticket_types": [{ "id": "t", "name": "T", "price": 0, "quotas": ["q"] }] });
+    let mut shards = BTreeSet::new();
+    for event in 0..32 {
+        let path = format!("/v1/organizers/o/events/{name}-{event}");
+        let body = definition.to_string();
+        let made = node.client.request("PUT", &path, &[("if-none-match", "*")], Some(&body));
+        let made = made.unwrap();
+        assert_eq!(made.status, 201, "{:?}", body_of(&made));
+        shards.insert(body_of(&made)["receipt"]["shard"].as_u64().unwrap());
+        if shards.len() == 2 {
+            return;
+        }
+    }
+    panic!("32 events are all on {shards:?}");
+}
+
+#[test]
+fn snapshots_of_all_shards_are_written_or_none_and_a_shard_without_one_is_read_whole() {
+    let redis = onsale_services::redis();
+    let mut node = Node::start(&redis);
+    open_in_both_shards(&node, "early");
+    let folder = tempfile::tempdir().unwrap();
+    let (kept, above) = (folder.path().join("new/kept"), folder.path().join("new"));
+    let to = ["--to", kept.to_str().unwrap()];
+    let from = ["--snapshots", kept.to_str().unwrap()];
+
+    // One key of the second shard is gone: which one is said, and nothing of the first one is left.
+    ask(&redis, &["RENAME", "{onsale/1}customers", "{onsale/1}aside"]);
+    let told = failed("snapshot", &redis, &to);
+    assert!(told.contains("{onsale/1}customers is missing"), "{told}");
+    assert!(!above.exists(), "a folder was made and left");
+    wait_for("a server that says which", || {
+        let ready = node.client.request("GET", "/readyz", &[], None).unwrap();
+        ready.status == 503
+            && body_of(&ready).to_string().contains("{onsale/1}customers is missing")
+    });
+    ask(&redis, &["RENAME", "{onsale/1}aside", "{onsale/1}customers"]);
+    snapshots(&redis, &kept);
+    let there = files(&kept);
+    assert_eq!(there.len(), 2, "{there:?}");
+
+    // What is there stays, whatever fails.
+    open_in_both_shards(&node, "late");
+    ask(&redis, &["RENAME", "{onsale/1}customers", "{onsale/1}aside"]);
+    failed("snapshot", &redis, &to);
+    assert_eq!(files(&kept), there);
+    ask(&redis, &["RENAME", "{onsale/1}aside", "{onsale/1}customers"]);
+
+    // A shard has no file.
+    node.process.kill();
+    let of_second = |file: &&PathBuf| file.to_str().unwrap().contains("-1-");
+    std::fs::remove_file(there.iter().find(of_second).unwrap()).unwrap();
+    let (said, told) = done("rebuild", &redis, &from);
+    assert!(said.contains("made again from 1 snapshots"), "{said}");
+    assert!(told.contains("shard 1: ") && told.contains("has no snapshot of it"), "{told}");
+    node.start_again(&redis);
+    audit(&redis);
 }
