@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 pub use tokio_rustls::client::TlsStream;
 pub use tokio_rustls::rustls;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{CertificateError, ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 
 /// What is trusted, and what was in the way of reading it.
 struct Trust {
@@ -120,8 +120,14 @@ pub fn explain(error: &(dyn Error + 'static)) -> Option<Wrong> {
 }
 
 fn way_out(error: &rustls::Error) -> String {
-    let rustls::Error::InvalidCertificate(wrong) = error else {
-        return "check that TLS is spoken at this port".to_owned();
+    let wrong = match error {
+        rustls::Error::InvalidCertificate(wrong) => wrong,
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            return "the server wants certificates of its clients, and none can be shown here: let it go by user and \
+                    password (Redis: tls-auth-clients no; PostgreSQL: no clientcert, and no cert, in pg_hba.conf)"
+                .to_owned();
+        }
+        _ => return "check that TLS is spoken at this port".to_owned(),
     };
     match wrong {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
@@ -155,6 +161,11 @@ mod tests {
             (of(CertificateError::NotValidForName), "NotValidForName", "a name in the address"),
             (of(CertificateError::Expired), "Expired", "renew"),
             (rustls::Error::DecryptError, "decrypt", "check that TLS is spoken"),
+            (
+                rustls::Error::AlertReceived(AlertDescription::CertificateRequired),
+                "CertificateRequired",
+                "tls-auth-clients no",
+            ),
         ];
         for (error, why, way_out) in rows {
             let deep = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, error));

@@ -23,6 +23,9 @@ const MODES: &str = "sslmode must be disable, prefer or require; require verifie
 const ROOTS: &str = "sslrootcert is not known here: name a PEM file of all that is to be trusted in the environment's \
                      SSL_CERT_FILE";
 
+const CLIENTS: &str = "sslcert and sslkey are not known here: no certificate of a client can be shown, so the database must go by user \
+                       and password";
+
 /// What a connection with TLS runs over.
 pub type Stream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 
@@ -34,7 +37,12 @@ pub fn parse(url: &str) -> Result<Config, String> {
     let parsed: Result<Config, Error> = url.parse();
     let config = parsed.map_err(|error| {
         let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-        let told = [("`sslmode`", MODES), ("`sslrootcert`", ROOTS)];
+        let told = [
+            ("`sslmode`", MODES),
+            ("`sslrootcert`", ROOTS),
+            ("`sslcert`", CLIENTS),
+            ("`sslkey`", CLIENTS),
+        ];
         let told = told.iter().find(|(option, _)| why.contains(option));
         told.map_or(why.clone(), |(_, rule)| (*rule).to_owned())
     })?;
@@ -116,6 +124,8 @@ mod tests {
             ("?sslmode=verify-full", "sslmode must be disable, prefer or require"),
             ("?sslmode=allow", "sslmode must be disable, prefer or require"),
             ("?sslrootcert=ca.pem", "SSL_CERT_FILE"),
+            ("?sslcert=me.pem&sslkey=me.key", "no certificate of a client"),
+            ("?sslkey=me.key", "no certificate of a client"),
             ("?sslnegotiation=direct", "sslnegotiation must be postgres"),
             ("?whatever=1", "whatever"),
         ];

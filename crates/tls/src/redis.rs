@@ -6,11 +6,12 @@ use std::time::Duration;
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _,
-    RedisResult,
+    RedisError, RedisResult,
 };
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::rustls::{self, AlertDescription};
 use crate::{TlsStream, Wrong};
 
 /// Reads an address: `redis://[user][:password@]host[:port][/database]`, or `rediss://…` for TLS.
@@ -96,10 +97,22 @@ pub async fn connect(
     let stream = secured.map_err(silent)??;
     let begun = MultiplexedConnection::new_with_config(info.redis_settings(), stream, config);
     let late = |_| io::Error::from(io::ErrorKind::TimedOut);
-    let (connection, driver) = timeout(answer_wait, begun).await.map_err(late)??;
+    let begun = timeout(answer_wait, begun).await.map_err(late)?;
+    let (connection, driver) = begun.map_err(told_late)?;
     // It ends with the last clone of the connection.
     tokio::spawn(driver);
     Ok(connection)
+}
+
+/// What a server says of TLS only once it has seen our part of it. The client keeps no more than the text of such an error.
+fn told_late(error: RedisError) -> RedisError {
+    let wanted = rustls::Error::AlertReceived(AlertDescription::CertificateRequired);
+    match crate::explain(&wanted) {
+        Some(wrong) if error.to_string().contains(&wanted.to_string()) => {
+            io::Error::new(io::ErrorKind::InvalidData, wrong).into()
+        }
+        _ => error,
+    }
 }
 
 /// A connection of its own that is told what is published.

@@ -17,13 +17,13 @@ mod streams;
 mod tls;
 
 use std::io::{Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use buyers::{Crowd, EVENT, client, position};
-use onsale_services::{Server, postgres, wait_until};
+use onsale_services::{Authority, Server, postgres, postgres_with_tls, wait_until};
 use process::{KEY, Process};
 use proxy::Proxy;
 use rustix::process::{Pid, Signal, kill_process};
@@ -67,19 +67,21 @@ fn sql(url: &str, sql: &str) -> Option<String> {
 struct Node {
     data: PathBuf,
     proxy: Proxy,
+    authority: Option<PathBuf>,
     process: Process,
 }
 
 impl Node {
-    fn start(data: PathBuf, database: &Server) -> Node {
+    /// One that goes through TLS where there is an authority, in a file, that the database's certificate is of.
+    fn start(data: PathBuf, database: &Server, authority: Option<PathBuf>) -> Node {
         let proxy = Proxy::start(database.port());
-        let process = serve(&data, &proxy);
-        Node { data, proxy, process }
+        let process = serve(&data, &proxy, authority.as_deref());
+        Node { data, proxy, authority, process }
     }
 
     fn start_again(&mut self) {
         self.process.kill();
-        self.process = serve(&self.data, &self.proxy);
+        self.process = serve(&self.data, &self.proxy, self.authority.as_deref());
     }
 
     fn signal(&self, signal: Signal) {
@@ -93,9 +95,12 @@ impl Node {
     }
 }
 
-fn serve(data: &std::path::Path, proxy: &Proxy) -> Process {
-    let url = format!("postgres://onsale@127.0.0.1:{}/postgres", proxy.port);
-    Process::serve(data, &["--journal", &url, "--standby", "--segment-mib", "1"], &SETTINGS)
+fn serve(data: &Path, proxy: &Proxy, authority: Option<&Path>) -> Process {
+    let mode = if authority.is_some() { "require" } else { "disable" };
+    let url = format!("postgres://onsale@127.0.0.1:{}/postgres?sslmode={mode}", proxy.port);
+    let trust = authority.map(|file| ("SSL_CERT_FILE", file.to_str().unwrap()));
+    let settings: Vec<(&str, &str)> = SETTINGS.into_iter().chain(trust).collect();
+    Process::serve(data, &["--journal", &url, "--standby", "--segment-mib", "1"], &settings)
 }
 
 /// Two servers, a database, and buyers at work.
@@ -109,11 +114,16 @@ struct Stage {
 
 impl Stage {
     fn start(capacity: u64) -> Stage {
-        let database = postgres();
+        Stage::over(postgres(), None, capacity)
+    }
+
+    fn over(database: Server, authority: Option<&Authority>, capacity: u64) -> Stage {
         let folder = tempfile::tempdir().unwrap();
-        let first = Node::start(folder.path().join("0"), &database);
+        let authority = authority.map(|authority| authority.write(folder.path()));
+        let node = |name| Node::start(folder.path().join(name), &database, authority.clone());
+        let first = node("0");
         wait_until("the first is active", || first.status("/readyz") == 200);
-        let nodes = [first, Node::start(folder.path().join("1"), &database)];
+        let nodes = [first, node("1")];
         let definition = DEFINITION.replace("50000000", &capacity.to_string());
         let send = |method, condition: (&str, &str), body: &str| {
             let client = client(&nodes[0].process.url, PATIENCE);
@@ -206,7 +216,8 @@ impl Stage {
         }
         let wrong = self.crowd.wrong.lock().unwrap();
         assert!(wrong.is_empty(), "{} answers are wrong, the first: {}", wrong.len(), wrong[0]);
-        let audit = onsale::audit::audit_rows(self.database.url()).unwrap();
+        let url = format!("{}?sslmode=disable", self.database.url());
+        let audit = onsale::audit::audit_rows(&url).unwrap();
         assert!(audit.report.ok, "{}", audit.to_text());
         let active = self.crowd.seller.load(SeqCst);
         let client = client(&self.nodes[active].process.url, PATIENCE);
@@ -364,6 +375,22 @@ fn an_inspection_judges_what_is_in_the_database() {
         assert_eq!((code, wrong), (Some(1), 1), "{change}: {shown}");
         assert!(inspect(&["--json"]).1.contains(r#""ok":false"#), "{change}");
     }
+}
+
+#[test]
+fn a_standby_takes_over_through_tls() {
+    let authority = Authority::new();
+    let database = postgres_with_tls(&authority.certificate("127.0.0.1"));
+    let mut stage = Stage::over(database, Some(&authority), 50_000_000);
+    stage.let_buyers_in();
+    for fault in [Fault::Killed, Fault::Frozen, Fault::Cut] {
+        stage.crowd.wait_for_sales(None, 20, GO_ON);
+        let active = stage.crowd.seller.load(SeqCst);
+        strike(&mut stage, active, fault);
+    }
+    let (with, without) = tls::connections(&stage.database);
+    assert!(with > 1 && without == 0, "{with} with TLS, {without} without");
+    stage.finish();
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn refused(folder: &Path, url: &str, authority: &Authority) -> String {
 }
 
 /// How many of the servers' connections there are, with TLS and without.
-fn connections(database: &Server) -> (u64, u64) {
+pub fn connections(database: &Server) -> (u64, u64) {
     let counts = sql(
         &address(database, "127.0.0.1", ""),
         "SELECT count(*) FILTER (WHERE ssl) || ' ' || count(*) FILTER (WHERE NOT ssl)

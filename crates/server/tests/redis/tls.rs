@@ -154,3 +154,13 @@ fn a_certificate_that_is_not_trusted_or_of_another_name_is_refused() {
     let insecure = url + "#insecure";
     has_all(&refused(folder.path(), &authority, &insecure), &["store's address must be"]);
 }
+
+#[test]
+fn a_server_that_wants_certificates_of_its_clients_is_told_from_others() {
+    let (folder, authority) = (TempDir::new().unwrap(), Authority::new());
+    let server = redis_with_tls(&authority.certificate("localhost"));
+    ask_redis(server.port(), &["CONFIG", "SET", "tls-auth-clients", "yes"]).unwrap();
+    let url = format!("rediss://localhost:{}", server.tls_port());
+    let told = refused(folder.path(), &authority, &url);
+    assert!(told.contains("CertificateRequired") && told.contains("tls-auth-clients no"), "{told}");
+}
