@@ -56,11 +56,12 @@ const POSITION_MAX: u64 = 1 << 53;
 #[derive(Clone, Debug)]
 pub struct RedisOptions {
     /// `redis://[user][:password@]host[:port][/database]`, or `rediss://…` for TLS; several with commas, of which the first
-    /// that takes writes is asked. None of a cluster.
+    /// that takes writes is asked. They may be nodes of a cluster where the prefix begins with a hash tag.
     pub url: String,
     /// For every call, and for making a connection.
     pub timeout: Duration,
-    /// Begins all keys; several installations can share a server.
+    /// Begins all keys; several installations can share a server. One that begins with a hash tag, as in `{onsale/control}`, has all of
+    /// them in one slot of a cluster.
     pub prefix: String,
 }
 

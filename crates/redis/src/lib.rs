@@ -26,5 +26,6 @@ pub use pack::{Damaged, Value};
 pub use record::{Codes, decode};
 pub use session::{Durability, Failure, Joined, Options, Status};
 pub use store::{
-    Places, Seeds, Store, claim_places, is_cluster, read_all, rebuild_shard, seeds, shard_of_group,
+    Places, Seeds, Store, Texts, claim_places, is_cluster, read_all, rebuild_shard, seeds,
+    shard_of_group,
 };

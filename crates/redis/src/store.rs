@@ -221,6 +221,45 @@ fn read<T: redis::FromRedisValue>(value: Value) -> Result<T, Failure> {
     redis::from_redis_value(value).map_err(|error| Failure::Unusable(error.to_string()))
 }
 
+/// Texts by their names that all nodes share: one hash.
+pub struct Texts {
+    link: Link,
+}
+
+impl Texts {
+    /// Those at a key.
+    #[must_use]
+    pub fn new(options: &Options, key: String) -> Texts {
+        Texts { link: Link::new(options, Some(&LIBRARY), key) }
+    }
+
+    /// All of them, in no order.
+    ///
+    /// # Errors
+    /// It can't be reached, or has something else at the key.
+    pub async fn all(&self) -> Result<Vec<(String, String)>, Failure> {
+        read(self.link.ask(redis::cmd("HGETALL").arg(self.link.key())).await?)
+    }
+
+    /// Puts one there, in the place of one with its name.
+    ///
+    /// # Errors
+    /// It can't be reached, or has no room.
+    pub async fn put(&self, name: &str, text: &str) -> Result<(), Failure> {
+        let mut put = redis::cmd("HSET");
+        put.arg(self.link.key()).arg(name).arg(text);
+        self.link.ask(&put).await.map(drop)
+    }
+
+    /// Takes one away, if it is there.
+    ///
+    /// # Errors
+    /// It can't be reached.
+    pub async fn remove(&self, name: &str) -> Result<(), Failure> {
+        self.link.ask(redis::cmd("HDEL").arg(self.link.key()).arg(name)).await.map(drop)
+    }
+}
+
 /// Where a new sale group goes: always to the same shard.
 #[must_use]
 pub fn shard_of_group(organizer: &Id, group: &Id, shards: u16) -> u16 {

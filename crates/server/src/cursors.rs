@@ -83,14 +83,6 @@ impl CursorStores {
         self.store(&organizer.map_or_else(|| UNBOUND.to_owned(), Id::to_string))
     }
 
-    /// The store of the webhooks of an organizer, which are this server's own.
-    ///
-    /// # Errors
-    /// The folder can't be made.
-    pub fn of_webhooks(&self, organizer: &Id) -> Result<Cursors, Error> {
-        self.file(organizer.to_string())
-    }
-
     /// The store of the servers' own cursors.
     ///
     /// # Errors
@@ -99,7 +91,7 @@ impl CursorStores {
         self.store(SERVER)
     }
 
-    /// Who this server is to [`CursorStores::of_server`]: the one that has the folder, or one of those that share it.
+    /// Who this server is where it follows a stream itself: the one that has the folder, or one of those that share it.
     #[must_use]
     pub fn node(&self) -> &WorkerId {
         &self.node
@@ -171,8 +163,8 @@ impl CursorStores {
         }
         #[cfg(feature = "redis")]
         if let Some(shared) = &self.shared {
-            // What this server followed in files once counts no more.
-            all.retain(|(name, _)| name != SERVER);
+            // What this server had in files once counts no more.
+            all.clear();
             let parts = shared.parts().await?.into_iter();
             all.extend(parts.map(|name| (name.clone(), Cursors::Redis(shared.part(&name)))));
         }
@@ -274,6 +266,32 @@ pub async fn reset(
         store.release(&claim).await?;
     }
     store.reset(&cursor, to).await
+}
+
+/// The same, whoever has it: a server that follows it is told so by its next step.
+///
+/// # Errors
+/// The store fails, or others take it again and again.
+pub async fn seize(
+    store: &Cursors,
+    group: &Group,
+    shard: u16,
+    to: Option<Progress>,
+) -> Result<(), Error> {
+    let cursor = group.cursor(&ShardId::numbered(shard.into()));
+    for tries in 1.. {
+        let state = store.list(group).await?.into_iter().find(|state| state.cursor == cursor);
+        if let Some(lease) = state.and_then(|state| state.lease)
+            && let Some(claim) = store.acquire(&cursor, &lease.owner, LEASE).await?
+        {
+            store.release(&claim).await?;
+        }
+        match store.reset(&cursor, to).await {
+            Err(Error::Leased { .. }) if tries < COMMITS_MAX => {}
+            done => return done,
+        }
+    }
+    unreachable!("the last try returns")
 }
 
 /// Records after a cursor in a shard, others' included.

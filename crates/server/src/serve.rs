@@ -94,7 +94,10 @@ impl Server {
         let address = sockets[0].local_addr()?;
         let (shards, drivers) = shards;
         let (keys, first_key) = KeyStore::load_or_create(&config.data, key, wall_time())?;
-        let webhooks = Webhooks::load(&config.data)?;
+        let webhooks = match shards.shared().filter(|_| cfg!(feature = "redis")) {
+            Some(store) => Webhooks::shared(&config.data, store),
+            None => Webhooks::load(&config.data)?,
+        };
         let over = watch::Sender::new(false);
         let (mut beside, bus) = beside::start(&shards, streams, config.streams, over.subscribe())?;
         let webhook_limits = config.webhooks;

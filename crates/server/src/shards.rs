@@ -439,10 +439,10 @@ impl Shards {
         self.inner.lost.is_some()
     }
 
-    /// The Redis that the servers of this sale share, where it has more than the shards.
+    /// The Redis that the servers of this sale share, where there is one, as it is used for what is no shard.
     #[must_use]
     pub fn shared(&self) -> Option<&onsale_redis::Options> {
-        self.inner.remote.as_ref()?.shared.as_ref()
+        Some(&self.inner.remote.as_ref()?.shared)
     }
 
     /// Where the server is that has taken over, if one has.

@@ -3,7 +3,8 @@
 //! A webhook follows the stream `sales` by a cursor of its own, so only what is on the disk
 //! is sent, and a restart goes on where it was. Records of one shard are sent one after the
 //! other, in order, each until the receiver has taken it; a receiver that is down keeps its
-//! records waiting, not the sale.
+//! records waiting, not the sale. Servers that share a Redis share their webhooks, too: each follower's cursor has a lease, so one of
+//! them delivers, and another one goes on when it is gone.
 
 pub mod address;
 mod client;
@@ -18,6 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use onsale_core::{Id, Time};
+use onsale_redis::Texts;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::catalogue::time_to_text;
@@ -117,6 +120,9 @@ pub enum Error {
         /// How many.
         max: usize,
     },
+    /// The store that servers share can't be read or written.
+    #[error("webhooks in Redis: {0}")]
+    Store(String),
     /// The file can't be read or written.
     #[error("{path}: {detail}")]
     File {
@@ -127,9 +133,11 @@ pub enum Error {
     },
 }
 
-/// All webhooks of a data folder.
+/// All webhooks of a data folder, or of servers that share a Redis.
 pub struct Webhooks {
     data: PathBuf,
+    /// Where servers share them.
+    shared: Option<Texts>,
     /// One change at a time.
     changing: Mutex<()>,
     all: watch::Sender<Arc<Vec<Arc<Webhook>>>>,
@@ -145,13 +153,60 @@ impl Webhooks {
         let mut all = Vec::with_capacity(entries.len());
         for entry in entries {
             let wrong = |detail: String| Error::File { path: data.join(file::FILE), detail };
-            let organizer = Id::new(&entry.organizer).map_err(|e| wrong(e.to_string()))?;
-            let target =
-                Target::parse(&entry.url).map_err(|e| wrong(format!("{}: {e}", entry.name)))?;
-            all.push(Arc::new(Webhook { organizer, entry, target, figures: Figures::default() }));
+            all.push(Arc::new(Webhook::of(entry).map_err(wrong)?));
         }
         let all = watch::Sender::new(Arc::new(all));
-        Ok(Webhooks { data: data.to_owned(), changing: Mutex::default(), all })
+        Ok(Webhooks { data: data.to_owned(), shared: None, changing: Mutex::default(), all })
+    }
+
+    /// Those of servers that share a store: none until the first [`Webhooks::refresh`].
+    #[must_use]
+    pub fn shared(data: &Path, store: &onsale_redis::Options) -> Webhooks {
+        if data.join(file::FILE).exists() {
+            tracing::warn!("{} is not read: the webhooks are in Redis", file::FILE);
+        }
+        let shared = Some(Texts::new(store, format!("{}:webhooks", store.prefix)));
+        let (changing, all) = (Mutex::default(), watch::Sender::default());
+        Webhooks { data: data.to_owned(), shared, changing, all }
+    }
+
+    /// Whether servers share them.
+    #[must_use]
+    pub fn are_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// Brings in what other servers have changed. As all that changes something it blocks, and needs a runtime.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub fn refresh(&self) -> Result<(), Error> {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.read()
+    }
+
+    fn read(&self) -> Result<(), Error> {
+        let Some(shared) = &self.shared else { return Ok(()) };
+        let found = Handle::current().block_on(shared.all());
+        let before = self.all();
+        let mut all = Vec::new();
+        for (name, text) in found.map_err(|failure| Error::Store(failure.to_string()))? {
+            let wrong = |detail: String| Error::Store(format!("{name}: {detail}"));
+            let entry: Entry = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+            let key = (entry.organizer.as_str(), entry.name.as_str());
+            let same = before.binary_search_by(|webhook| webhook.key().cmp(&key)).ok();
+            // One that is as it was goes on as it is.
+            all.push(match same.map(|at| &before[at]).filter(|same| same.entry == entry) {
+                Some(same) => same.clone(),
+                None => Arc::new(Webhook::of(entry).map_err(wrong)?),
+            });
+        }
+        all.sort_by(|a, b| a.key().cmp(&b.key()));
+        let is_same = |(now, before)| Arc::ptr_eq(now, before);
+        if all.len() != before.len() || !all.iter().zip(before.iter()).all(is_same) {
+            self.all.send_replace(Arc::new(all));
+        }
+        Ok(())
     }
 
     /// All of them, by organizer and name.
@@ -179,6 +234,7 @@ impl Webhooks {
     /// There are as many as there may be, or the file can't be written.
     pub fn put(&self, webhook: Webhook, per_organizer: usize) -> Result<Arc<Webhook>, Error> {
         let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.read()?;
         let mut all: Vec<Arc<Webhook>> = self.all().to_vec();
         all.retain(|w| !w.is(&webhook.organizer, &webhook.entry.name));
         let own = all.iter().filter(|w| w.organizer == webhook.organizer).count();
@@ -191,7 +247,7 @@ impl Webhooks {
         let webhook = Arc::new(webhook);
         all.push(webhook.clone());
         all.sort_by(|a, b| a.key().cmp(&b.key()));
-        self.keep(all)?;
+        self.keep(all, (&webhook.organizer, &webhook.entry.name))?;
         since::forget(&self.data, &webhook.entry.organizer, &webhook.entry.name);
         Ok(webhook)
     }
@@ -202,12 +258,13 @@ impl Webhooks {
     /// The file can't be written.
     pub fn remove(&self, organizer: &Id, name: &str) -> Result<bool, Error> {
         let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.read()?;
         let mut all: Vec<Arc<Webhook>> = self.all().to_vec();
         let before = all.len();
         all.retain(|w| !w.is(organizer, name));
         let removed = all.len() < before;
         if removed {
-            self.keep(all)?;
+            self.keep(all, (organizer, name))?;
             since::forget(&self.data, organizer.as_str(), name);
         }
         Ok(removed)
@@ -220,6 +277,7 @@ impl Webhooks {
     /// The file can't be written.
     pub fn gone(&self, webhook: &Webhook, at: Time) -> Result<(), Error> {
         let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.read()?;
         let mut all: Vec<Arc<Webhook>> = self.all().to_vec();
         let Some(place) = all.iter().position(|other| std::ptr::eq(Arc::as_ptr(other), webhook))
         else {
@@ -230,19 +288,41 @@ impl Webhooks {
         let figures = Figures { counts: Mutex::new(counts) };
         let (organizer, target) = (webhook.organizer, webhook.target.clone());
         all[place] = Arc::new(Webhook { organizer, entry, target, figures });
-        self.keep(all)?;
+        self.keep(all, (&webhook.organizer, &webhook.entry.name))?;
         since::forget(&self.data, &webhook.entry.organizer, &webhook.entry.name);
         Ok(())
     }
 
-    fn keep(&self, all: Vec<Arc<Webhook>>) -> Result<(), Error> {
-        file::write(&self.data, all.iter().map(|webhook| &webhook.entry))?;
+    /// Keeps them, of which one was changed or taken away.
+    fn keep(&self, all: Vec<Arc<Webhook>>, (organizer, name): (&Id, &str)) -> Result<(), Error> {
+        match &self.shared {
+            None => file::write(&self.data, all.iter().map(|webhook| &webhook.entry))?,
+            Some(shared) => {
+                let field = format!("{organizer}/{name}");
+                let changed = all.iter().find(|webhook| webhook.is(organizer, name));
+                let kept = Handle::current().block_on(async {
+                    match changed {
+                        Some(webhook) => shared.put(&field, &file::text(&webhook.entry)).await,
+                        None => shared.remove(&field).await,
+                    }
+                });
+                kept.map_err(|failure| Error::Store(failure.to_string()))?;
+            }
+        }
         self.all.send_replace(Arc::new(all));
         Ok(())
     }
 }
 
 impl Webhook {
+    /// One as it is kept.
+    fn of(entry: Entry) -> Result<Webhook, String> {
+        let organizer = Id::new(&entry.organizer).map_err(|error| error.to_string())?;
+        let target = Target::parse(&entry.url);
+        let target = target.map_err(|error| format!("{}: {error}", entry.name))?;
+        Ok(Webhook { organizer, entry, target, figures: Figures::default() })
+    }
+
     fn is(&self, organizer: &Id, name: &str) -> bool {
         self.organizer == *organizer && self.entry.name == name
     }

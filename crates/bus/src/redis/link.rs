@@ -19,6 +19,11 @@ use super::RedisOptions;
 use super::scripts;
 use crate::Error;
 
+/// How often a node of a cluster leads to another one before it is given up.
+const REDIRECTS_MAX: usize = 5;
+/// The pause before something is asked again that the cluster gives to another node.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// What is asked of Redis: a script with its keys and arguments.
 pub(super) struct Call<'a> {
     pub(super) script: &'a Script,
@@ -40,6 +45,8 @@ struct Inner {
     infos: Vec<ConnectionInfo>,
     /// Where they are, without a password.
     place: String,
+    /// The hash tag that all keys share, where they do: then it may be a cluster.
+    tag: Option<String>,
     timeout: Duration,
     connected: std::sync::Mutex<Option<Arc<Connected>>>,
     /// Held while a connection is made.
@@ -74,6 +81,7 @@ impl Link {
         Ok(Link(Arc::new(Inner {
             infos,
             place,
+            tag: tag_of(&options.prefix).map(str::to_owned),
             timeout: options.timeout,
             connected: std::sync::Mutex::default(),
             connecting: Mutex::default(),
@@ -112,11 +120,11 @@ impl Link {
                 },
                 Err(error) => error,
             };
-            if attempt > 0 || !self.may_go_on(&error, &connected, call.twice).await {
+            if !self.may_go_on(&error, &connected, call.twice, (attempt, begin)).await {
                 return Err(self.told(&error, call, begin));
             }
         }
-        unreachable!("the second attempt returns")
+        unreachable!("it is not tried for ever")
     }
 
     /// Runs several scripts in one go, in their order; each runs, whatever the one before it said. All of
@@ -135,13 +143,13 @@ impl Link {
             let replies = sent.and_then(|values| values.into_iter().map(unpacked).collect());
             match replies {
                 Ok(replies) => return Ok(replies),
-                Err(error) if attempt > 0 || !self.may_go_on(&error, &connected, true).await => {
+                Err(error) if !self.may_go_on(&error, &connected, true, (attempt, begin)).await => {
                     return Err(self.told(&error, first, begin));
                 }
                 Err(_) => {}
             }
         }
-        unreachable!("the second attempt returns")
+        unreachable!("it is not tried for ever")
     }
 
     /// Runs a plain command, which may be asked twice.
@@ -149,18 +157,16 @@ impl Link {
         let begin = Instant::now();
         for attempt in 0.. {
             let connected = self.connected().await?;
-            match connected.connection.clone().send_packed_command(command).await {
-                Ok(Value::ServerError(error)) => {
-                    return Err(self.explained(&error.into(), what, begin));
-                }
+            let error = match connected.connection.clone().send_packed_command(command).await {
+                Ok(Value::ServerError(error)) => error.into(),
                 Ok(value) => return Ok(value),
-                Err(error) if attempt > 0 || !self.may_go_on(&error, &connected, true).await => {
-                    return Err(self.explained(&error, what, begin));
-                }
-                Err(_) => {}
+                Err(error) => error,
+            };
+            if !self.may_go_on(&error, &connected, true, (attempt, begin)).await {
+                return Err(self.explained(&error, what, begin));
             }
         }
-        unreachable!("the second attempt returns")
+        unreachable!("it is not tried for ever")
     }
 
     /// Runs plain commands in one go.
@@ -182,8 +188,23 @@ impl Link {
         Ok(())
     }
 
-    /// Whether to ask again at once; a connection that is of no use any more is let go.
-    async fn may_go_on(&self, error: &RedisError, connected: &Arc<Connected>, twice: bool) -> bool {
+    /// Whether to ask again; a connection that is of no use any more is let go.
+    async fn may_go_on(
+        &self,
+        error: &RedisError,
+        connected: &Arc<Connected>,
+        twice: bool,
+        (attempt, begin): (usize, Instant),
+    ) -> bool {
+        if is_moving(error) {
+            // Nothing was carried out: the cluster gives the slot to another node, or has done so.
+            self.leave(connected);
+            tokio::time::sleep(PAUSE).await;
+            return begin.elapsed() < self.0.timeout;
+        }
+        if attempt > 0 {
+            return false;
+        }
         if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) {
             // Somebody made Redis forget its scripts. Nothing was carried out.
             let mut connection = connected.connection.clone();
@@ -195,12 +216,16 @@ impl Link {
             || error.is_connection_dropped()
             || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly);
         if is_stale {
-            let mut present = self.present();
-            if present.as_ref().is_some_and(|present| Arc::ptr_eq(present, connected)) {
-                *present = None;
-            }
+            self.leave(connected);
         }
         twice && is_stale && !error.is_timeout()
+    }
+
+    fn leave(&self, connected: &Arc<Connected>) {
+        let mut present = self.present();
+        if present.as_ref().is_some_and(|present| Arc::ptr_eq(present, connected)) {
+            *present = None;
+        }
     }
 
     async fn connected(&self) -> Result<Arc<Connected>, Error> {
@@ -245,12 +270,41 @@ impl Link {
         connected
     }
 
+    /// Connects to the server at an address; where it is a node of a cluster, to the one that has the keys.
     async fn connect(&self, info: &ConnectionInfo) -> Result<Connected, Error> {
+        let mut info = info.clone();
+        for _ in 0..REDIRECTS_MAX {
+            let begin = Instant::now();
+            let failed = |error: RedisError| self.explained(&error, "connect", begin);
+            let connection = tls::connect(&info, self.0.timeout, self.0.timeout).await;
+            let mut connection = connection.map_err(failed)?;
+            let Some(tag) = &self.0.tag else { return self.join(connection).await };
+            let asked = redis::cmd("EXISTS").arg(tag).query_async::<u8>(&mut connection).await;
+            match asked {
+                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::Moved) => {
+                    let place = error.redirect_node().map_or("", |(place, _)| place);
+                    let odd = || Error::Unavailable {
+                        what: self.0.place.clone(),
+                        why: format!("a node leads to {place:?}, which must be host:port"),
+                    };
+                    info = tls::at_place(info, place).ok_or_else(odd)?;
+                }
+                // One that gives the keys away has them, or some of them, still.
+                Err(error) if is_moving(&error) => return self.join(connection).await,
+                asked => {
+                    asked.map_err(failed)?;
+                    return self.join(connection).await;
+                }
+            }
+        }
+        let why = "the cluster leads nowhere".to_owned();
+        Err(Error::Unavailable { what: self.0.place.clone(), why })
+    }
+
+    /// Finds out what a server is like.
+    async fn join(&self, mut connection: MultiplexedConnection) -> Result<Connected, Error> {
         let begin = Instant::now();
-        let limit = self.0.timeout;
         let failed = |error: RedisError| self.explained(&error, "connect", begin);
-        let connection = tls::connect(info, limit, limit).await;
-        let mut connection = connection.map_err(failed)?;
         let mut told = String::new();
         for section in ["server", "replication", "memory"] {
             let info: RedisResultText =
@@ -261,7 +315,7 @@ impl Link {
             let why = "it is a read-only replica: give the address of its primary".to_owned();
             return Err(Error::Refused { what: self.0.place.clone(), why });
         }
-        if field(&told, "redis_mode") == "cluster" {
+        if field(&told, "redis_mode") == "cluster" && self.0.tag.is_none() {
             let why = "it is a node of a cluster, over which the keys of a bus would be spread: give the address of \
                        a Redis by itself"
                 .to_owned();
@@ -367,6 +421,18 @@ impl Connected {
         (call.arguments)(&mut command);
         command
     }
+}
+
+/// The hash tag at the beginning of a prefix, braces included: all keys are in one slot of a cluster then.
+fn tag_of(prefix: &str) -> Option<&str> {
+    let end = prefix.find('}')?;
+    (prefix.starts_with('{') && end > 1).then(|| &prefix[..=end])
+}
+
+/// What a node of a cluster says that has not, or not any more, what it was asked for. Nothing was carried out: a function looks at
+/// what it can't do without before it writes.
+fn is_moving(error: &RedisError) -> bool {
+    error.is_cluster_error() || error.to_string().contains("non local key")
 }
 
 /// A line `name:value` of what the server tells of itself.

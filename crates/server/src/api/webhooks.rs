@@ -69,11 +69,11 @@ struct WebhookShown {
     secret: Option<String>,
     /// Records that it has not come to yet, those that it does not want included.
     lag: u64,
-    /// Deliveries that were taken, since the server's start.
+    /// Deliveries of this server that were taken, since its start.
     delivered: u64,
-    /// Tries that failed, since the server's start.
+    /// Tries of this server that failed, since its start.
     failed: u64,
-    /// Shards in which a record is being tried again.
+    /// Shards in which this server tries a record again.
     failing: usize,
     /// Why it can't go on, where it can't.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,7 +95,7 @@ struct WebhookList {
 /// What a receiver did not take.
 #[derive(Debug, Serialize, ToSchema)]
 struct Failures {
-    /// What is being tried again; the records after it wait.
+    /// What this server tries again; the records after it wait.
     failing: Vec<FailingShown>,
     /// What was given up, by shard and position.
     parked: Vec<ParkedShown>,
@@ -153,6 +153,7 @@ pub struct ParkedShown {
 )]
 async fn list_webhooks(State(api): State<Arc<Api>>, path: Path, call: Call) -> Result<Rendered> {
     let organizer = path.organizer(&call, &CHANGE)?;
+    fresh(&api).await?;
     let mut webhooks = Vec::new();
     for webhook in api.webhooks.all().iter().filter(|webhook| webhook.organizer == organizer) {
         webhooks.push(shown(&api, webhook, None).await?);
@@ -171,7 +172,7 @@ async fn list_webhooks(State(api): State<Arc<Api>>, path: Path, call: Call) -> R
     responses((status = 200, description = "The webhook.", body = WebhookShown)),
 )]
 async fn get_webhook(State(api): State<Arc<Api>>, path: Path, call: Call) -> Result<Rendered> {
-    let webhook = find(&api, &path, &call)?;
+    let webhook = find(&api, &path, &call).await?;
     Ok(Rendered::json(StatusCode::OK, &shown(&api, &webhook, None).await?))
 }
 
@@ -198,6 +199,7 @@ async fn put_webhook(State(api): State<Arc<Api>>, path: Path, call: Call) -> Res
     let group = group(name)?;
     let target = target(&api, &url)?;
     check_types(&types)?;
+    fresh(&api).await?;
     let old = api.webhooks.find(&organizer, name);
     let secret = match &old {
         Some(old) if !new_secret => None,
@@ -242,7 +244,7 @@ async fn put_webhook(State(api): State<Arc<Api>>, path: Path, call: Call) -> Res
     responses((status = 200, description = "The webhook, as it was.", body = WebhookShown)),
 )]
 async fn delete_webhook(State(api): State<Arc<Api>>, path: Path, call: Call) -> Result<Rendered> {
-    let webhook = find(&api, &path, &call)?;
+    let webhook = find(&api, &path, &call).await?;
     call.expect_empty()?;
     let as_it_was = shown(&api, &webhook, None).await?;
     let (data, name) = (api.clone(), webhook.entry.name.clone());
@@ -266,7 +268,7 @@ async fn delete_webhook(State(api): State<Arc<Api>>, path: Path, call: Call) -> 
     responses((status = 200, description = "The failures.", body = Failures)),
 )]
 async fn list_failures(State(api): State<Arc<Api>>, path: Path, call: Call) -> Result<Rendered> {
-    let webhook = find(&api, &path, &call)?;
+    let webhook = find(&api, &path, &call).await?;
     let asked: FailuresQuery = query::parse(&call.uri)?;
     let limit = query::number("limit", asked.limit.as_deref(), 1, PAGE_MAX)?.unwrap_or(PAGE_MAX);
     let after = asked.after.as_deref().map(place).transpose()?;
@@ -295,7 +297,7 @@ async fn list_failures(State(api): State<Arc<Api>>, path: Path, call: Call) -> R
     responses((status = 202, description = "It will be tried.", body = ParkedShown)),
 )]
 async fn retry_failure(State(api): State<Arc<Api>>, path: Path, call: Call) -> Result<Rendered> {
-    let webhook = find(&api, &path, &call)?;
+    let webhook = find(&api, &path, &call).await?;
     call.expect_empty()?;
     let (store, group) = (store(&api, &webhook.organizer)?, group(&webhook.entry.name)?);
     let (shard, position) = failure(&path)?;
@@ -317,7 +319,7 @@ async fn retry_failure(State(api): State<Arc<Api>>, path: Path, call: Call) -> R
     responses((status = 200, description = "The record, as it was.", body = ParkedShown)),
 )]
 async fn drop_failure(State(api): State<Arc<Api>>, path: Path, call: Call) -> Result<Rendered> {
-    let webhook = find(&api, &path, &call)?;
+    let webhook = find(&api, &path, &call).await?;
     call.expect_empty()?;
     let (store, group) = (store(&api, &webhook.organizer)?, group(&webhook.entry.name)?);
     let (shard, position) = failure(&path)?;
@@ -327,8 +329,19 @@ async fn drop_failure(State(api): State<Arc<Api>>, path: Path, call: Call) -> Re
     Ok(Rendered::json(StatusCode::OK, &record))
 }
 
-fn find(api: &Api, path: &Path, call: &Call) -> Result<Arc<Webhook>> {
+/// Brings in what other servers have changed.
+async fn fresh(api: &Arc<Api>) -> Result<()> {
+    if !api.webhooks.are_shared() {
+        return Ok(());
+    }
+    let data = api.clone();
+    let refreshed = tokio::task::spawn_blocking(move || data.webhooks.refresh()).await;
+    refreshed.map_err(|error| broken(&error))?.map_err(|error| broken(&error))
+}
+
+async fn find(api: &Arc<Api>, path: &Path, call: &Call) -> Result<Arc<Webhook>> {
     let organizer = path.organizer(call, &CHANGE)?;
+    fresh(api).await?;
     let name = path.part("name");
     api.webhooks.find(&organizer, name).ok_or_else(|| {
         Problem::new(&kind::UNKNOWN_WEBHOOK, format!("{organizer} has no webhook {name}"))
@@ -344,7 +357,7 @@ fn group(name: &str) -> Result<Group> {
 }
 
 fn store(api: &Api, organizer: &Id) -> Result<Cursors> {
-    api.cursors.of_webhooks(organizer).map_err(failed)
+    api.cursors.of(Some(organizer)).map_err(failed)
 }
 
 /// Where a URL leads, if it may.
@@ -412,14 +425,14 @@ async fn from_now_on(api: &Api, store: &Cursors, group: &Group) -> Result<()> {
     for shard in 0..api.shards.count() {
         let durable = api.shards.info(shard).map_or(0, |info| info.reader.durable());
         let now = cursors::progress(&api.shards, durable);
-        cursors::reset(store, group, shard, Some(now)).await.map_err(failed)?;
+        cursors::seize(store, group, shard, Some(now)).await.map_err(failed)?;
     }
     Ok(())
 }
 
 async fn forget(api: &Api, store: &Cursors, group: &Group) -> Result<()> {
     for shard in 0..api.shards.count() {
-        cursors::reset(store, group, shard, None).await.map_err(failed)?;
+        cursors::seize(store, group, shard, None).await.map_err(failed)?;
     }
     loop {
         let parked = store.parked(group, None, PAGE_MAX as usize).await.map_err(failed)?;

@@ -1,8 +1,8 @@
 //! The engine follows the stream `catalogue`: each wish becomes a normal command, whose id is the record's place, so
 //! that it is carried out once however often it is read. What is refused is parked with the reason.
 //!
-//! Servers that share a Redis have one follower: whoever has the lease of its cursor. When that server is gone, another one goes on
-//! once the lease has run out.
+//! Servers that share a Redis have one follower: whoever has the lease of its cursor. A server that stops gives it back, and another one
+//! goes on; when it is gone otherwise, that is once the lease has run out.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,6 +15,7 @@ use onsale_bus::{
 };
 use onsale_core::{Command, CommandStamp, Refusal};
 use onsale_engine::{Answer, Unavailable};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::CATALOGUE;
@@ -47,54 +48,74 @@ pub fn group() -> Group {
     Group::new(NAME, CATALOGUE).expect("the names keep the rule")
 }
 
-/// Follows the stream until the server stops.
+/// Follows the stream until the server stops, and gives the lease back then.
 pub async fn run(api: Arc<Api>) {
-    let mut draining = api.draining.subscribe();
-    tokio::select! {
-        () = follow(&api) => {}
-        _ = draining.wait_for(|stop| *stop) => {}
+    let Ok(bus) = api.bus.get() else { return };
+    let mut over = api.draining.subscribe();
+    while let Some(pause) = follow(&api, bus, &mut over).await {
+        if unless(&mut over, sleep(pause)).await.is_none() {
+            return;
+        }
     }
 }
 
-async fn follow(api: &Api) {
-    let Ok(bus) = api.bus.get() else { return };
+/// Does something, but not beyond the moment at which the server stops.
+async fn unless<T>(
+    over: &mut watch::Receiver<bool>,
+    something: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        _ = over.wait_for(|over| *over) => None,
+        done = something => Some(done),
+    }
+}
+
+/// Follows until something is wrong, or another server follows; gives how long to wait until it is tried again. None: the server stops.
+async fn follow(api: &Api, bus: &Bus, over: &mut watch::Receiver<bool>) -> Option<Duration> {
     let stream = StreamName::new(CATALOGUE).expect("it keeps the rule");
     let mut made = api.bus.made.subscribe();
-    loop {
-        match bus.describe(&stream).await {
-            // It is made by the first append, maybe another server's.
-            Err(Error::NoSuchStream { .. }) => {
-                if let Ok(Err(_)) = timeout(STANDBY, made.changed()).await {
-                    return;
+    let info = match bus.describe(&stream).await {
+        Ok(info) => info,
+        // It is made by the first append, maybe another server's.
+        Err(Error::NoSuchStream { .. }) => {
+            let told = unless(over, timeout(STANDBY, made.changed())).await?;
+            return (!matches!(told, Ok(Err(_)))).then_some(Duration::ZERO);
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the catalogue can't be read; it is tried again");
+            return Some(TROUBLE);
+        }
+    };
+    // Not broken off: a lease that was taken is given back.
+    let begun = Follower::begin(api, bus, &stream, &info).await;
+    match begun {
+        Ok(mut follower) => {
+            api.bus.stuck.store(false, Ordering::Relaxed);
+            let ended = unless(over, follower.run()).await;
+            let Some(error) = ended else {
+                if let Err(error) = follower.store.release(&follower.claim).await {
+                    tracing::warn!(%error, "another server follows once the lease has run out");
                 }
-            }
-            Ok(info) => match Follower::begin(api, bus, &stream, &info).await {
-                Ok(mut follower) => {
-                    api.bus.stuck.store(false, Ordering::Relaxed);
-                    let error = follower.run().await;
-                    tracing::warn!(%error, "the catalogue can't be followed; it is tried again");
-                    sleep(TROUBLE).await;
-                }
-                // Another server follows.
-                Err(Error::Leased { .. }) => sleep(STANDBY).await,
-                Err(error @ Error::Diverged { .. }) => {
-                    api.bus.stuck.store(true, Ordering::Relaxed);
-                    tracing::error!(
-                        %error,
-                        "the catalogue is not followed until its cursor is reset: onsale stream reset \
-                         engine --store _server --stream catalogue --to end"
-                    );
-                    sleep(DIVERGED).await;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the catalogue can't be followed; it is tried again");
-                    sleep(TROUBLE).await;
-                }
-            },
-            Err(error) => {
-                tracing::warn!(%error, "the catalogue can't be read; it is tried again");
-                sleep(TROUBLE).await;
-            }
+                return None;
+            };
+            tracing::warn!(%error, "the catalogue can't be followed; it is tried again");
+            Some(TROUBLE)
+        }
+        // Another server follows.
+        Err(Error::Leased { .. }) => Some(STANDBY),
+        Err(error @ Error::Diverged { .. }) => {
+            api.bus.stuck.store(true, Ordering::Relaxed);
+            tracing::error!(
+                %error,
+                "the catalogue is not followed until its cursor is reset: onsale stream reset \
+                 engine --store _server --stream catalogue --to end"
+            );
+            Some(DIVERGED)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the catalogue can't be followed; it is tried again");
+            Some(TROUBLE)
         }
     }
 }

@@ -3,15 +3,20 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use onsale_bus::Retention;
 use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
 
 use crate::api::Api;
 use crate::bus::{KeptElsewhere, ServerBus, follow, retain};
 use crate::shards::Shards;
 use crate::webhooks;
+
+/// How long the end may wait until it is said elsewhere that this server follows no more.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// The thread, which waits for the rest to be put together.
 pub struct BesideThread {
@@ -61,11 +66,17 @@ pub fn start(
 
 async fn work(begun: oneshot::Receiver<Arc<Api>>, mut over: watch::Receiver<bool>) {
     if let Ok(api) = begun.await {
-        tokio::spawn(webhooks::run(api.clone()));
-        tokio::spawn(follow::run(api.clone()));
+        let delivering = tokio::spawn(webhooks::run(api.clone()));
+        let following = tokio::spawn(follow::run(api.clone()));
         tokio::spawn(retain::run(api.clone()));
         // An error means that the server is gone, which is what is waited for.
         let _ = over.wait_for(|over| *over).await;
+        let both = async { (delivering.await, following.await) };
+        if timeout(LAST_WORDS, both).await.is_err() {
+            tracing::warn!(
+                "what follows streams did not end in time: other servers wait for leases"
+            );
+        }
         if let Err(error) = api.bus.close().await {
             tracing::warn!(%error, "the bus did not close cleanly");
         }

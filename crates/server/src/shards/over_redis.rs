@@ -115,8 +115,13 @@ impl Shards {
                 places: (number == 0).then(|| (directory.clone(), places.clone())),
             })));
         }
-        let usable = (!is_cluster).then_some(options);
-        let remote = Some(Remote { places, shards: store.seeds.shards, shared: usable });
+        // What is no shard is in one slot of a cluster.
+        let prefix = match is_cluster {
+            true => format!("{{{}/control}}", options.prefix),
+            false => options.prefix.clone(),
+        };
+        let beside = Options { prefix, ..options };
+        let remote = Some(Remote { places, shards: store.seeds.shards, shared: beside });
         let (shards, making) = (shared, Arc::default());
         let inner = Inner {
             shards,

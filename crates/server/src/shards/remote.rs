@@ -446,8 +446,8 @@ fn failed(error: &dyn std::fmt::Display) -> Error {
 pub(super) struct Remote {
     pub places: Arc<Places>,
     pub shards: u16,
-    /// The store, where it can be used for more than shards: it is no cluster.
-    pub shared: Option<onsale_redis::Options>,
+    /// The store, as it is used for what is no shard.
+    pub shared: onsale_redis::Options,
 }
 
 impl Remote {

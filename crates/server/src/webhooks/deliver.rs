@@ -29,8 +29,10 @@ const PIECE_MAX: usize = 100;
 const PARKED_EVERY: Duration = Duration::from_secs(1);
 /// Parked records looked at in one go.
 const PARKED_PIECE: usize = 100;
-/// How long a cursor is the follower's. It is renewed by each look for parked ones.
-const LEASE: Duration = Duration::from_secs(60);
+/// How long a cursor is the follower's at least; longer where receivers may take their time. It is renewed when a third is over.
+const LEASE_MIN: Duration = Duration::from_secs(10);
+/// How often a server looks whether others have changed webhooks, or do not follow one any more.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long to wait after something that should not happen.
 const TROUBLE: Duration = Duration::from_secs(5);
 /// After so many records that nobody wants the cursor is moved all the same.
@@ -58,49 +60,93 @@ pub async fn run(api: Arc<Api>) {
             following.entry(key).or_insert_with(|| {
                 let mut tasks = JoinSet::new();
                 for shard in 0..api.shards.count() {
-                    tasks.spawn(follow(api.clone(), webhook.clone(), permits.clone(), shard));
+                    let over = api.draining.subscribe();
+                    let (api, webhook, permits) = (api.clone(), webhook.clone(), permits.clone());
+                    tasks.spawn(follow(api, webhook, permits, shard, over));
                 }
                 (webhook.clone(), tasks)
             });
         }
         tokio::select! {
             changed = all.changed() => if changed.is_err() { return },
-            _ = draining.wait_for(|stop| *stop) => return,
+            () = sleep(LOOK), if api.webhooks.are_shared() => look(&api).await,
+            () = async { drop(draining.wait_for(|stop| *stop).await) } => break,
         }
+    }
+    // They give back what they have.
+    for (_, mut tasks) in following.into_values() {
+        while tasks.join_next().await.is_some() {}
     }
 }
 
-/// Follows a shard for a webhook, for ever.
-async fn follow(api: Arc<Api>, webhook: Arc<Webhook>, permits: Arc<Semaphore>, shard: u16) {
+/// Looks whether other servers have changed something.
+async fn look(api: &Arc<Api>) {
+    let data = api.clone();
+    let looked = tokio::task::spawn_blocking(move || data.webhooks.refresh()).await;
+    if let Ok(Err(error)) = looked {
+        tracing::warn!(%error, "it can't be seen whether others have changed webhooks");
+    }
+}
+
+/// Follows a shard for a webhook, until the server stops.
+async fn follow(
+    api: Arc<Api>,
+    webhook: Arc<Webhook>,
+    permits: Arc<Semaphore>,
+    shard: u16,
+    mut over: watch::Receiver<bool>,
+) {
     loop {
         let error = match Follower::begin(&api, &webhook, &permits, shard).await {
-            Ok(mut follower) => match follower.run().await {
-                Ok(never) => match never {},
-                Err(error) => error,
-            },
-            Err(error) => error,
+            Ok(Some(mut follower)) => {
+                let ended = tokio::select! {
+                    biased;
+                    _ = over.wait_for(|over| *over) => None,
+                    ended = follower.run() => Some(ended),
+                };
+                match ended {
+                    None => return follower.release().await,
+                    Some(Ok(never)) => match never {},
+                    Some(Err(error)) => Some(error),
+                }
+            }
+            Ok(None) => None,
+            Err(error) => Some(error),
         };
-        tracing::warn!(
-            organizer = webhook.entry.organizer,
-            webhook = webhook.entry.name,
-            shard,
-            error,
-            "a webhook can't go on; it is tried again"
-        );
-        webhook.figures.lock().stuck.insert(shard, error);
-        sleep(TROUBLE).await;
+        let pause = match error {
+            // Another server delivers it.
+            None => LOOK,
+            Some(error) => {
+                tracing::warn!(
+                    organizer = webhook.entry.organizer,
+                    webhook = webhook.entry.name,
+                    shard,
+                    error,
+                    "a webhook can't go on; it is tried again"
+                );
+                webhook.figures.lock().stuck.insert(shard, error);
+                TROUBLE
+            }
+        };
+        tokio::select! {
+            () = sleep(pause) => {}
+            _ = over.wait_for(|over| *over) => return,
+        }
     }
 }
 
 /// A webhook's way through one shard.
 struct Follower<'a> {
-    api: &'a Api,
-    webhook: &'a Webhook,
+    api: &'a Arc<Api>,
+    webhook: &'a Arc<Webhook>,
     permits: &'a Semaphore,
     info: ShardInfo,
     store: Cursors,
     group: Group,
     claim: Claim,
+    /// For how long it is taken, and when it last was.
+    lease: Duration,
+    renewed: Instant,
     /// That of the records that it is after.
     generation: Generation,
     connection: Connection,
@@ -126,19 +172,28 @@ enum Outcome {
 enum Never {}
 
 impl<'a> Follower<'a> {
+    /// Begins where the cursor is. None: it is another server's.
     async fn begin(
-        api: &'a Api,
-        webhook: &'a Webhook,
+        api: &'a Arc<Api>,
+        webhook: &'a Arc<Webhook>,
         permits: &'a Semaphore,
         shard: u16,
-    ) -> Result<Follower<'a>, String> {
+    ) -> Result<Option<Follower<'a>>, String> {
         let info = api.shards.info(shard).ok_or("there is no such shard")?.clone();
-        let store = api.cursors.of_webhooks(&webhook.organizer).map_err(|e| e.to_string())?;
+        let store = api.cursors.of(Some(&webhook.organizer)).map_err(|e| e.to_string())?;
         let group = cursor_of(&webhook.entry.name)?;
         let id = cursor(&group, shard);
-        let claim =
-            store.acquire(&id, &cursors::worker(), LEASE).await.map_err(|e| e.to_string())?;
-        let claim = claim.ok_or("the cursor is in use")?;
+        let (lease, renewed) = ((3 * api.webhook_limits.timeout).max(LEASE_MIN), Instant::now());
+        let claim = store.acquire(&id, api.cursors.node(), lease).await;
+        let Some(claim) = claim.map_err(|error| error.to_string())? else {
+            if !api.webhooks.are_shared() {
+                return Err("the cursor is in use".into());
+            }
+            let mut counts = webhook.figures.lock();
+            counts.failing.remove(&shard);
+            counts.stuck.remove(&shard);
+            return Ok(None);
+        };
         let place = claim.progress.ok_or("the cursor is gone: put the webhook there again")?;
         let at = place.position.as_u64().unwrap_or(u64::MAX);
         let generation = cursors::generation(&api.shards);
@@ -150,7 +205,7 @@ impl<'a> Follower<'a> {
         let entry = &webhook.entry;
         let failures = Place::of(api.shards.data(), &entry.organizer, &entry.name, shard);
         let failed_before = failures.read();
-        Ok(Follower {
+        Ok(Some(Follower {
             api,
             webhook,
             permits,
@@ -159,13 +214,45 @@ impl<'a> Follower<'a> {
             store,
             group,
             claim,
+            lease,
+            renewed,
             connection,
             failures,
             is_noted: failed_before.is_some(),
             failed_before,
             at,
             committed: at,
-        })
+        }))
+    }
+
+    /// Lets another server go on.
+    async fn release(self) {
+        if let Err(error) = self.store.release(&self.claim).await {
+            tracing::warn!(%error, "another server delivers once the lease has run out");
+        }
+    }
+
+    /// Makes sure that the cursor stays this server's.
+    async fn keep(&mut self) -> Result<(), String> {
+        if self.renewed.elapsed() >= self.lease / 3 {
+            self.renewed = Instant::now();
+            let renewed = self.store.renew(&self.claim, self.lease).await;
+            renewed.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Waits, and keeps the cursor.
+    async fn rest(&mut self, time: Duration) -> Result<(), String> {
+        let end = Instant::now() + time;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            sleep(left.min(self.lease / 3)).await;
+            self.keep().await?;
+        }
     }
 
     async fn run(&mut self) -> Result<Never, String> {
@@ -184,7 +271,7 @@ impl<'a> Follower<'a> {
             if looked.elapsed() >= PARKED_EVERY {
                 looked = Instant::now();
                 self.retry_parked().await?;
-                self.store.renew(&self.claim, LEASE).await.map_err(|e| e.to_string())?;
+                self.keep().await?;
             }
         }
     }
@@ -203,7 +290,7 @@ impl<'a> Follower<'a> {
             if !self.webhook.wants(record.kind) {
                 continue;
             }
-            match self.deliver(&record).await {
+            match self.deliver(&record).await? {
                 Outcome::Delivered => {}
                 Outcome::Parked(reason) => {
                     let parked = Position::from(record.position);
@@ -227,14 +314,17 @@ impl<'a> Follower<'a> {
 
     /// Ends all followers of the webhook, this one among them. The record stays where the cursor has not come to.
     async fn end(&self) -> Result<(), String> {
-        let Webhook { entry, .. } = self.webhook;
+        let Webhook { entry, .. } = &**self.webhook;
         let (organizer, webhook) = (&entry.organizer, &entry.name);
         tracing::warn!(
             organizer,
             webhook,
             "the receiver says that it is gone: nothing is sent any more"
         );
-        self.api.webhooks.gone(self.webhook, wall_time()).map_err(|error| error.to_string())?;
+        let (api, webhook) = (self.api.clone(), self.webhook.clone());
+        let gone = move || api.webhooks.gone(&webhook, wall_time());
+        let noted = tokio::task::spawn_blocking(gone).await.map_err(|error| error.to_string())?;
+        noted.map_err(|error| error.to_string())?;
         std::future::pending().await
     }
 
@@ -243,7 +333,7 @@ impl<'a> Follower<'a> {
         let to = Progress { generation, position, ended: false };
         self.store.commit(&self.claim, to).await.map_err(|error| error.to_string())?;
         self.committed = self.at;
-        Ok(())
+        self.keep().await
     }
 
     /// Tries the parked records again for which somebody asked.
@@ -298,7 +388,10 @@ impl<'a> Follower<'a> {
     }
 
     /// Sends a record until it is taken, or has been tried for as long as it may.
-    async fn deliver(&mut self, record: &CloudEvent) -> Outcome {
+    ///
+    /// # Errors
+    /// The cursor is another server's by now, or that can't be found out.
+    async fn deliver(&mut self, record: &CloudEvent) -> Result<Outcome, String> {
         let body = body(record);
         let limits = self.api.webhook_limits;
         // A restart does not give it its whole time anew.
@@ -313,9 +406,9 @@ impl<'a> Follower<'a> {
                     let mut counts = self.webhook.figures.lock();
                     counts.delivered += 1;
                     counts.failing.remove(&self.info.shard);
-                    return Outcome::Delivered;
+                    return Ok(Outcome::Delivered);
                 }
-                Ok(said) if said.status == GONE => return Outcome::Gone,
+                Ok(said) if said.status == GONE => return Ok(Outcome::Gone),
                 // The receiver is well, and does not want this one.
                 Ok(said) => {
                     (reason(&said), [400, 413, 415, 422].contains(&said.status), said.retry_after_s)
@@ -337,14 +430,14 @@ impl<'a> Follower<'a> {
                 counts.failed += 1;
                 if over {
                     counts.failing.remove(&self.info.shard);
-                    return Outcome::Parked(reason);
+                    return Ok(Outcome::Parked(reason));
                 }
                 let next =
                     Time(wall_time().0 + i64::try_from(wait.as_micros()).unwrap_or(i64::MAX / 2));
                 let failing = Failing { position: record.position, tries, reason, since, next };
                 counts.failing.insert(self.info.shard, failing);
             }
-            sleep(wait).await;
+            self.rest(wait).await?;
         }
     }
 

@@ -38,6 +38,12 @@ struct Whole<T> {
     webhooks: Vec<T>,
 }
 
+/// One of them, as servers that share them keep it.
+#[must_use]
+pub fn text(entry: &Entry) -> String {
+    serde_json::to_string(entry).expect("texts become JSON")
+}
+
 /// Reads the file; one that is not there has none.
 pub fn read(data: &Path) -> Result<Vec<Entry>, Error> {
     let path = data.join(FILE);

@@ -10,6 +10,7 @@ use onsale::http_client::{Client, Response};
 use onsale_services::{RedisCluster, ask_redis, redis_cluster};
 use serde_json::{Value, json};
 
+use super::shared::{taken, waits_for_capacity, wish};
 use super::upgrade::{Side, sell_over_http};
 use super::{KEY, Node, SaidAtEnd, audit_at, body_of, wait_for};
 
@@ -225,6 +226,48 @@ fn a_slot_that_moves_fails_no_request() {
     let audit = audit_at(&cluster.url());
     let sold = side.count(0) as i64;
     assert_eq!(audit.report.events[0].quotas[0].sold, sold, "{}", audit.to_text());
+}
+
+#[test]
+fn servers_of_a_cluster_share_catalogue_and_cursors_while_their_slot_moves() {
+    let cluster = redis_cluster(3, &[]);
+    let patient = [("ONSALE_STORE_TIMEOUT_MS", "20000")];
+    let nodes = [start(&cluster, "4", &patient), start(&cluster, "4", &patient)];
+    let slot = cluster.slot_of("{onsale/control}");
+    let wishes = AtomicU64::new(0);
+    let has_moved = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _moved = SaidAtEnd(&[&has_moved]);
+        let both = scope.spawn(|| {
+            while !has_moved.load(Ordering::Relaxed) {
+                let capacity = wishes.load(Ordering::Relaxed) + 1;
+                let (one, other) = (capacity as usize % 2, (capacity as usize + 1) % 2);
+                // Each takes what comes after the other's, and knows the other's keys.
+                let key = format!("wish-{capacity}");
+                assert_eq!(taken(&wish(&nodes[one], capacity, &key)), capacity);
+                assert_eq!(taken(&wish(&nodes[other], capacity, &key)), capacity);
+                wishes.store(capacity, Ordering::Relaxed);
+            }
+        });
+        for _ in 0..3 {
+            let before = wishes.load(Ordering::Relaxed);
+            wait_for("more wishes", || {
+                both.is_finished() || wishes.load(Ordering::Relaxed) >= before + 3
+            });
+            let moved = cluster.move_slot(&slot, (cluster.holder_of(&slot) + 1) % 3, || ());
+            assert!(moved > 2, "only {moved} keys");
+        }
+    });
+    let last = wishes.load(Ordering::Relaxed);
+    nodes.iter().for_each(|node| waits_for_capacity(node, last));
+    let cursor = "/v1/streams/sales/cursors/reader";
+    let body = json!({ "positions": { "0": 1 } }).to_string();
+    let put = nodes[0].client.request("PUT", cursor, &[], Some(&body)).unwrap();
+    assert_eq!(put.status, 200, "{:?}", body_of(&put));
+    let seen = nodes[1].client.request("GET", cursor, &[], None).unwrap();
+    let place = |of: &Response| body_of(of)["shards"][0]["cursor"].clone();
+    assert_eq!(place(&seen), place(&put));
+    audit_at(&cluster.url());
 }
 
 #[test]

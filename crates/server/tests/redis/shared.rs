@@ -1,6 +1,8 @@
 //! What servers over one Redis share beside the sale: the streams `catalogue` and `control`, whoever follows the first, and
 //! named cursors.
 
+use std::process::Command;
+
 use onsale::http_client::Response;
 use onsale_core::Fact;
 use onsale_services::Server;
@@ -13,7 +15,7 @@ const EVENT: &str = "/v1/organizers/o/events/e";
 const FOLLOWED: &str = "onsale:cursors/_server:{engine@catalogue}:cursors";
 
 /// Wants the event to have so many tickets.
-fn wish(node: &Node, capacity: u64, key: &str) -> Response {
+pub fn wish(node: &Node, capacity: u64, key: &str) -> Response {
     let wish = json!({ "type": "onsale.event.define.v1", "subject": "o/e", "data": {
         "name": "E", "currency": "EUR", "quotas": [{ "id": "q", "capacity": capacity }],
         "ticket_types": [{ "id": "free", "name": "Free", "price": 0, "quotas": ["q"] }] } });
@@ -30,12 +32,12 @@ fn follower(redis: &Server) -> String {
 }
 
 /// The place of a wish that was taken.
-fn taken(response: &Response) -> u64 {
+pub fn taken(response: &Response) -> u64 {
     assert_eq!(response.status, 201, "{:?}", body_of(response));
     body_of(response)["position"].as_u64().unwrap()
 }
 
-fn waits_for_capacity(node: &Node, capacity: u64) {
+pub fn waits_for_capacity(node: &Node, capacity: u64) {
     wait_for("the wish, carried out", || {
         let seen = node.client.request("GET", EVENT, &[], None).unwrap();
         body_of(&seen)["quotas"][0]["capacity"] == capacity
@@ -93,6 +95,25 @@ fn a_wish_is_carried_out_once_though_the_server_that_took_it_is_killed() {
     let all: Vec<u64> = (1..=capacity).collect();
     assert_eq!(defined(redis.url()), all, "each once, in order");
     audit(&redis);
+}
+
+#[test]
+fn a_server_that_is_stopped_lets_another_one_follow_at_once() {
+    let redis = onsale_services::redis();
+    let mut nodes = [Node::start(&redis), Node::start(&redis)];
+    taken(&wish(&nodes[0], 1, "wish-1"));
+    waits_for_capacity(&nodes[0], 1);
+    assert_ne!(follower(&redis), "-");
+    // Whichever of them follows, and whether the other one has taken over meanwhile: who is stopped has nothing any more.
+    for node in &mut nodes {
+        let stop = Command::new("kill").arg(node.process.child.id().to_string()).status();
+        assert!(stop.unwrap().success());
+        assert!(node.process.child.wait().unwrap().success());
+    }
+    assert_eq!(follower(&redis), "-");
+    nodes[0].start_again(&redis);
+    taken(&wish(&nodes[0], 2, "wish-2"));
+    waits_for_capacity(&nodes[0], 2);
 }
 
 #[test]

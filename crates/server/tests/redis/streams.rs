@@ -2,14 +2,15 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use onsale::http_client::Response;
+use onsale::http_client::{Client, Response};
 use onsale_services::wait_until;
 use serde_json::{Value, json};
 
-use super::{KEY, Node, ask, body_of};
+use super::{KEY, Node, ask, body_of, serve};
 
 /// What is waited for comes within this time, or never.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -62,26 +63,34 @@ fn receiver() -> (String, Receiver<Value>) {
     let (seen, came) = mpsc::channel();
     std::thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
-            let mut reader = BufReader::new(stream.try_clone().unwrap());
-            let mut length = 0;
-            loop {
-                let mut line = String::new();
-                if reader.read_line(&mut line).unwrap_or(0) == 0 {
-                    break;
+            let seen = seen.clone();
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                let mut length = 0;
+                loop {
+                    let mut line = String::new();
+                    if reader.read_line(&mut line).unwrap_or(0) == 0 {
+                        return;
+                    }
+                    let lower = line.to_ascii_lowercase();
+                    if let Some(value) = lower.strip_prefix("content-length: ") {
+                        length = value.trim().parse().unwrap();
+                    }
+                    if line != "\r\n" {
+                        continue;
+                    }
+                    let mut body = vec![0; length];
+                    // A server that is killed says no more.
+                    if reader.read_exact(&mut body).is_err() {
+                        return;
+                    }
+                    let answered = stream.write_all(b"HTTP/1.1 204 X\r\n\r\n");
+                    let body = serde_json::from_slice(&body).unwrap();
+                    if answered.is_err() || seen.send(body).is_err() {
+                        return;
+                    }
                 }
-                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length: ") {
-                    length = value.trim().parse().unwrap();
-                }
-                if line != "\r\n" {
-                    continue;
-                }
-                let mut body = vec![0; length];
-                reader.read_exact(&mut body).unwrap();
-                let answered = stream.write_all(b"HTTP/1.1 204 X\r\n\r\n");
-                if answered.is_err() || seen.send(serde_json::from_slice(&body).unwrap()).is_err() {
-                    return;
-                }
-            }
+            });
         }
     });
     (url, came)
@@ -181,4 +190,69 @@ fn a_reader_is_told_where_records_may_be_lost() {
     assert_eq!(ask(&redis, &["HGET", "{onsale/0}state", "g"]), ["2"]);
     // The one that followed is sent away, so that it comes again and is told.
     while live.recv_timeout(PATIENCE) != Err(mpsc::RecvTimeoutError::Disconnected) {}
+}
+
+#[test]
+fn a_webhook_is_every_servers_and_one_of_them_delivers() {
+    let redis = onsale_services::redis();
+    let swift = [("ONSALE_WEBHOOKS_TIMEOUT_SECONDS", "1")];
+    let mut nodes = [Node::start_with(&redis, &swift), Node::start_with(&redis, &swift)];
+    nodes[0].open_event(1_000);
+    nodes[1].knows_event();
+    let (url, came) = receiver();
+    let path = "/v1/organizers/o/webhooks/shop";
+    let put = |node: &Node, types: &[&str]| {
+        let hook = json!({ "url": url, "types": types }).to_string();
+        node.client.request("PUT", path, &[], Some(&hook)).unwrap()
+    };
+    let made = put(&nodes[0], &["onsale.order.placed.v1"]);
+    assert_eq!(made.status, 201, "{:?}", body_of(&made));
+    let there = get(&nodes[1], path);
+    assert_eq!((there.status, body_of(&there)["url"].clone()), (200, json!(url)));
+    // It is the same one, not another.
+    assert_eq!(put(&nodes[1], &["onsale.order.placed.v1"]).status, 200);
+    let next = || {
+        let sent = || came.recv_timeout(PATIENCE).ok();
+        std::iter::from_fn(sent).filter_map(|record| order_of(&record))
+    };
+    let again = |node: &mut Node| {
+        node.process = serve(node.folder.path(), redis.url(), "2", &swift);
+        node.client = Client::new(&node.process.url, Some(KEY)).unwrap();
+        node.knows_event();
+    };
+    let mut orders = Vec::new();
+    for number in 0..20 {
+        orders.push(sell(&nodes[number % 2], &format!("both-{number}")));
+    }
+    took(&came, &orders);
+
+    // One that is told to stop lets the other one go on, whichever of them it is.
+    for i in 0..2 {
+        let stop = Command::new("kill").arg(nodes[i].process.child.id().to_string()).status();
+        assert!(stop.unwrap().success());
+        assert!(nodes[i].process.child.wait().unwrap().success());
+        let key = "onsale:cursors/o:{webhook.shop@sales}:cursors";
+        let held = || ask(&redis, &["HVALS", key]).iter().filter(|c| !c.contains(" - ")).count();
+        wait_until("the other one has all shards", || held() == 2);
+        let order = sell(&nodes[1 - i], &format!("stopped-{i}"));
+        took(&came, &[order]);
+        again(&mut nodes[i]);
+    }
+    // One that is killed is waited for, and what it had not noted may come twice.
+    for i in 0..2 {
+        nodes[i].process.kill();
+        let order = sell(&nodes[1 - i], &format!("killed-{i}"));
+        assert!(next().any(|sent| sent == order));
+        again(&mut nodes[i]);
+    }
+
+    let gone = nodes[1].client.request("DELETE", path, &[], None).unwrap();
+    assert_eq!(gone.status, 200, "{:?}", body_of(&gone));
+    assert_eq!(get(&nodes[0], path).status, 404);
+    // A new one begins now, whoever had the old one.
+    let unseen = sell(&nodes[0], "unseen");
+    assert_eq!(put(&nodes[0], &["onsale.order.placed.v1"]).status, 201);
+    let order = sell(&nodes[1], "seen");
+    let last = next().find(|sent| *sent == order || *sent == unseen);
+    assert_eq!(last, Some(order));
 }
