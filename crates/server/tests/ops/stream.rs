@@ -104,13 +104,12 @@ fn a_served_folder_is_read_and_copied_to_redis() {
     assert!(text(&alone.stderr).contains("start `onsale serve"), "{}", text(&alone.stderr));
 }
 
-/// A relay that goes on until it is stopped, and has copied something.
+/// A relay that goes on until it is stopped, and has copied all: where a cursor is put to the end after that, nothing is left out.
 fn relay_on(at: &str, redis: &onsale_services::Server) -> Child {
-    let before = all(redis.url(), "sales").values().map(Vec::len).sum::<usize>();
     let mut command = Command::new(env!("CARGO_BIN_EXE_onsale"));
     command.args(["stream", "relay", "--from", at, "--to", redis.url()]);
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    until("it copies", || all(redis.url(), "sales").values().map(Vec::len).sum::<usize>() > before);
+    until("it has copied all", || by_key(&all(redis.url(), "sales")) == by_key(&all(at, "sales")));
     child
 }
 
