@@ -110,6 +110,24 @@ async fn tickets_that_somebody_blocked_by_hand_are_the_engines_once() {
     assert_eq!((taken.quotas["1"], site.stock().await), (103, (0, 105)));
 }
 
+/// Cancelled on both sides, so that its status is no news: what write-back could not take is owed all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn tickets_that_write_back_could_not_take_are_taken_when_asked() {
+    let (mut site, running) = sold(Kind::Sqlite).await;
+    running.kill().await;
+    let (state, parts) = (site.state(), site.parts());
+    state.will_write([("OURS", "cancelled")].into_iter()).unwrap();
+    site.sql(CANCEL).await;
+    state.wrote(["OURS"].into_iter()).unwrap();
+    state.park("capture", "order OURS", "write-back says so", None).unwrap();
+    let (done, left) = retry(&parts, None).await.unwrap();
+    assert!(done.is_empty() && left.len() == 1, "{done:?} {left:?}");
+    assert!(left[0].1.contains("has sold its tickets again"), "{left:?}");
+    site.sql("UPDATE stocks SET sold = sold - 2 WHERE id = 1").await;
+    assert_eq!(retry(&parts, None).await.unwrap(), (vec!["OURS".to_owned()], Vec::new()));
+    assert_eq!(site.stock().await, (0, 100));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_set_aside_is_tried_again_at_a_start() {
     let (mut site, running) = sold(Kind::Sqlite).await;
