@@ -43,6 +43,20 @@ pub enum Error {
         /// The lowest position that is there.
         begins_at: Position,
     },
+    /// Records between the first and the last one are not there: the back end lost them, or somebody deleted them there. A read
+    /// gives those before them first.
+    #[error(
+        "{stream}/{shard}: {which} is missing: it was deleted where it was kept, other than by retention; read on from after \
+        it, or restore it"
+    )]
+    Missing {
+        /// The stream.
+        stream: StreamName,
+        /// The shard.
+        shard: ShardId,
+        /// Which, as far as it is known.
+        which: String,
+    },
     /// The position is after the last record: it comes from another history, or from a mistake.
     #[error("{stream}/{shard}: position {asked} is after the last one, {last}")]
     Beyond {

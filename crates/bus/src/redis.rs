@@ -331,6 +331,18 @@ impl RedisBus {
         }
     }
 
+    /// Whether every shard has all records from its first to its last. None is read: Redis knows how many there are.
+    /// Whether the first ones were deleted, other than by [`RedisBus::retain`], is known by Redis since 7.
+    ///
+    /// # Errors
+    /// [`Error::Missing`]; [`Error::NoSuchStream`], or when Redis fails.
+    pub async fn check(&self, stream: &StreamName) -> Result<(), Error> {
+        let (keys, script) = ([self.key(stream)], &scripts::CHECK);
+        let what = "look whether all is there";
+        let call = Call { script, keys: &keys, arguments: &|_| (), what, twice: true };
+        found(&self.link.call(&call).await?, stream, None)
+    }
+
     pub(crate) async fn trim(
         &self,
         stream: &StreamName,
@@ -437,13 +449,18 @@ fn number(shard: &ShardId) -> i64 {
     number.map_or(-1, i64::from)
 }
 
-/// Whether the stream and the shard are there.
+/// Whether the stream and the shard are there, with their records.
 fn found(reply: &Reply, stream: &StreamName, shard: Option<&ShardId>) -> Result<(), Error> {
     match (reply.word.as_str(), shard) {
         ("none", _) => Err(Error::NoSuchStream { stream: stream.clone() }),
         ("no-shard", Some(shard)) => {
             Err(Error::NoSuchShard { stream: stream.clone(), shard: shard.clone() })
         }
+        ("missing", _) => Err(Error::Missing {
+            stream: stream.clone(),
+            shard: ShardId::new(reply.text(0)?)?,
+            which: reply.text(1)?.to_owned(),
+        }),
         _ => Ok(()),
     }
 }

@@ -8,6 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::{
     Batch, Bus, Cursors, Entry, Error, Group, Record, ShardId, StreamName, Worker, WorkerOptions,
 };
@@ -16,6 +18,8 @@ use crate::{
 const TRIES_MAX: u32 = 6;
 /// The first pause between them; each is twice as long.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How often it is looked whether a target on Redis still has what was copied there.
+const CHECK_EVERY: Duration = Duration::from_secs(10);
 
 /// Makes the target's entry of a record: such as one whose payload says its place in the source, so that readers of
 /// a target that may have it twice can tell.
@@ -27,6 +31,8 @@ pub struct Relay {
     target: Bus,
     to: StreamName,
     reshape: Option<Reshape>,
+    /// When the target is looked at again.
+    check_at: Instant,
 }
 
 impl Relay {
@@ -34,7 +40,8 @@ impl Relay {
     ///
     /// # Errors
     /// [`Error::NoSuchStream`] for either stream; by a target on Redis [`Error::BroughtAlready`] when another group brought
-    /// the stream there, and [`Error::OtherHistory`] when it has records of another history; when the store fails.
+    /// the stream there, [`Error::OtherHistory`] when it has records of another history, and [`Error::Damaged`] when some are missing; when the
+    /// store fails.
     pub async fn begin(
         source: Bus,
         cursors: Cursors,
@@ -54,8 +61,9 @@ impl Relay {
             }
             _ => options,
         };
+        check(&target, &to).await?;
         let worker = Worker::join(source, cursors, group, options).await?;
-        Ok(Relay { worker, target, to, reshape: None })
+        Ok(Relay { worker, target, to, reshape: None, check_at: Instant::now() + CHECK_EVERY })
     }
 
     /// With entries made from the records, instead of the records as they are.
@@ -74,7 +82,15 @@ impl Relay {
     ///
     /// # Errors
     /// What the source or the store says, and what the target refuses for good: the place stays before that.
+    /// [`Error::Damaged`] when a target on Redis has lost records that were copied: every ten seconds that is looked at.
     pub async fn step(&mut self, wait: Duration) -> Result<Option<usize>, Error> {
+        if Instant::now() >= self.check_at {
+            match check(&self.target, &self.to).await {
+                Err(error) if error.is_passing() => {}
+                checked => checked?,
+            }
+            self.check_at = Instant::now() + CHECK_EVERY;
+        }
         let Some(mut batch) = self.worker.next_within(wait).await? else { return Ok(None) };
         let copied = self.copy(&batch).await;
         let is_copied = copied.is_ok();
@@ -97,12 +113,16 @@ impl Relay {
         }
     }
 
-    /// Whether all that the source has by now is copied, as [`Worker::is_at_end`] says.
+    /// Whether all that the source has by now is copied, as [`Worker::is_at_end`] says, and is there.
     ///
     /// # Errors
-    /// Those of [`Worker::is_at_end`].
+    /// Those of [`Worker::is_at_end`]; [`Error::Damaged`] when a target on Redis has lost records that were copied.
     pub async fn is_at_end(&self) -> Result<bool, Error> {
-        self.worker.is_at_end().await
+        let is_at_end = self.worker.is_at_end().await?;
+        if is_at_end {
+            check(&self.target, &self.to).await?;
+        }
+        Ok(is_at_end)
     }
 
     /// Leaves the group.
@@ -126,7 +146,7 @@ impl Relay {
             };
             let records: Vec<Record> = records.map(reshaped).collect();
             let brought = redis.bring(&self.to, batch, &records).await.map(drop);
-            return brought.map_err(|error| self.gone(error));
+            return brought.map_err(gone);
         }
         let entry = |record: &Record| match &self.reshape {
             Some(reshape) => reshape(batch.shard(), record),
@@ -135,29 +155,16 @@ impl Relay {
         self.append(records.map(entry).collect()).await
     }
 
-    /// A target that is not there any more, told from a source that is not.
-    fn gone(&self, error: Error) -> Error {
-        match error {
-            Error::NoSuchStream { stream } => Error::Refused {
-                what: "the target".to_owned(),
-                why: format!(
-                    "its stream {stream} is not there any more, with all that was copied to it"
-                ),
-            },
-            error => error,
-        }
-    }
-
     /// Appends entries until all are placed: those that are not are tried again in their order, so that none comes before
     /// an earlier one of its key.
     async fn append(&self, mut entries: Vec<Entry>) -> Result<(), Error> {
         let mut pause = PAUSE;
         for tries in 1.. {
             let Err(failed) = self.target.append(&self.to, &entries).await else { break };
-            let error = self.gone(failed.first());
+            let error = gone(failed.first());
             let lasting = failed.entries.iter().flat_map(|entry| entry.as_ref().err());
             if let Some(lasting) = lasting.clone().find(|error| !error.is_passing()) {
-                return Err(self.gone(lasting.clone()));
+                return Err(gone(lasting.clone()));
             }
             if tries == TRIES_MAX {
                 return Err(error);
@@ -168,6 +175,35 @@ impl Relay {
             pause *= 2;
         }
         Ok(())
+    }
+}
+
+/// Whether a target on Redis has all that was copied there.
+async fn check(target: &Bus, to: &StreamName) -> Result<(), Error> {
+    match target {
+        #[cfg(feature = "redis")]
+        Bus::Redis(redis) => redis.check(to).await.map_err(gone),
+        _ => Ok(()),
+    }
+}
+
+/// A target that is not there any more, or not all of it, told from a source that is not.
+fn gone(error: Error) -> Error {
+    match error {
+        Error::NoSuchStream { stream } => Error::Refused {
+            what: "the target".to_owned(),
+            why: format!(
+                "its stream {stream} is not there any more, with all that was copied to it"
+            ),
+        },
+        Error::Missing { stream, shard, which } => Error::Damaged {
+            what: format!("the target's {stream}/{shard}"),
+            why: format!(
+                "{which} is missing: it was deleted there, other than by retention; copy all again, to another \
+                 stream by another cursor"
+            ),
+        },
+        error => error,
     }
 }
 

@@ -40,32 +40,56 @@ local function position_of(stream, row)
   return tonumber(position)
 end
 
+-- What a function answers when records are gone that nobody let go here: of which shard, and which.
+local function missing(shard, which) return { 'missing', shard, which } end
+
+local function missing_at(shard, position) return missing(shard, 'the record at position ' .. text(position)) end
+
+-- A shard that is not there, though records were written to it: trimming leaves it there, empty. Nil when all is well.
+local function missing_whole(shard, last)
+  if last > 0 and redis.call('EXISTS', shard_key(shard)) == 0 then
+    return missing(shard, 'all up to position ' .. text(last))
+  end
+end
+
 -- The lowest position that is there; one past the last when none is.
 local function first_of(stream, shard, last)
   local head = redis.call('XRANGE', shard_key(shard), '-', '+', 'COUNT', 1)[1]
   return head and position_of(stream, head) or last + 1
 end
 
+-- Nil when it is missing.
 local function row_at(stream, shard, position)
   local row = redis.call('XRANGE', shard_key(shard), id(stream, position), '+', 'COUNT', 1)[1]
-  if not row or position_of(stream, row) ~= position then
-    error('the record at position ' .. text(position) .. ' of shard ' .. shard .. ' is missing')
-  end
-  return row
+  return row and position_of(stream, row) == position and row or nil
 end
 
--- The position of the first record written at or after a time; one past the last when none is.
+-- The position of the first record written at or after a time; one past the last when none is. Nil, and where, when
+-- one is missing.
 local function position_at(stream, shard, first, last, time_us)
   local low, high = first, last + 1
   while low < high do
     local middle = math.floor((low + high) / 2)
-    if tonumber(row_at(stream, shard, middle)[2][6]) < time_us then low = middle + 1 else high = middle end
+    local row = row_at(stream, shard, middle)
+    if not row then return nil, middle end
+    if tonumber(row[2][6]) < time_us then low = middle + 1 else high = middle end
   end
   return low
 end
 
--- Appends entries that lie in ARGV from `base` on, `width` values each: shard, key, payload, more.
+-- Appends entries that lie in ARGV from `base` on, `width` values each: shard, key, payload, more. Nothing is
+-- appended, and the second value says what is missing, where a shard is not there any more: what follows would look
+-- like the whole of it.
 local function append(stream, base, count, width)
+  local known = {}
+  for place = base, base + (count - 1) * width, width do
+    local shard = ARGV[place]
+    if not known[shard] then
+      known[shard] = true
+      local gone = missing_whole(shard, last_of(shard))
+      if gone then return nil, gone end
+    end
+  end
   local written = math.max(stream.written, now_us())
   local at = text(written)
   local last, keys, places = {}, {}, {}

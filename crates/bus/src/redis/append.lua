@@ -3,4 +3,5 @@
 local stream = about()
 if not stream then return { 'none' } end
 if stream.birth ~= ARGV[3] then return { 'anew' } end
-return { 'ok', append(stream, 5, tonumber(ARGV[4]), 3) }
+local places, gone = append(stream, 5, tonumber(ARGV[4]), 3)
+return gone or { 'ok', places }

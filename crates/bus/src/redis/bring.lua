@@ -18,7 +18,10 @@ if upto < ARGV[7] then return { 'moved', upto } end
 -- What is there already is passed over.
 local count, skipped = tonumber(ARGV[9]), 0
 while skipped < count and ARGV[13 + skipped * 4] <= upto do skipped = skipped + 1 end
-if skipped < count then append(stream, 10 + skipped * 4, count - skipped, 4) end
+if skipped < count then
+  local _, gone = append(stream, 10 + skipped * 4, count - skipped, 4)
+  if gone then return gone end
+end
 if ARGV[8] > upto then upto = ARGV[8] end
 redis.call('HSET', KEYS[2], ARGV[4], ARGV[5] .. ' ' .. ARGV[6] .. ' ' .. upto)
 return { 'ok', count - skipped }

@@ -379,6 +379,11 @@ impl Link {
             _ if code == "OOM" || text.contains("OOM command") => unavailable(
                 "its memory is full: raise maxmemory, or keep records for less time".into(),
             ),
+            _ if text.contains("DB index is out of range") => refused(
+                "it has no database of the number at the end of its URL: there are as many as its setting databases \
+                 says, from 0"
+                    .into(),
+            ),
             _ if code == "MISCONF" => unavailable(format!("it can't write its files: {text}")),
             _ if code == "BUSY" => unavailable("a script of somebody else keeps it busy".into()),
             _ if text.contains("user_script") => Error::Damaged { what, why: text },

@@ -19,6 +19,7 @@ of_a_stream!(APPEND, "append.lua");
 of_a_stream!(BRING, "bring.lua");
 of_a_stream!(READ, "read.lua");
 of_a_stream!(TRIM, "trim.lua");
+of_a_stream!(CHECK, "check.lua");
 
 pub(super) static CURSOR: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("cursor.lua")));
@@ -27,7 +28,7 @@ pub(super) static GROUP: LazyLock<Script> =
 
 /// Makes Redis know all of them.
 pub(super) async fn load(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
-    for script in [&CREATE, &DESCRIBE, &APPEND, &BRING, &READ, &TRIM, &CURSOR, &GROUP] {
+    for script in [&CREATE, &DESCRIBE, &APPEND, &BRING, &READ, &TRIM, &CHECK, &CURSOR, &GROUP] {
         script.load_async(connection).await?;
     }
     Ok(())

@@ -8,9 +8,15 @@ local stream = { birth = birth }
 local shard = ARGV[3]
 if tonumber(shard) < 0 or tonumber(shard) >= tonumber(shards) then return { 'no-shard' } end
 local last = last_of(shard)
+local gone = missing_whole(shard, last)
+if gone then return gone end
 local first = first_of(stream, shard, last)
 local aged = 0
-if tonumber(ARGV[5]) > 0 then aged = position_at(stream, shard, first, last, tonumber(ARGV[5])) - 1 end
+if tonumber(ARGV[5]) > 0 then
+  local at, hole = position_at(stream, shard, first, last, tonumber(ARGV[5]))
+  if hole then return missing_at(shard, hole) end
+  aged = at - 1
+end
 local protected = tonumber(ARGV[7])
 local upto = math.min(last, math.max(tonumber(ARGV[4]), math.min(aged, protected)))
 if ARGV[6] ~= '' then upto = math.max(upto, last - tonumber(ARGV[6])) end

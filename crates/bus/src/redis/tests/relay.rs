@@ -217,3 +217,105 @@ async fn a_target_that_goes_while_it_is_copied_to_is_told_from_the_source() {
     let gone = relay.step(Duration::from_secs(5)).await.unwrap_err();
     assert!(gone.to_string().starts_with("the target refused: its stream sales"), "{gone}");
 }
+
+/// A plain command about the key of a shard.
+async fn about_shard(server: &Server, command: &str, shard: u32, more: &[String]) {
+    let mut command = ::redis::cmd(command);
+    command.arg(format!("onsale:{{sales}}/{shard}")).arg(more);
+    told(server, command).await;
+}
+
+#[tokio::test]
+async fn a_target_that_lost_some_records_is_told() {
+    let server = redis();
+    let (source, cursors) = (source().await, Cursors::memory());
+    let group = Group::new("to-redis", "source").unwrap();
+    let begin = |bus: &Bus| {
+        let (group, options) = (group.clone(), WorkerOptions::default());
+        Relay::begin(source.clone(), cursors.clone(), group, bus.clone(), sales(), options)
+    };
+    // A whole copy by a relay that has ended: the bus, a shard that has records, ids of these, the last position.
+    let copy = async || {
+        told(&server, ::redis::cmd("FLUSHALL")).await;
+        let bus = bus_with(&server, 3).await;
+        for state in cursors.list(&group).await.unwrap() {
+            cursors.reset(&state.cursor, None).await.unwrap();
+        }
+        let mut relay = begin(&bus).await.unwrap();
+        while !relay.is_at_end().await.unwrap() {
+            relay.step(Duration::from_millis(500)).await.unwrap();
+        }
+        relay.end().await.unwrap();
+        let Bus::Redis(target) = &bus else { unreachable!() };
+        let known = target.known_of(&sales()).await.unwrap();
+        let number = known.shard(b"k0");
+        let last = bus.describe(&sales()).await.unwrap().shards[number as usize].last;
+        let id = move |position: u64| vec![format!("{}-{position}", known.birth)];
+        (bus, number, id, last.unwrap().as_u64().unwrap())
+    };
+    let is_told = async |bus: &Bus, number: u32, which: &str| {
+        let error = begin(bus).await.map(drop).unwrap_err().to_string();
+        let expected = format!("the target's sales/{number} is damaged: {which} is missing: ");
+        assert!(error.starts_with(&expected), "{error}, not {expected}");
+    };
+
+    // Those that retention took are not missed, some or all.
+    let (bus, number, id, last) = copy().await;
+    let shard = ShardId::numbered(number);
+    bus.trim(&sales(), &shard, at(3)).await.unwrap();
+    begin(&bus).await.unwrap().end().await.unwrap();
+    about_shard(&server, "XDEL", number, &[id(7), id(9)].concat()).await;
+    is_told(&bus, number, &format!("2 of the records from 4 to {last}")).await;
+    bus.trim(&sales(), &shard, at(last)).await.unwrap();
+    begin(&bus).await.unwrap().end().await.unwrap();
+
+    let (bus, number, id, last) = copy().await;
+    about_shard(&server, "XDEL", number, &id(last)).await;
+    is_told(&bus, number, &format!("1 of the records from 1 to {last}")).await;
+    let (bus, number, id, _) = copy().await;
+    about_shard(&server, "XDEL", number, &id(1)).await;
+    is_told(&bus, number, "the record at position 1").await;
+
+    // A whole shard, of a relay that goes on: nothing is put after what is gone.
+    let (bus, number, _, last) = copy().await;
+    let mut relay = begin(&bus).await.unwrap();
+    relay.step(Duration::from_millis(500)).await.unwrap();
+    about_shard(&server, "DEL", number, &[]).await;
+    source.append(&source_name(), &entries(0..100)).await.unwrap();
+    let error = loop {
+        if let Err(error) = relay.step(Duration::from_secs(5)).await {
+            break error.to_string();
+        }
+    };
+    let which = format!("all up to position {last}");
+    assert!(error.contains(&format!("sales/{number} is damaged: {which}")), "{error}");
+    relay.end().await.unwrap();
+    is_told(&bus, number, &which).await;
+    let shard = ShardId::numbered(number);
+    let read = bus.read(&sales(), &shard, From::Start, limits(1)).await.unwrap_err().to_string();
+    assert!(read.starts_with(&format!("sales/{number}: {which} is missing: ")), "{read}");
+}
+
+#[tokio::test]
+async fn a_relay_that_has_nothing_to_copy_looks_at_its_target() {
+    let server = redis();
+    let source = source().await;
+    let bus = bus_with(&server, 2).await;
+    let group = Group::new("to-redis", "source").unwrap();
+    let options = WorkerOptions::default();
+    let begun = Relay::begin(source, Cursors::memory(), group, bus.clone(), sales(), options);
+    let mut relay = begun.await.unwrap();
+    while !relay.is_at_end().await.unwrap() {
+        relay.step(Duration::from_millis(500)).await.unwrap();
+    }
+    let Bus::Redis(target) = &bus else { unreachable!() };
+    let number = target.known_of(&sales()).await.unwrap().shard(b"k0");
+    about_shard(&server, "DEL", number, &[]).await;
+    let late = relay.is_at_end().await.unwrap_err();
+    assert!(late.to_string().contains(&format!("sales/{number}")), "{late}");
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(11)).await;
+    tokio::time::resume();
+    let late = relay.step(Duration::from_millis(1)).await.unwrap_err();
+    assert!(late.to_string().contains(&format!("sales/{number}")), "{late}");
+}

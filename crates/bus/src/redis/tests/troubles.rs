@@ -96,9 +96,14 @@ async fn a_hole_in_a_shard_is_damage() {
     let mut delete = ::redis::cmd("XDEL");
     delete.arg("onsale:{sales}/0").arg(format!("{birth}-5"));
     told(&server, delete).await;
-    let damaged = bus.read(&sales(), &zero(), From::Start, limits(100)).await.unwrap_err();
-    assert!(matches!(damaged, Error::Damaged { .. }), "{damaged}");
-    assert!(damaged.to_string().contains("position 5 of shard 0 is missing"), "{damaged}");
+    let page = bus.read(&sales(), &zero(), From::Start, limits(100)).await.unwrap();
+    assert_eq!((payloads(&page), page.next), (vec![0, 1, 2, 3], From::After(at(4))));
+    let damaged = bus.read(&sales(), &zero(), page.next, limits(100)).await.unwrap_err();
+    assert!(matches!(damaged, Error::Missing { .. }), "{damaged}");
+    let expected = "sales/0: the record at position 5 is missing: ";
+    assert!(damaged.to_string().starts_with(expected), "{damaged}");
+    let page = bus.read(&sales(), &zero(), From::After(at(5)), limits(100)).await.unwrap();
+    assert_eq!(payloads(&page), [5, 6, 7, 8, 9]);
 }
 
 #[tokio::test]

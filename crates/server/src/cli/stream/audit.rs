@@ -9,7 +9,13 @@ use crate::cli::say;
 
 /// `onsale stream audit`
 pub async fn run(of: &OfStream) -> anyhow::Result<()> {
-    let report = read(&of.at.place.open().await?, &of.stream).await?.report();
+    let bus = of.at.place.open().await?;
+    let books = read(&bus, &of.stream).await?;
+    #[cfg(feature = "redis")]
+    if let Bus::Redis(redis) = &bus {
+        redis.check(&of.stream).await?;
+    }
+    let report = books.report();
     match of.at.json {
         true => say(&report.to_string()),
         false => say(&to_text(&report)),

@@ -1,9 +1,13 @@
 //! Where streams are: in a data folder, or at a server of another kind.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::Context as _;
+use clap::builder::{TypedValueParser, ValueParserFactory};
+use clap::error::ErrorKind;
+use clap::{Arg, Command};
 use onsale_bus::Bus;
 use onsale_bus::file::{FileBus, FileOptions};
 
@@ -30,7 +34,10 @@ impl FromStr for Place {
         match text.split_once("://") {
             None if !text.is_empty() => Ok(Place::Data(text.into())),
             Some(("http" | "https", _)) => Ok(Place::Http(text.to_owned())),
-            Some(("redis" | "rediss", _)) => Ok(Place::Redis(text.to_owned())),
+            Some(("redis" | "rediss", _)) => match wrong(text) {
+                Some(rule) => Err(rule),
+                None => Ok(Place::Redis(text.to_owned())),
+            },
             Some(("kinesis", region)) if !region.is_empty() => {
                 Ok(Place::Kinesis(region.to_owned()))
             }
@@ -42,16 +49,68 @@ impl FromStr for Place {
     }
 }
 
+/// The rule that a Redis' address breaks.
+fn wrong(url: &str) -> Option<String> {
+    #[cfg(feature = "redis")]
+    {
+        let options = onsale_bus::redis::RedisOptions::new(url);
+        let Err(onsale_bus::Error::Invalid { rule, .. }) =
+            onsale_bus::redis::RedisBus::new(&options)
+        else {
+            return None;
+        };
+        Some(format!("must be {rule}; ports go to 65535, databases are numbers"))
+    }
+    #[cfg(not(feature = "redis"))]
+    None
+}
+
+/// Says what is wrong without the value, which may have a password in it.
+#[derive(Clone, Debug)]
+pub struct PlaceParser;
+
+impl ValueParserFactory for Place {
+    type Parser = PlaceParser;
+
+    fn value_parser() -> PlaceParser {
+        PlaceParser
+    }
+}
+
+impl TypedValueParser for PlaceParser {
+    type Value = Place;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<Place, clap::Error> {
+        let parsed = value.to_str().ok_or_else(|| "must be text".to_owned()).and_then(str::parse);
+        parsed.map_err(|rule| {
+            let named = argument.map_or_else(String::new, |argument| format!("{argument}: "));
+            clap::Error::raw(ErrorKind::ValueValidation, format!("{named}{rule}\n"))
+                .with_cmd(command)
+        })
+    }
+}
+
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Place::Data(folder) => folder.display().fmt(f),
             Place::Http(url) => url.fmt(f),
             Place::Kinesis(region) => write!(f, "kinesis://{region}"),
-            // A password may be before the @.
-            Place::Redis(url) => {
-                let (scheme, rest) = url.split_once("://").unwrap_or_default();
-                write!(f, "{scheme}://{}", rest.rsplit(['@', '/']).next().unwrap_or(""))
+            Place::Redis(urls) => {
+                for (n, url) in urls.split(',').enumerate() {
+                    // A password may be before the @.
+                    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+                    let place = rest.rsplit('@').next().unwrap_or_default();
+                    let (comma, colon) =
+                        (["", ","][n.min(1)], ["://", ""][usize::from(scheme.is_empty())]);
+                    write!(f, "{comma}{scheme}{colon}{place}")?;
+                }
+                Ok(())
             }
         }
     }
@@ -147,6 +206,13 @@ mod tests {
         assert_eq!(redis.to_string(), "redis://host:6379");
         let secure: Place = "rediss://user:secret@host:6379".parse().unwrap();
         assert_eq!(secure.to_string(), "rediss://host:6379");
+        let several: Place =
+            "redis://user:secret@host:6379/99,redis://:secret@other,last:1".parse().unwrap();
+        assert_eq!(several.to_string(), "redis://host:6379/99,redis://other,last:1");
+        for wrong in ["redis://host:99999", "redis://host/one"] {
+            let rule = wrong.parse::<Place>().unwrap_err();
+            assert!(rule.contains("ports go to 65535, databases are numbers"), "{wrong}: {rule}");
+        }
         for url in ["http://host:7070", "https://host"] {
             assert_eq!(url.parse(), Ok(Place::Http(url.into())));
         }

@@ -21,7 +21,8 @@ const WAIT: Duration = Duration::from_secs(1);
     it was. Order is kept for each event. To Redis no record comes twice; elsewhere the last ones may, \
     and the id of each record says which it is. Several of one --cursor share the work; what one had that was killed \
     is another's after 30 seconds. A target that was emptied is an error: `onsale stream reset relay --store _server --to start`, \
-    and all is copied again. After the source was restored from a backup: the same, and to another stream \
+    and all is copied again. So is one that lost some of its records: copy all to another stream there, by another cursor \
+    (--to-stream, --cursor). After the source was restored from a backup: the same, and to another stream \
     (--to-stream), since the old copy has records that are no more.\n\n\
     Exit codes:\n  0  it was stopped (SIGINT, SIGTERM), or all is copied, with --until-end\n  1  it failed\n  2  the arguments make no sense"
 )]
@@ -52,8 +53,8 @@ pub struct RelayArgs {
 /// `onsale stream relay`
 pub async fn run(args: &RelayArgs) -> anyhow::Result<()> {
     let cursors = cursors(&args.from).await?;
-    let source = args.from.open().await?;
-    let target = args.to.open().await.with_context(|| args.to.to_string())?;
+    let source = args.from.open().await.with_context(|| format!("--from {}", args.from))?;
+    let target = args.to.open().await.with_context(|| format!("--to {}", args.to))?;
     let to = args.to_stream.clone().unwrap_or_else(|| args.stream.clone());
     let shards = source.describe(&args.stream).await?.shards.len();
     make(&target, &to, args.shards.unwrap_or(u32::try_from(shards).unwrap_or(u32::MAX))).await?;
