@@ -90,6 +90,20 @@ fn cursors_are_one_s_own_and_have_limits() {
     for (name, body, status, problem) in rows {
         assert_eq!(put(&river, name, &body).expect(status).problem(), problem, "{name} {body}");
     }
+    // A shard comes once: else one of its places would be forgotten without a word.
+    let twice = [
+        (r#"{"positions":{"0":2,"0":1}}"#, "positions.0", "is there twice"),
+        (r#"{"positions":{"0":2,"00":1}}"#, "positions.00", "must be written 0"),
+        (r#"{"positions":{"+0":2}}"#, "positions.+0", "must be written 0"),
+    ];
+    for (body, field, rule) in twice {
+        let refused = river.send("PUT", &format!("{CURSORS}/c"), Some(body)).expect(400).json();
+        assert_eq!(
+            (&refused["type"], &refused["field"]),
+            (&json!("/problems/wrong-type"), &json!(field))
+        );
+        assert!(refused["detail"].as_str().unwrap().contains(rule), "{refused}");
+    }
     assert_eq!(records(&river, "&cursor=mine&after=1").expect(400).problem(), "invalid-query");
     for i in 1..100 {
         put(&river, &format!("c{i}"), &json!({"positions": {"0": 1}})).expect(200);

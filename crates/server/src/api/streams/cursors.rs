@@ -2,6 +2,7 @@
 //! to keep them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -9,6 +10,7 @@ use hyper::StatusCode;
 use onsale_bus::cursors::Progress;
 use onsale_bus::{Cursors, Error, Group};
 use onsale_engine::ShardInfo;
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -66,10 +68,42 @@ struct CursorPlace {
 struct CursorCommit {
     /// For each shard, by its number, a cursor or position as it was given.
     #[schema(example = json!({"0": "8c0f6b0e-6f4c-4a51-9d53-0f8d1c5d0b7e.1.0.4711"}))]
+    #[serde(deserialize_with = "once_each")]
     positions: BTreeMap<String, PlaceText>,
     /// Whether it may go backwards, or to another log; with the scope `manage`.
     #[serde(default)]
     reset: bool,
+}
+
+/// Places by shard, where each shard comes once.
+fn once_each<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<BTreeMap<String, PlaceText>, D::Error> {
+    struct Places;
+
+    impl<'de> Visitor<'de> for Places {
+        type Value = BTreeMap<String, PlaceText>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object with a place for each shard")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(
+            self,
+            mut map: A,
+        ) -> std::result::Result<Self::Value, A::Error> {
+            let mut places = BTreeMap::new();
+            while let Some((shard, place)) = map.next_entry::<String, PlaceText>()? {
+                if places.contains_key(&shard) {
+                    return Err(A::Error::custom(format_args!("duplicate field `{shard}`")));
+                }
+                places.insert(shard, place);
+            }
+            Ok(places)
+        }
+    }
+
+    deserializer.deserialize_map(Places)
 }
 
 /// A place as it is sent: a number or a text.
@@ -144,10 +178,15 @@ async fn put_cursor(State(api): State<Arc<Api>>, path: Path, call: Call) -> Resu
     let mut moves: Vec<(u16, Progress)> = Vec::with_capacity(positions.len());
     for (shard, place) in &positions {
         let field = format!("positions.{shard}");
-        let info =
-            shard.parse().ok().and_then(|number| api.shards.info(number)).ok_or_else(|| {
-                Problem::field(&kind::UNKNOWN_SHARD, &field, "there is no such shard")
-            })?;
+        let number: Option<u16> = shard.parse().ok();
+        // Else a shard could be there twice.
+        if let Some(number) = number.filter(|number| number.to_string() != *shard) {
+            let rule = format!("must be written {number}, as in the list of shards");
+            return Err(Problem::field(&kind::WRONG_TYPE, &field, rule));
+        }
+        let info = number.and_then(|number| api.shards.info(number)).ok_or_else(|| {
+            Problem::field(&kind::UNKNOWN_SHARD, &field, "there is no such shard")
+        })?;
         let position = match place {
             PlaceText::Number(number) => position(&api, info, &field, &number.to_string()).await?,
             PlaceText::Text(text) => position(&api, info, &field, text).await?,
