@@ -122,6 +122,17 @@ pub enum Error {
         /// What was in the way the last time.
         why: String,
     },
+    /// A record of a stream is gone that was not let go.
+    #[error(
+        "the record at position {position} of the stream {stream} is not in onsale.stream_records: put it back from a \
+         backup of the database, or read on from after it"
+    )]
+    Missing {
+        /// The stream.
+        stream: String,
+        /// Where it was.
+        position: u64,
+    },
     /// What is in the database contradicts itself.
     #[error("shard {shard}, position {position} in the database: {detail}. Nothing was changed")]
     Damaged {

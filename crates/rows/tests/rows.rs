@@ -320,6 +320,42 @@ fn streams_are_written_by_the_writer_alone_and_read_in_order() {
 
 /// A connection that ends between an append and its answer: whether it came to it is found out once it is decided.
 #[test]
+fn a_record_of_a_stream_that_was_deleted_by_hand_is_missed() {
+    let url = database();
+    let (mut site, _links) = writer(&url, "a");
+    site.stream("catalogue", 5).unwrap();
+    let texts: Vec<String> = (1..=6).map(|n| n.to_string()).collect();
+    let records: Vec<(&str, &[u8])> = texts.iter().map(|text| ("o/e", text.as_bytes())).collect();
+    site.append_to_stream("catalogue", &records, 100).unwrap();
+    let read = |site: &mut Site, after| {
+        let found = site.read_stream("catalogue", after, 10, 1 << 20);
+        found.map(|found| found.iter().map(|record| record.position).collect::<Vec<u64>>())
+    };
+    // What retention took is not missed.
+    assert_eq!(site.trim_stream("catalogue", 1).unwrap(), 2);
+    assert_eq!(read(&mut site, 0).unwrap(), [2, 3, 4, 5, 6]);
+    let delete = |position| {
+        let of = "DELETE FROM onsale.stream_records WHERE stream = 'catalogue' AND position";
+        sql(&url, &format!("{of} = {position}"));
+    };
+    let missing = |site: &mut Site, after, position| {
+        let said = read(site, after).unwrap_err().to_string();
+        let expected = format!("the record at position {position} of the stream catalogue is not ");
+        assert!(said.starts_with(&expected), "{said}");
+    };
+    delete(4);
+    assert_eq!(read(&mut site, 1).unwrap(), [2, 3]);
+    missing(&mut site, 3, 4);
+    delete(6);
+    assert_eq!(read(&mut site, 4).unwrap(), [5]);
+    missing(&mut site, 5, 6);
+    delete(2);
+    missing(&mut site, 0, 2);
+    missing(&mut site, 1, 2);
+    assert_eq!(read(&mut site, 6).unwrap(), [], "nothing follows the last");
+}
+
+#[test]
 fn the_end_of_a_stream_waits_for_an_append_under_way() {
     let url = database();
     let (mut site, _links) = writer(&url, "a");

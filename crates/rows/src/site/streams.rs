@@ -84,10 +84,11 @@ impl Site {
         })
     }
 
-    /// Records after a position up to another one: at most so many, and about so many bytes, but one at least.
+    /// Records after a position, or the first ones that are kept: at most so many, and about so many bytes, but one at least where
+    /// there is one. They follow each other without a gap.
     ///
     /// # Errors
-    /// `Unreachable`, …
+    /// `Missing` where the first of them is gone; `Unreachable`, …
     pub fn read_stream(
         &mut self,
         name: &str,
@@ -112,7 +113,23 @@ impl Site {
                 payload: row.get(2),
                 written_at_us: row.get::<_, i64>(3).cast_unsigned(),
             };
-            Ok(rows.iter().map(record).collect())
+            let mut found: Vec<StreamRecord> = rows.iter().map(record).collect();
+            let mut next = after + 1;
+            if found.first().is_none_or(|record| record.position != next) {
+                let sql = "SELECT first, last FROM onsale.streams WHERE name = $1";
+                let kept = at.query_opt(sql, &[&name]).await?;
+                let kept = kept.map_or((1, 0), |row| (row.get::<_, i64>(0), row.get::<_, i64>(1)));
+                next = next.max(kept.0.cast_unsigned());
+                let is_there = found.first().is_some_and(|record| record.position == next);
+                if !is_there && next <= kept.1.cast_unsigned() {
+                    let stream = name.to_owned();
+                    return Err(Refused::Ours(Error::Missing { stream, position: next }));
+                }
+            }
+            // One that is missing further on is told to whoever comes to it.
+            let dense = found.iter().zip(next..).take_while(|(r, at)| r.position == *at).count();
+            found.truncate(dense);
+            Ok(found)
         })
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use onsale_bus::file::{Cut, Source};
-use onsale_bus::{Entry, Error, Generation};
+use onsale_bus::{Entry, Error, Generation, Position, ShardId, StreamName};
 use onsale_rows::{Error as RowsError, Site};
 use tokio::sync::watch;
 
@@ -99,8 +99,18 @@ impl RowsStream {
                 what: self.what(),
                 after_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
             },
+            RowsError::Missing { position, .. } => {
+                let (stream, shard) = self.shard();
+                let which = format!("the record at position {position} (of onsale.stream_records)");
+                Error::Missing { stream, shard, which }
+            }
             error => self.unavailable(&error.to_string()),
         })
+    }
+
+    /// Its name, and that of its one shard.
+    fn shard(&self) -> (StreamName, ShardId) {
+        (StreamName::new(self.name).expect("its name keeps the rule"), ShardId::numbered(0))
     }
 
     fn what(&self) -> String {
@@ -199,6 +209,12 @@ impl Source for RowsStream {
     ) -> Result<(), Error> {
         let name = self.name;
         let found = self.ask(move |site| site.read_stream(name, after, records, bytes))?;
+        if let Some(begin) = found.first().filter(|record| record.position > after + 1) {
+            // Retention took what was asked for, meanwhile.
+            let (asked, begins_at) = (Position::from(after), Position::from(begin.position));
+            let (stream, shard) = self.shard();
+            return Err(Error::Gone { stream, shard, asked, begins_at });
+        }
         for record in &found {
             let (key, payload) = (record.key.as_bytes(), &*record.payload);
             each(record.position, Cut { key, payload, written_at_us: record.written_at_us });
