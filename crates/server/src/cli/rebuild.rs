@@ -7,6 +7,7 @@ use clap::Args;
 use onsale_redis::snapshot::{Adopted, adopt_snapshot};
 use onsale_redis::{Options, Seeds};
 
+use super::snapshot::StoreArgs;
 use super::{FAILED, OK, USAGE, complain, remark, say, snapshot};
 
 /// Makes the state of a store in Redis again from its streams.
@@ -19,21 +20,17 @@ use super::{FAILED, OK, USAGE, complain, remark, say, snapshot};
     1  it could not be\n  \
     2  the arguments make no sense")]
 pub struct RebuildArgs {
-    /// The store, redis://HOST:PORT or rediss://HOST:PORT.
-    #[arg(long, value_name = "URL")]
-    pub store: String,
+    #[command(flatten)]
+    pub store: StoreArgs,
     /// The folder that `onsale journal snapshot` writes to: the newest of each shard that is whole is taken, then the records
     /// that came later. Of a shard that has none, and without the folder, all records are read.
     #[arg(long, value_name = "DIR")]
     pub snapshots: Option<PathBuf>,
-    /// The servers' configuration, where it says more of the store.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
 }
 
 /// Rebuilds; returns the exit code.
 pub fn run(args: &RebuildArgs) -> u8 {
-    let options = match snapshot::store(&args.store, args.config.as_deref()) {
+    let options = match args.store.options() {
         Ok(options) => options,
         Err(error) => return complain(&error, USAGE),
     };

@@ -32,20 +32,38 @@ const ENDING: &str = ".snapshot";
     1  not all could be, so none is\n  \
     2  the arguments make no sense")]
 pub struct SnapshotArgs {
-    /// The store, redis://HOST:PORT or rediss://HOST:PORT.
-    #[arg(long, value_name = "URL")]
-    pub store: String,
+    #[command(flatten)]
+    pub store: StoreArgs,
     /// The folder for them. It is made if it is not there.
     #[arg(long, value_name = "DIR")]
     pub to: PathBuf,
+}
+
+/// A store in Redis.
+#[derive(Clone, Debug, Args)]
+pub struct StoreArgs {
+    /// The store, redis://HOST:PORT or rediss://HOST:PORT.
+    #[arg(long, value_name = "URL")]
+    pub store: String,
     /// The servers' configuration, where it says more of the store.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 
+impl StoreArgs {
+    /// The store that they name.
+    ///
+    /// # Errors
+    /// The address or the configuration makes no sense.
+    pub fn options(&self) -> anyhow::Result<Options> {
+        let flags = Flags { store: Some(self.store.clone()), ..Flags::default() };
+        Config::load(self.config.as_deref(), &flags)?.store.context("--store must not be empty")
+    }
+}
+
 /// Writes them; returns the exit code.
 pub fn run(args: &SnapshotArgs) -> u8 {
-    let options = match store(&args.store, args.config.as_deref()) {
+    let options = match args.store.options() {
         Ok(options) => options,
         Err(error) => return complain(&error, USAGE),
     };
@@ -53,12 +71,6 @@ pub fn run(args: &SnapshotArgs) -> u8 {
         Ok(()) => OK,
         Err(error) => complain(&error, FAILED),
     }
-}
-
-/// The store that the arguments name.
-pub(super) fn store(url: &str, config: Option<&Path>) -> anyhow::Result<Options> {
-    let flags = Flags { store: Some(url.to_owned()), ..Flags::default() };
-    Config::load(config, &flags)?.store.context("--store must not be empty")
 }
 
 /// Writes them all, or leaves the folder as it was.
