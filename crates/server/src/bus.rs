@@ -7,6 +7,7 @@
 pub mod follow;
 pub mod retain;
 mod sales;
+pub mod sent;
 pub mod wanted;
 
 use std::path::{Path, PathBuf};
@@ -21,9 +22,12 @@ pub use sales::SalesSource;
 
 use crate::shards::Shards;
 use retain::{AllRetained, Retained};
+use sent::Sent;
 
 /// Folder of the bus in the data folder.
 const FOLDER: &str = "bus";
+/// Folder in that of the files for what was sent before.
+const KEYS_FOLDER: &str = "keys";
 /// Length of the journals' segments. It is enough for the largest entry.
 const SEGMENT_BYTES: u64 = 4 << 20;
 /// The stream of what shall be for sale.
@@ -50,7 +54,7 @@ pub struct ServerBus {
     /// The folder's, where that is another one.
     local: Option<Bus>,
     /// What was appended with which key; one append at a time.
-    pub appended: Mutex<wanted::Appended>,
+    pub sent: Mutex<Sent>,
     /// Counts appends to `catalogue`, for the follower that waits for the stream to be made.
     pub made: watch::Sender<u64>,
     /// The engine can't follow `catalogue`: its cursor is of another history.
@@ -65,6 +69,7 @@ impl ServerBus {
     /// Redis that servers share. A bus that can't be opened does not keep the sale from going on: what needs it is told
     /// why. It must be called on the runtime that the bus shall live on.
     pub async fn open(shards: &Shards, others: KeptElsewhere, retention: Retention) -> ServerBus {
+        let is_here = others.is_empty();
         let local = open(shards, others).await.map_err(|error| {
             tracing::error!(%error, "the bus can't be opened; sales go on without it");
             error.to_string()
@@ -73,10 +78,14 @@ impl ServerBus {
             Some(shared) => (shared.map_err(|error| error.to_string()), local.ok()),
             None => (local, None),
         };
-        let (appended, made) = (Mutex::default(), watch::Sender::new(0));
+        let sent = match local {
+            None if is_here => Sent::kept_in(folder(shards.data()).join(KEYS_FOLDER)),
+            _ => Sent::default(),
+        };
+        let (sent, made) = (Mutex::new(sent), watch::Sender::new(0));
         let retained = [CATALOGUE, CONTROL].map(|stream| (stream, Retained::default()));
         let retained = std::sync::Mutex::new(retained.into());
-        ServerBus { bus, local, appended, made, stuck: AtomicBool::new(false), retention, retained }
+        ServerBus { bus, local, sent, made, stuck: AtomicBool::new(false), retention, retained }
     }
 
     /// The bus.

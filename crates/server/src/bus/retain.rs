@@ -61,6 +61,12 @@ async fn retain(api: &Api, name: &'static str) -> Result<(), Error> {
     let Ok(bus) = api.bus.get() else { return Ok(()) };
     let stream = StreamName::new(name)?;
     let readers = api.cursors.of_stream(&stream).await?;
+    if api.bus.retention != retention(0, 0) {
+        match api.bus.sent.lock().await.keep(bus, &stream).await {
+            Err(Error::NoSuchStream { .. }) => return Ok(()),
+            kept => kept?,
+        }
+    }
     let done = match bus.retain(&stream, api.bus.retention, &readers).await {
         // It is made by the first append.
         Err(Error::NoSuchStream { .. }) => return Ok(()),

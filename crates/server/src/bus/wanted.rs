@@ -1,9 +1,6 @@
-//! What is written to `catalogue` and `control`: CloudEvents that say what somebody wants, and who sent
-//! which of them before.
+//! What is written to `catalogue` and `control`: CloudEvents that say what somebody wants.
 
-use std::collections::HashMap;
-
-use onsale_bus::{Bus, Error, From, Generation, Limits, Position, ShardId, StreamInfo, StreamName};
+use onsale_bus::StreamName;
 use onsale_core::event::Subject;
 use onsale_core::{Action, Expects, Id};
 use serde::{Deserialize, Serialize};
@@ -21,8 +18,6 @@ pub const DEFINE: &str = "onsale.event.define.v1";
 pub const SET_STATE: &str = "onsale.event.set-state.v1";
 /// What types of `control` begin with.
 pub const CONTROL_PREFIX: &str = "onsale.control.";
-/// Keys that are remembered for a stream: the last ones.
-const KEYS_MAX: usize = 10_000;
 
 /// A record as it is kept, a CloudEvent.
 #[derive(Debug, Serialize, Deserialize)]
@@ -98,101 +93,6 @@ pub fn action(
             let rule = format!("must be {DEFINE} or {SET_STATE}");
             Err(Problem::field(&kind::UNKNOWN_RECORD_TYPE, "type", rule))
         }
-    }
-}
-
-/// Which keys came with which bodies to where, for both streams.
-#[derive(Debug, Default)]
-pub struct Appended {
-    streams: HashMap<StreamName, Keys>,
-}
-
-/// What is known of a stream: its history, how far it was read, and the keys up to there.
-#[derive(Debug)]
-struct Keys {
-    generation: Generation,
-    read_to: From,
-    by_key: HashMap<String, (String, u64)>,
-    oldest_first: std::collections::VecDeque<String>,
-}
-
-impl Keys {
-    fn note(&mut self, key: String, body: String, position: u64) {
-        if self.oldest_first.len() >= KEYS_MAX
-            && let Some(oldest) = self.oldest_first.pop_front()
-        {
-            self.by_key.remove(&oldest);
-        }
-        self.oldest_first.push_back(key.clone());
-        self.by_key.insert(key, (body, position));
-    }
-
-    /// Where the keys of a stream begin that are remembered.
-    fn begin(info: &StreamInfo) -> Keys {
-        let number = |position: Position| position.as_u64().unwrap_or(0);
-        let (first, last) = info
-            .shards
-            .first()
-            .map_or((1, 0), |shard| (number(shard.first), shard.last.map_or(0, number)));
-        let begin = last.saturating_sub(KEYS_MAX as u64).max(first.saturating_sub(1));
-        Keys {
-            generation: info.generation,
-            read_to: From::After(Position::from(begin)),
-            by_key: HashMap::new(),
-            oldest_first: std::collections::VecDeque::new(),
-        }
-    }
-
-    /// Reads on to the end.
-    async fn read_on(&mut self, bus: &Bus, stream: &StreamName) -> Result<(), Error> {
-        loop {
-            let shard = ShardId::numbered(0);
-            let page = bus.read(stream, &shard, self.read_to, Limits::default()).await?;
-            self.read_to = page.next;
-            if page.records.is_empty() {
-                return Ok(());
-            }
-            for record in &page.records {
-                let Ok(kept) = serde_json::from_slice::<Kept>(&record.payload) else { continue };
-                if let (Some(key), Some(body)) = (kept.sentkey, kept.sentbody) {
-                    self.note(key, body, record.position.as_u64().unwrap_or(0));
-                }
-            }
-        }
-    }
-}
-
-impl Appended {
-    /// Body and position of a key that came before, here or at another server: the stream is read to its end, the first time
-    /// from far back.
-    ///
-    /// # Errors
-    /// The stream can't be read.
-    pub async fn before(
-        &mut self,
-        bus: &Bus,
-        stream: &StreamName,
-        key: &str,
-    ) -> Result<Option<(String, u64)>, Error> {
-        let info = match bus.describe(stream).await {
-            Ok(info) => info,
-            Err(Error::NoSuchStream { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let known = self.streams.remove(stream);
-        let known = known.filter(|keys| keys.generation == info.generation);
-        let mut keys = known.unwrap_or_else(|| Keys::begin(&info));
-        match keys.read_on(bus, stream).await {
-            // What was not read yet is past retention.
-            Err(Error::Gone { .. }) => {
-                keys = Keys::begin(&info);
-                keys.read_on(bus, stream).await?;
-            }
-            read => read?,
-        }
-        let found = keys.by_key.get(key).cloned();
-        self.streams.insert(stream.clone(), keys);
-        Ok(found)
     }
 }
 

@@ -27,7 +27,8 @@ fn is(client: &Client, event: &str, field: &str, value: &str) -> bool {
 fn the_engine_follows() {
     let mut site = Site::with(|config| config.shards = 1);
     let client = site.client();
-    assert_eq!(client.get(CATALOGUE).expect(200).json(), json!({"records": [], "next": 0}));
+    let none = json!({"records": [], "next": 0, "generation": null});
+    assert_eq!(client.get(CATALOGUE).expect(200).json(), none);
     let placed = client.post(CATALOGUE, &define("concert", concert())).expect(201).json();
     assert_eq!(placed, json!({"stream": "catalogue", "shard": 0, "position": 1}));
     client.post(CATALOGUE, &state("concert", "open")).expect(201);

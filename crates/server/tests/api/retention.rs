@@ -120,3 +120,35 @@ fn a_cursor_that_loses_records_is_counted() {
     assert_eq!(metric(&client, "onsale_stream_lost_total", "control"), 1);
     assert_eq!(client.get(CONTROL).expect(200).json()["records"][0]["position"], 8);
 }
+
+#[test]
+fn a_key_is_known_when_its_record_is_past_retention() {
+    let mut site = Site::with(|config| {
+        config.shards = 1;
+        config.streams.records = 2;
+    });
+    let post = |client: &Client, key: &str, n: u64| {
+        let record = json!({"type": "onsale.control.noted.v1", "data": {"n": n}});
+        client.with("idempotency-key", key).post(CONTROL, &record)
+    };
+    for n in 1..=6 {
+        let placed = post(&site.client(), &format!("key-{n}"), n).expect(201).json();
+        assert_eq!(placed["position"], n);
+    }
+    // The first start lets them go, the second one no longer has them to look into.
+    for _ in 0..2 {
+        site.restart();
+        let client = site.client();
+        let begins_at = || client.get(CONTROL).expect(200).json()["records"][0]["position"].clone();
+        site.until("four are gone", || begins_at() == 5);
+        for n in 1..=6 {
+            let again = post(&client, &format!("key-{n}"), n).expect(201);
+            assert_eq!(
+                (again.header("idempotency-replayed"), &again.json()["position"]),
+                (Some("true"), &json!(n))
+            );
+        }
+        assert_eq!(post(&client, "key-1", 2).expect(422).problem(), "idempotency-key-reused");
+    }
+    assert_eq!(post(&site.client(), "key-7", 7).expect(201).json()["position"], 7);
+}

@@ -111,5 +111,21 @@ fn a_wish_that_was_acknowledged_is_carried_out_once_whoever_dies() {
     let in_sql = "SELECT count(*) FROM onsale.stream_records WHERE stream = 'catalogue'
         AND convert_from(payload, 'UTF8')::json ->> 'subject' = 'o/' || split_part(key, '/', 2)";
     assert_eq!(crate::sql(stage.database.url(), in_sql), Some(told.len().to_string()));
+    // One that somebody deletes is missed by whoever reads it, and by nobody else. A server that just took over has nothing in
+    // memory.
+    let delete = "DELETE FROM onsale.stream_records WHERE stream = 'catalogue' AND position = 5";
+    crate::sql(stage.database.url(), delete);
+    let active = stage.active();
+    stage.nodes[active].signal(Signal::KILL);
+    stage.start_again(active);
+    assert_eq!(stage.wish("w-0-0"), 1);
+    let active = client(&stage.nodes[stage.active()].process.url, PATIENCE);
+    let read = |after: u64| {
+        let path = format!("{STREAM}?after={after}&limit=3");
+        active.request("GET", &path, &[], None).unwrap()
+    };
+    let expected = "catalogue/0: the record at position 5 (of onsale.stream_records) is missing";
+    assert!(read(4).problem().contains(expected), "{}", read(4).problem());
+    assert_eq!((read(5).status, &read(5).json()["records"][0]["position"]), (200, &json!(6)));
     stage.finish();
 }

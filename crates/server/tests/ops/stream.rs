@@ -146,14 +146,14 @@ fn a_relay_that_was_told_to_stop_lets_go_and_one_that_was_killed_is_waited_for()
     server.stop();
 }
 
-/// Empties a Redis.
-fn flush(redis: &onsale_services::Server) {
-    use std::io::{Read as _, Write as _};
+/// Sends a Redis a plain command; gives the first line of what it answers.
+fn tell(redis: &onsale_services::Server, command: &str) -> String {
+    use std::io::{BufRead as _, Write as _};
     let mut connection = std::net::TcpStream::connect(("127.0.0.1", redis.port())).unwrap();
-    connection.write_all(b"FLUSHALL\r\n").unwrap();
-    let mut answer = [0; 5];
-    connection.read_exact(&mut answer).unwrap();
-    assert_eq!(&answer, b"+OK\r\n");
+    write!(connection, "{command}\r\n").unwrap();
+    let mut answer = String::new();
+    std::io::BufReader::new(connection).read_line(&mut answer).unwrap();
+    answer
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn a_copy_that_was_lost_is_made_again_as_the_error_says() {
         &[&on[..], &["--cursor", "other"]].concat(),
         "was brought to the target's sales as relay",
     );
-    flush(&second);
+    assert_eq!(tell(&second, "FLUSHALL"), "+OK\r\n");
     failed(&on, "reset the cursor to the start");
     failed(&["audit", "--at", second.url()], "has no record: it is no copy of the sales");
     let cursors = stream(&["cursors", "--at", first.url(), "--json"]);
@@ -190,6 +190,37 @@ fn a_copy_that_was_lost_is_made_again_as_the_error_says() {
     stream(&reset);
     stream(&on);
     assert_eq!(by_key(&all(second.url(), "sales")), by_key(&all(at, "sales")));
+
+    // A copy of which a record was lost, and then the whole shard.
+    let there = all(second.url(), "sales");
+    let shard = there.iter().max_by_key(|(_, records)| records.len()).unwrap().0;
+    let key = format!("onsale:{{sales}}/{shard}");
+    let eighth = "redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 8)[8][1]";
+    let delete = format!("EVAL \"redis.call('XDEL', KEYS[1], {eighth})\" 1 {key}");
+    assert_eq!(tell(&second, &delete), "$-1\r\n");
+    let missing = format!("sales/{shard}: the record at position 8 is missing");
+    failed(&["audit", "--at", second.url()], &missing);
+    let missing = format!("the target's sales/{shard} is damaged: 1 of the records from 1 to ");
+    failed(&on, &missing);
+    assert_eq!(tell(&second, &format!("DEL {key}")), ":1\r\n");
+    failed(&["audit", "--at", second.url()], &format!("sales/{shard}: all up to position "));
+    failed(&on, "copy all again, to another stream by another cursor");
+    // Places that are none.
+    let elsewhere = |to: &str, code, said: &str| {
+        let output = onsale(&["stream", "relay", "--from", at, "--to", to]);
+        let told = text(&output.stderr);
+        assert!(output.status.code() == Some(code) && told.contains(said), "{to}: {told}");
+        assert!(!told.contains("secret"), "{told}");
+    };
+    let form = "--to <URL>: must be redis://[user][:password@]host[:port][/database]";
+    elsewhere("redis://user:secret@127.0.0.1:99999", 2, form);
+    elsewhere("redis://127.0.0.1/one", 2, form);
+    let none = format!("redis://127.0.0.1:{}/99", second.port());
+    elsewhere(&none, 1, &format!("--to {none}: Redis at 127.0.0.1"));
+    elsewhere(&none, 1, "it has no database of the number at the end of its URL");
+    stream(&[&on[..], &["--to-stream", "again", "--cursor", "again"]].concat());
+    assert_eq!(by_key(&all(second.url(), "again")), by_key(&all(at, "sales")));
+    stream(&["audit", "again", "--at", second.url()]);
     server.stop();
 }
 
@@ -340,7 +371,13 @@ fn a_server_is_looked_at_from_elsewhere() {
     let records = "/v1/streams/catalogue/records";
     assert_eq!(server.send("POST", records, ("accept", "*/*"), refused).status, 201);
 
-    assert!(remote(&["list"]).starts_with("sales "), "{}", remote(&["list"]));
+    // `control` is made by the first who writes to it.
+    assert!(!remote(&["list"]).contains("control"));
+    let note = r#"{"type":"onsale.control.noted.v1","data":{"n":0}}"#;
+    let control = "/v1/streams/control/records";
+    assert_eq!(server.send("POST", control, ("accept", "*/*"), note).status, 201);
+    assert_eq!(remote(&["list"]), stream(&["list", "--at", at]));
+    assert_eq!(remote(&["list"]).lines().count(), 3, "{}", remote(&["list"]));
     let shards = |place: &str| -> Value { serde_json::from_str(place).unwrap() };
     let here = shards(&stream(&["shards", "--json", "--at", at]));
     let there = shards(&remote(&["shards", "--json"]));

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::api::openapi::{FailuresQuery, IdempotencyHeader, ParkedPath, StreamPath, WantedQuery};
 use crate::api::webhooks::{ParkedShown, failure, one_parked, parked, place};
 use crate::api::{Api, Call, Path, Rendered, Result, idempotency, json, query};
+use crate::bus::sent::Sent;
 use crate::bus::wanted::{self, CONTROL_PREFIX, Kept};
 use crate::bus::{CATALOGUE, SHARDS, follow};
 use crate::catalogue::time_to_text;
@@ -102,6 +103,9 @@ struct WantedRecords {
     records: Vec<Value>,
     /// What to pass as `after` next time.
     next: u64,
+    /// Of the stream. With another one, positions mean other records; null: nobody has written to it yet.
+    #[schema(required = true, example = "6871947673600000123")]
+    generation: Option<String>,
 }
 
 /// What the engine refused.
@@ -154,12 +158,12 @@ async fn append_wanted(
     let payload = serde_json::to_vec(&kept(&stream, wanted, sent.clone()));
     let entry = Entry::new(key, payload.expect("a record can be written"));
     entry.check().map_err(|error| Problem::field(&kind::BODY_TOO_LARGE, "data", error))?;
-    let mut appended = api.bus.appended.lock().await;
+    let mut before = api.bus.sent.lock().await;
     let answer = match sent {
         None => append(bus, &stream, entry).await.map(|placed| at(&stream, placed)),
         Some(sent) => {
             let turn = turn(&api, &stream).await?;
-            let answer = append_once(bus, &stream, entry, sent, &mut appended).await;
+            let answer = append_once(bus, &stream, entry, sent, &mut before).await;
             if let Some((store, claim)) = turn
                 && let Err(error) = store.release(&claim).await
             {
@@ -168,7 +172,7 @@ async fn append_wanted(
             answer
         }
     };
-    drop(appended);
+    drop(before);
     api.bus.made.send_modify(|count| *count += 1);
     answer
 }
@@ -179,9 +183,9 @@ async fn append_once(
     stream: &StreamName,
     entry: Entry,
     (key, body): (String, String),
-    appended: &mut wanted::Appended,
+    sent: &mut Sent,
 ) -> Result<Rendered> {
-    let before = appended.before(bus, stream, &key).await;
+    let before = sent.before(bus, stream, &key).await;
     match before.map_err(|error| failed(&error))? {
         Some((same, position)) if same == body => Ok(at(stream, position).replayed(true)),
         Some(_) => {
@@ -226,7 +230,7 @@ async fn read_wanted(State(api): State<Arc<Api>>, path: Path, call: Call) -> Res
         Ok(page) => page,
         // It is made by the first append.
         Err(Error::NoSuchStream { .. }) => {
-            let none = WantedRecords { records: Vec::new(), next: 0 };
+            let none = WantedRecords { records: Vec::new(), next: 0, generation: None };
             return Ok(Rendered::json(StatusCode::OK, &none));
         }
         Err(Error::Gone { begins_at, .. }) => {
@@ -244,7 +248,8 @@ async fn read_wanted(State(api): State<Arc<Api>>, path: Path, call: Call) -> Res
     let own = page.records.iter().filter(|record| covers(&call, &record.key));
     let records =
         own.map(|record| wanted::shown(&record.payload, record.position.as_u64().unwrap_or(0)));
-    let answer = WantedRecords { records: records.collect(), next };
+    let generation = Some(page.generation.0.to_string());
+    let answer = WantedRecords { records: records.collect(), next, generation };
     Ok(Rendered::json(StatusCode::OK, &answer))
 }
 
@@ -473,6 +478,10 @@ fn failed(error: &Error) -> Box<Problem> {
             let mut problem = Problem::field(&kind::BEYOND_THE_END, "after", detail);
             problem.max = last.as_u64().and_then(|last| i64::try_from(last).ok());
             return problem;
+        }
+        Error::Missing { .. } => {
+            tracing::error!(%error, "a record of a stream is gone");
+            return Problem::new(&kind::STORE_FAILED, error.to_string());
         }
         _ => {}
     }

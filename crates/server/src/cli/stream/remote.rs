@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::cursors::OneCursor;
 use super::write_line;
+use crate::bus::{CATALOGUE, CONTROL};
 use crate::catalogue::time_from_text;
 use crate::cursors::WEBHOOK_PREFIX;
 use crate::http_client::Client;
@@ -85,9 +86,21 @@ impl Remote {
     /// # Errors
     /// The server does not answer, or knows no such key.
     pub fn list(&self) -> anyhow::Result<Vec<(String, usize, String)>> {
+        let mut found = Vec::new();
+        for stream in [CATALOGUE, CONTROL] {
+            let path = format!("/v1/streams/{stream}/records?limit=1");
+            // The key may see the sales alone; and the stream is made by the first who writes to it.
+            if self.client.request("GET", &path, &[], None)?.status == 403 {
+                continue;
+            }
+            if let Some(generation) = self.get(&path)?["generation"].as_str() {
+                found.push((stream.to_owned(), 1, generation.to_owned()));
+            }
+        }
         let sales = self.get("/v1/streams/sales/shards")?;
         let shards = sales["shards"].as_array().map_or(0, Vec::len);
-        Ok(vec![("sales".to_owned(), shards, generation(&sales))])
+        found.push(("sales".to_owned(), shards, generation(&sales)));
+        Ok(found)
     }
 
     /// A stream's shards, as `onsale stream shards --json` has them.
@@ -97,10 +110,13 @@ impl Remote {
     pub fn shards(&self, stream: &StreamName) -> anyhow::Result<Value> {
         if stream.as_str() != "sales" {
             let first = self.get(&format!("/v1/streams/{stream}/records?limit=1"))?;
+            let generation = first["generation"].clone();
             let first = first["records"][0]["position"].as_u64().map(|first| first.to_string());
             let shard =
                 json!({"shard": "0", "parents": [], "first": first, "last": null, "ended": false});
-            return Ok(json!({"stream": stream.as_str(), "generation": null, "shards": [shard]}));
+            return Ok(
+                json!({"stream": stream.as_str(), "generation": generation, "shards": [shard]}),
+            );
         }
         let told = self.get("/v1/streams/sales/shards")?;
         let shard = |shard: &Value| {
@@ -273,10 +289,13 @@ impl Remote {
     }
 }
 
-/// Number of the history that all shards are in: the sum of theirs, as cursors have it.
+/// Number of the history that all shards are in, as [`crate::cursors::generation`] makes it: of the log's id and theirs.
 fn generation(told: &Value) -> String {
     let shards = told["shards"].as_array().into_iter().flatten();
-    shards.filter_map(|shard| shard["generation"].as_u64()).sum::<u64>().to_string()
+    let sum: u64 = shards.filter_map(|shard| shard["generation"].as_u64()).sum();
+    let log = told["log"].as_str().and_then(|log| log.get(..8));
+    let log = log.and_then(|begin| u64::from_str_radix(begin, 16).ok()).unwrap_or(0);
+    (log << 32 | sum).to_string()
 }
 
 /// A record as a line: as it is, or with what the other places say of one beside it.
