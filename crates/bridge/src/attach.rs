@@ -147,7 +147,7 @@ pub async fn detach(dialect: &Dialect, db: &mut Database, force: bool) -> Result
         if count > 0 {
             return Err(Error::refused(
                 format!("the engine has stock of this platform: {count} transfers are noted here"),
-                "Bring the sales over and give the stock back, or say --force: the stock stays set aside in the platform.",
+                "Bring the sales over and unblock what the engine has left by hand, or say --force: the stock stays set aside in the platform.",
             ));
         }
     }

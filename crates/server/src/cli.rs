@@ -210,7 +210,7 @@ pub struct DemoArgs {
     /// Another one.
     #[command(subcommand)]
     pub command: Option<DemoCommand>,
-    /// How many want tickets; one in five abandons a hold, and 20,000 must be left.
+    /// How many want tickets, 30,000 at least: one in five abandons a hold, some give up, and 20,000 must be sold.
     #[arg(long, value_name = "N", default_value_t = 50_000,
         value_parser = clap::value_parser!(u64).range(30_000..=10_000_000))]
     pub buyers: u64,

@@ -78,8 +78,6 @@ pub const STATEMENTS: &[Known] = &[
         about: "what the platform keeps back for the engine, by the name of the transfer" },
     Known { name: "take", needed: Needed::WriteBackBySql, params: &["event", "quota", "amount"], columns: &[], more: &[],
         about: "takes :amount of the quota :quota away from the platform's own sale; changes no row where so many are not free" },
-    Known { name: "give", needed: Needed::Never, params: &["event", "quota", "amount"], columns: &[], more: &[],
-        about: "gives :amount of the quota :quota back to the platform's own sale" },
 ];
 
 /// What a statement is for.

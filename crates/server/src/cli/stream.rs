@@ -191,7 +191,12 @@ async fn shards(of: &OfStream) -> anyhow::Result<()> {
     for shard in told["shards"].as_array().into_iter().flatten() {
         let text = |name: &str| shard[name].as_str().unwrap_or("?");
         let ended = if shard["ended"] == true { "   ended" } else { "" };
-        say(&format!("{:<24} {} to {}{ended}", text("shard"), text("first"), text("last")));
+        let number = |name: &str| text(name).parse::<u64>().ok();
+        let kept = match (number("first"), number("last")) {
+            (Some(first), Some(last)) if first > last => "empty".to_owned(),
+            _ => format!("{} to {}", text("first"), text("last")),
+        };
+        say(&format!("{:<24} {kept}{ended}", text("shard")));
     }
     Ok(())
 }

@@ -1,2 +1,0 @@
-UPDATE stocks SET blocked = blocked - :amount
-WHERE id = :quota AND event_id = :event AND blocked >= :amount
