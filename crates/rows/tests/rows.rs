@@ -159,7 +159,9 @@ fn a_connection_that_is_ended_between_appends_costs_nothing() {
         append(&mut links[0], &[n]).unwrap();
         let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
             WHERE datname = current_database() AND application_name LIKE 'onsale shard 0'";
-        assert_eq!(sql(&url, end), ["t"]);
+        // The one before may still be on its way out.
+        let ended = sql(&url, end);
+        assert!(!ended.is_empty() && ended.iter().all(|ended| ended == "t"), "{ended:?}");
         links[0].check().unwrap();
     }
     assert_eq!(texts(&mut site, 0).len(), 20);
