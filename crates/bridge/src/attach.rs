@@ -135,7 +135,8 @@ pub async fn attach(dialect: &Dialect, db: &mut Database) -> Result<Plan, Error>
 /// Takes away what is there, whatever the state of the dialect's statements; what was taken away.
 ///
 /// # Errors
-/// The bridge is at work, the engine has stock of the platform (unless `force`), or the database fails.
+/// The bridge is at work, the engine has stock of the platform (unless `force`), somebody else owns what is there, or the
+/// database fails. But for the last nothing was done.
 pub async fn detach(dialect: &Dialect, db: &mut Database, force: bool) -> Result<Vec<Step>, Error> {
     let mut plan = Plan::default();
     match db {
@@ -151,10 +152,11 @@ pub async fn detach(dialect: &Dialect, db: &mut Database, force: bool) -> Result
             ));
         }
     }
+    let there: Vec<Step> = plan.steps.into_iter().rev().filter(|step| step.is_there).collect();
     if matches!(db, Database::Postgres(_)) {
         postgres::check_idle(dialect, db).await?;
+        postgres::check_owner_of(db, &there).await?;
     }
-    let there: Vec<Step> = plan.steps.into_iter().rev().filter(|step| step.is_there).collect();
     for step in &there {
         db.run(&step.undo).await?;
     }
@@ -177,10 +179,10 @@ async fn transfers(dialect: &Dialect, db: &mut Database) -> Result<i64, Error> {
     Ok(count)
 }
 
-/// Whether the tables are there that write-back by SQL needs.
+/// Whether the tables are there that write-back by SQL needs, and may be used.
 ///
 /// # Errors
-/// One is missing, or the database fails.
+/// One is missing or may not be used, or the database fails.
 pub(crate) async fn check_tables(db: &mut Database) -> Result<(), Error> {
     for (table, _) in TABLES {
         if !table_exists(db, table).await? {
@@ -190,7 +192,10 @@ pub(crate) async fn check_tables(db: &mut Database) -> Result<(), Error> {
             ));
         }
     }
-    Ok(())
+    match db {
+        Database::Sqlite(_) => Ok(()),
+        Database::Postgres(_) => rights::check_own(db).await,
+    }
 }
 
 /// Whether all is there that capture needs; what is missing, else.

@@ -8,6 +8,7 @@
 mod check;
 pub mod event;
 pub mod feed;
+mod in_use;
 mod lag;
 pub mod orders;
 pub mod pgoutput;
@@ -30,6 +31,7 @@ use crate::state::{Sent, State, Taken};
 use crate::take;
 use event::{Captured, Reader};
 use feed::{Changes, Feed};
+use in_use::InUse;
 use lag::Lag;
 
 /// Type of a wish to make or redefine an event.
@@ -95,6 +97,7 @@ pub struct Capture {
 /// One that does not pass: it says the way out.
 pub async fn run(parts: Parts) -> Result<(), Error> {
     let mut trouble = Duration::from_millis(100);
+    let mut in_use = InUse::default();
     loop {
         let began = Instant::now();
         let error = match Capture::open(parts.clone()).await {
@@ -104,6 +107,7 @@ pub async fn run(parts: Parts) -> Result<(), Error> {
         if matches!(error, Error::Refused { .. } | Error::Dialect { .. } | Error::State(_)) {
             return Err(error);
         }
+        in_use.note(&error, Instant::now())?;
         if began.elapsed() > Duration::from_secs(30) {
             trouble = Duration::from_millis(100);
         }

@@ -6,6 +6,7 @@
 
 pub mod draft;
 pub mod statements;
+mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

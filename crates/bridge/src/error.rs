@@ -31,6 +31,10 @@ pub enum Error {
     /// The platform's database can't be reached, or is not ready now. It may be later.
     #[error("the database: {0}")]
     Database(String),
+    /// Somebody else reads the replication slot: another bridge, or one that has just ended, of which the server does not
+    /// know yet. It may be free later.
+    #[error("another bridge reads the replication slot, or one did that has just ended: {0}")]
+    InUse(String),
     /// The engine, or another server over HTTP, can't be reached or is not ready now. It may be later.
     #[error("{server}: {why}")]
     Unreachable {
@@ -70,7 +74,7 @@ impl Error {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Error::Database(_) | Error::Unreachable { .. } => true,
+            Error::Database(_) | Error::InUse(_) | Error::Unreachable { .. } => true,
             Error::Answered { status, .. } => *status >= 500 || *status == 429 || *status == 408,
             _ => false,
         }

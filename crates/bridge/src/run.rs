@@ -56,6 +56,7 @@ pub fn context(parts: &Parts, options: &Options) -> Context {
 /// # Errors
 /// What does not pass, with the way out.
 pub async fn run(parts: Parts, options: Options) -> Result<(), Error> {
+    let _alone = parts.state.lock()?;
     let context = context(&parts, &options);
     let by = context.dialect.settings.write_back.by;
     if by == By::Nothing || (by == By::Api && options.platform.is_none()) {

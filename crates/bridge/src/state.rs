@@ -6,6 +6,7 @@
 //! Several processes may have it open at once.
 
 use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -176,6 +177,24 @@ impl State {
             ));
         }
         State::open(folder)
+    }
+
+    /// Keeps other bridges from running with this folder, until it is dropped or the process ends.
+    ///
+    /// # Errors
+    /// Another one runs, or the folder can't be used.
+    pub fn lock(&self) -> Result<File, Error> {
+        let path = self.folder.join("run.lock");
+        let wrong = |error: std::io::Error| Error::State(format!("{}: {error}", path.display()));
+        let file = File::create(&path).map_err(wrong)?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(Error::refused(
+                format!("another bridge runs with the folder {}", self.folder.display()),
+                "One runs for each platform: end the other one. For another platform say another folder by --state.",
+            )),
+            Err(TryLockError::Error(error)) => Err(wrong(error)),
+        }
     }
 
     /// Whether another process changed the file since this was last asked.

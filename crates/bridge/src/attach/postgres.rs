@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::sqlite::{missing, quoted};
+use super::sqlite::quoted;
 use super::{Plan, Step, table_steps};
 use crate::Error;
 use crate::database::{Database, Row};
@@ -36,7 +36,6 @@ pub(super) async fn plan(
         rows.first().ok_or_else(|| Error::Database("it does not know its user".to_owned()))?;
     let tables: BTreeSet<&str> =
         dialect.settings.watch.iter().map(|watch| watch.table.as_str()).collect();
-    check_tables(dialect, db, plan).await?;
     check_server(server, plan)?;
     let list: Vec<String> = tables.iter().map(|table| quoted(table)).collect();
     let list = list.join(", ");
@@ -97,13 +96,13 @@ pub(super) async fn plan(
     table_steps(dialect, db, plan).await?;
     let makes_tables =
         plan.steps.iter().any(|step| !step.is_right && step.sql.starts_with("CREATE TABLE"));
-    if makes_tables && server.maybe_bool("makes_tables")? != Some(true) {
-        let (schema, me) = (server.text("schema")?, server.text("me")?);
-        lacks(
-            plan,
-            format!("make tables in the schema {schema}"),
-            format!("GRANT CREATE ON SCHEMA {schema} TO {};", quoted(&me)),
-        );
+    if makes_tables {
+        let (schema, me) = (server.text("schema")?, quoted(&server.text("me")?));
+        let grant = format!("GRANT CREATE ON SCHEMA {schema} TO {me};");
+        plan.rights.push(format!("{grant}  -- to make its tables"));
+        if server.maybe_bool("makes_tables")? != Some(true) {
+            lacks(plan, format!("make tables in the schema {schema}"), grant);
+        }
     }
     Ok(())
 }
@@ -152,19 +151,6 @@ fn check_server(server: &Row, plan: &mut Plan) -> Result<(), Error> {
         format!("ALTER ROLE {me} REPLICATION;  -- to read changes"),
         format!("GRANT CREATE ON DATABASE {} TO {me};  -- to make the publication, with ownership of its tables", quoted(&server.text("db")?)),
     ]);
-    Ok(())
-}
-
-/// Whether the watched tables are there.
-async fn check_tables(dialect: &Dialect, db: &mut Database, plan: &mut Plan) -> Result<(), Error> {
-    let sql = "SELECT to_regclass(:name::text) IS NOT NULL AS there";
-    for watch in &dialect.settings.watch {
-        let rows = db.ask(sql, &[("name", quoted(&watch.table).into())]).await?;
-        let Some(row) = rows.first() else { continue };
-        if row.maybe_bool("there")? != Some(true) {
-            plan.hindrances.push(missing(dialect, watch));
-        }
-    }
     Ok(())
 }
 
@@ -242,4 +228,32 @@ pub(super) async fn check_idle(dialect: &Dialect, db: &mut Database) -> Result<(
             "Stop `onsale bridge run` first.",
         )),
     }
+}
+
+/// What the user may not take away, each by the statement that would. The owner of a schema may drop its tables, too.
+const NOT_OURS: &str = "
+SELECT 'DROP PUBLICATION ' || pubname AS undo FROM pg_publication WHERE NOT pg_has_role(pubowner, 'USAGE')
+UNION ALL
+SELECT 'DROP TABLE ' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND pg_table_is_visible(c.oid)
+  AND NOT pg_has_role(c.relowner, 'USAGE') AND NOT pg_has_role(n.nspowner, 'USAGE')
+UNION ALL
+SELECT format('SELECT pg_drop_replication_slot(%L)', s.slot_name) FROM pg_replication_slots s, pg_roles r
+WHERE r.rolname = current_user AND NOT r.rolreplication AND NOT r.rolsuper";
+
+/// Whether the user may take away all of these.
+pub(super) async fn check_owner_of(db: &mut Database, steps: &[Step]) -> Result<(), Error> {
+    let rows = db.ask(NOT_OURS, &[]).await?;
+    let not_ours: BTreeSet<String> =
+        rows.iter().map(|row| row.text("undo")).collect::<Result<_, _>>()?;
+    let not_ours: Vec<&Step> = steps.iter().filter(|step| not_ours.contains(&step.undo)).collect();
+    if not_ours.is_empty() {
+        return Ok(());
+    }
+    let what: Vec<&str> = not_ours.iter().map(|step| step.what.as_str()).collect();
+    let undo: Vec<String> = not_ours.iter().map(|step| format!("{};", step.undo)).collect();
+    Err(Error::refused(
+        format!("the database's user may not take away {}; nothing was done", what.join(", ")),
+        format!("Let the owner run:  {}  and then detach again.", undo.join(" ")),
+    ))
 }

@@ -6,7 +6,7 @@ use super::Plan;
 use super::sqlite::quoted;
 use crate::Error;
 use crate::database::{Database, Kind, Param, Statement, Value};
-use crate::dialect::Dialect;
+use crate::dialect::{By, Dialect};
 
 /// Tables that can be seen, each with the rights that the user has, as `SELECT INSERT`.
 const TABLES: &str = "
@@ -19,6 +19,13 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND pg_table_is_visible(c.oid)
   AND n.nspname NOT IN ('pg_catalog', 'information_schema')";
 
+/// What the bridge does with each of its own tables. Whoever runs it may be another user than who attached it.
+const OWN: [(&str, &[&str]); 3] = [
+    ("onsale_cursor", &["INSERT", "SELECT", "UPDATE"]),
+    ("onsale_retried", &["DELETE", "INSERT", "SELECT"]),
+    ("onsale_transfer", &["INSERT", "SELECT"]),
+];
+
 /// A right of a table; several make one `GRANT`.
 type Rights = BTreeMap<String, BTreeSet<&'static str>>;
 
@@ -28,12 +35,8 @@ pub(super) async fn check(
     db: &mut Database,
     plan: &mut Plan,
 ) -> Result<(), Error> {
-    let me = db.ask("SELECT current_user::text AS me", &[]).await?;
-    let me = quoted(&me.first().map_or(Ok(String::new()), |row| row.text("me"))?);
-    let mut has: BTreeMap<String, String> = BTreeMap::new();
-    for row in db.ask(TABLES, &[]).await? {
-        has.insert(row.text("name")?, row.text("rights")?);
-    }
+    let me = me(db).await?;
+    let has = has(db).await?;
     let (mut needed, mut lacking) = (Rights::new(), Rights::new());
     for ((_, name), sql) in dialect.sql.iter().filter(|((kind, _), _)| *kind == Kind::Postgres) {
         let rights = rights(sql, |table| has.contains_key(table));
@@ -65,19 +68,68 @@ pub(super) async fn check(
             _ => {}
         }
     }
-    let grant = |table: &str, rights: &BTreeSet<&str>| {
-        let rights = rights.iter().copied().collect::<Vec<_>>().join(", ");
-        format!("GRANT {rights} ON {} TO {me};", quoted(table))
-    };
-    for (table, rights) in &lacking {
-        let verbs: Vec<&str> = rights.iter().map(|right| verb(right)).collect();
-        plan.hindrances.push(Error::refused(
-            format!("the database's user may not {} the table {table}", verbs.join(", ")),
-            format!("Let somebody who may run:  {}", grant(table, rights)),
-        ));
+    if dialect.settings.write_back.by == By::Sql {
+        for (table, rights) in OWN.into_iter().filter(|(table, _)| has.contains_key(*table)) {
+            needed.entry(table.to_owned()).or_default().extend(rights);
+        }
+        for (table, rights) in lacking_own(&has) {
+            lacking.entry(table).or_default().extend(rights);
+        }
     }
-    plan.rights.extend(needed.iter().map(|(table, rights)| grant(table, rights)));
+    plan.hindrances.extend(lacking.iter().map(|(table, rights)| lacks(table, rights, &me)));
+    plan.rights.extend(needed.iter().map(|(table, rights)| grant(table, rights, &me)));
     Ok(())
+}
+
+/// Whether the user may use the bridge's own tables, which are there.
+pub(super) async fn check_own(db: &mut Database) -> Result<(), Error> {
+    let lacking = lacking_own(&has(db).await?);
+    let me = me(db).await?;
+    match lacking.first_key_value() {
+        None => Ok(()),
+        Some((table, rights)) => Err(lacks(table, rights, &me)),
+    }
+}
+
+async fn me(db: &mut Database) -> Result<String, Error> {
+    let me = db.ask("SELECT current_user::text AS me", &[]).await?;
+    Ok(quoted(&me.first().map_or(Ok(String::new()), |row| row.text("me"))?))
+}
+
+/// The rights that the user has of each table.
+async fn has(db: &mut Database) -> Result<BTreeMap<String, String>, Error> {
+    let rows = db.ask(TABLES, &[]).await?;
+    rows.iter().map(|row| Ok((row.text("name")?, row.text("rights")?))).collect()
+}
+
+/// What the user may not do with those of the bridge's own tables that are there.
+fn lacking_own(has: &BTreeMap<String, String>) -> Rights {
+    let mut lacking = Rights::new();
+    for (table, rights) in OWN {
+        let Some(has) = has.get(table) else { continue };
+        let lacks: BTreeSet<_> = rights
+            .iter()
+            .copied()
+            .filter(|right| has.split(' ').all(|has| has != *right))
+            .collect();
+        if !lacks.is_empty() {
+            lacking.insert(table.to_owned(), lacks);
+        }
+    }
+    lacking
+}
+
+fn grant(table: &str, rights: &BTreeSet<&str>, me: &str) -> String {
+    let rights = rights.iter().copied().collect::<Vec<_>>().join(", ");
+    format!("GRANT {rights} ON {} TO {me};", quoted(table))
+}
+
+fn lacks(table: &str, rights: &BTreeSet<&str>, me: &str) -> Error {
+    let verbs: Vec<&str> = rights.iter().map(|right| verb(right)).collect();
+    Error::refused(
+        format!("the database's user may not {} the table {table}", verbs.join(", ")),
+        format!("Let somebody who may run:  {}", grant(table, rights, me)),
+    )
 }
 
 fn verb(right: &str) -> &'static str {

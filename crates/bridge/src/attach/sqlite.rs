@@ -39,7 +39,7 @@ pub(super) async fn plan(
     });
     for watch in &dialect.settings.watch {
         if !table_exists(db, &watch.table).await? {
-            plan.hindrances.push(missing(dialect, watch));
+            // It is told with what else is wrong with the dialect.
             continue;
         }
         for change in ["INSERT", "UPDATE", "DELETE"] {
@@ -51,13 +51,6 @@ pub(super) async fn plan(
         }
     }
     table_steps(dialect, db, plan).await
-}
-
-pub(super) fn missing(dialect: &Dialect, watch: &Watch) -> Error {
-    Error::Dialect {
-        file: format!("{}/dialect.toml", dialect.place),
-        why: format!("watch: there is no table {} in this database", watch.table),
-    }
 }
 
 async fn trigger(

@@ -126,10 +126,17 @@ fn files(name: &str, kind: Kind, tables: &Tables) -> Vec<(String, String)> {
         kind.name()
     );
     let mut watch = |table: Option<&String>, column: &str, more: &str| {
-        let column = column.split(' ').next().unwrap_or_default();
+        // TOML has comments of another kind than SQL.
+        let (column, mark) = match column.split_once(" /* CHECK") {
+            None => (column, ""),
+            Some((column, " */")) => (column, "  # CHECK"),
+            Some(_) => {
+                ("CHECK_which_column", "  # no such column was found; or leave this watch out")
+            }
+        };
         let _ = write!(
             toml,
-            "\n[[watch]]\ntable = \"{}\"\ncolumn = \"{column}\"\n{more}",
+            "\n[[watch]]\ntable = \"{}\"\ncolumn = \"{column}\"{mark}\n{more}",
             named(table)
         );
     };

@@ -1,6 +1,6 @@
 //! The statements of a dialect: what each is for, its parameters, its columns.
 
-use super::{By, Dialect, Settings};
+use super::{By, Dialect, Settings, watches};
 use crate::Error;
 use crate::database::{Database, Kind};
 
@@ -101,7 +101,7 @@ fn is_needed(known: &Known, settings: &Settings) -> bool {
 }
 
 /// All that is wrong with a dialect's files, for one kind of database; with a database of the platform also what that says
-/// to each statement.
+/// to each statement, and which of the watched tables and columns are not there.
 ///
 /// # Errors
 /// The database fails.
@@ -187,6 +187,9 @@ pub async fn check(
         for column in columns.iter().filter(|column| !is_known(column)) {
             found.push(wrong(format!("the column {column} is not known here")));
         }
+    }
+    if let Some(db) = db {
+        found.extend(watches::check(dialect, db).await?);
     }
     Ok(found)
 }

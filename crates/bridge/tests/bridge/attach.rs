@@ -2,7 +2,7 @@
 
 use onsale_bridge::attach::{attach, check_attached, detach, plan};
 use onsale_bridge::database::{Database, Kind, Mode, Value};
-use onsale_bridge::dialect::Dialect;
+use onsale_bridge::dialect::{Dialect, statements};
 
 use crate::platform::{Site, schema};
 
@@ -113,6 +113,46 @@ async fn a_dialect_with_a_mistake_is_told_by_file() {
         "dialects/classic/sql/sqlite/events.sql: the column key is missing; there are id",
     ] {
         assert!(told.iter().any(|told| told.starts_with(expected)), "{expected}: {told:?}");
+    }
+}
+
+/// In SQLite its triggers would have the platform's own writes fail.
+#[tokio::test]
+async fn what_a_dialect_watches_must_be_there() {
+    for kind in [Kind::Sqlite, Kind::Postgres] {
+        let mut site = Site::new(kind).await;
+        let before = schema(&site.url);
+        let mut dialect = (*site.dialect).clone();
+        let watch = &mut dialect.settings.watch;
+        watch[0].column = "idd".to_owned();
+        watch[1].table = "ticket_tipes".to_owned();
+        watch[2].columns.push("capacty".to_owned());
+        let told = |found: &[onsale_bridge::Error]| {
+            found.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let checked = statements::check(&dialect, kind, Some(&mut site.db)).await.unwrap();
+        let planned = plan(&dialect, &mut site.db).await.unwrap();
+        for told in [told(&checked), told(&planned.hindrances)] {
+            assert_eq!(told.len(), 3, "{kind:?}: {told:?}");
+            for (told, expected) in told.iter().zip([
+                "watch: column: there is no column idd in the table events; there are id, ",
+                "watch: there is no table ticket_tipes in this database",
+                "watch: columns: there is no column capacty in the table stocks; there are id, ",
+            ]) {
+                let expected = format!("dialects/classic/dialect.toml: {expected}");
+                assert!(told.starts_with(&expected), "{kind:?}: {expected}: {told}");
+            }
+        }
+        assert!(planned.steps.is_empty(), "{planned:?}");
+        attach(&dialect, &mut site.db).await.unwrap_err();
+        assert_eq!(schema(&site.url), before);
+        // As each database compares names, and SQLite's number of the row.
+        for column in ["ID", "rowid"] {
+            let mut dialect = (*site.dialect).clone();
+            dialect.settings.watch[0].column = column.to_owned();
+            let found = statements::check(&dialect, kind, Some(&mut site.db)).await.unwrap();
+            assert_eq!(found.is_empty(), kind == Kind::Sqlite, "{kind:?} {column}: {found:?}");
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
+mod alone;
 mod attach;
 mod by_api;
 mod capture;
@@ -14,4 +15,5 @@ mod reconcile;
 mod set_aside;
 mod take;
 mod third;
+mod two_users;
 mod unreadable;

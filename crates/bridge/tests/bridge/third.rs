@@ -137,3 +137,32 @@ async fn a_draft_goes_by_the_types_of_columns() {
         "{types}"
     );
 }
+
+/// Columns that were not found are not made up, and `check` does not let them pass.
+#[tokio::test]
+async fn a_draft_marks_the_columns_of_watches_that_it_does_not_find() {
+    let schema = "
+        CREATE TABLE shows (id INTEGER PRIMARY KEY, title TEXT);
+        CREATE TABLE prices (id INTEGER PRIMARY KEY, gig INTEGER, name TEXT, price INTEGER);
+        CREATE TABLE seats_stock (id INTEGER PRIMARY KEY, its_event_id INTEGER, capacity INTEGER);
+        CREATE TABLE bookings (id INTEGER PRIMARY KEY, state TEXT);";
+    let mut site = Site::of(None, schema, Dialect::load("classic").unwrap()).await;
+    let folder = site.folder.path().join("gigs");
+    draft::write(&mut site.db, &folder).await.unwrap();
+    let toml = std::fs::read_to_string(folder.join("dialect.toml")).unwrap();
+    for expected in [
+        "table = \"shows\"\ncolumn = \"id\"\n",
+        "table = \"prices\"\ncolumn = \"CHECK_which_column\"  # no such column was found",
+        "table = \"seats_stock\"\ncolumn = \"its_event_id\"  # CHECK\n",
+        "table = \"bookings\"\ncolumn = \"CHECK_which_column\"  # no such column was found",
+    ] {
+        assert!(toml.contains(expected), "{expected}: {toml}");
+    }
+    let dialect = Dialect::load(folder.to_str().unwrap()).unwrap();
+    let found = statements::check(&dialect, Kind::Sqlite, Some(&mut site.db)).await.unwrap();
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    for table in ["prices", "bookings"] {
+        let expected = format!("there is no column CHECK_which_column in the table {table}");
+        assert!(found.iter().any(|told| told.contains(&expected)), "{expected}: {found:?}");
+    }
+}

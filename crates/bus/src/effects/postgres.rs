@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient, Transaction};
 
 use super::{Fault, Row, TABLES, check};
@@ -14,7 +15,11 @@ impl From<tokio_postgres::Error> for Error {
             Some(told) => told.to_string(),
             None => error.to_string(),
         };
-        Error::Unavailable { what: "PostgreSQL".into(), why }
+        let what = "PostgreSQL".into();
+        match error.code() {
+            Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Error::Refused { what, why },
+            _ => Error::Unavailable { what, why },
+        }
     }
 }
 

@@ -26,6 +26,8 @@ use crate::state::State;
 const GATHER: Duration = Duration::from_millis(10);
 /// From 1970 to 2000, in microseconds.
 const EPOCH_US: i64 = 946_684_800_000_000;
+/// PostgreSQL's code where a slot is read by somebody else.
+const OBJECT_IN_USE: &str = "SQLSTATE 55006";
 /// Rows whose watched values are remembered, so that a change of others is told from one of these.
 const SEEN_MAX: usize = 200_000;
 
@@ -67,7 +69,10 @@ fn failed(error: &PgWireError) -> Error {
             "Run `onsale bridge attach`: it makes a new one, and the bridge reads everything anew when it starts.",
         );
     }
-    Error::Database(text)
+    match text.contains(OBJECT_IN_USE) {
+        true => Error::InUse(text),
+        false => Error::Database(text),
+    }
 }
 
 async fn config(dialect: &Dialect, url: &str) -> Result<ReplicationConfig, Error> {

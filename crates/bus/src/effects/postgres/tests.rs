@@ -71,3 +71,18 @@ async fn a_cursor_that_is_reset_begins_anew_and_others_stay() {
     // One that was never there is no error.
     reset(&db, &cursor("none", 0)).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_that_is_missing_is_a_refusal() {
+    let server = onsale_services::postgres();
+    let (owner, connection) = tokio_postgres::connect(server.url(), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    prepare(&owner).await.unwrap();
+    owner.batch_execute("CREATE ROLE guest LOGIN").await.unwrap();
+    let url = server.url().replace("onsale@", "guest@");
+    let (guest, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let error = place(&guest, &cursor("mail", 0)).await.unwrap_err();
+    let told = "PostgreSQL refused: ERROR: permission denied for table onsale_cursor";
+    assert!(error.to_string() == told && !error.is_passing(), "{error}");
+}
