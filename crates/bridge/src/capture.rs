@@ -403,6 +403,12 @@ async fn append(
 ) -> Result<Sent, Error> {
     let mut refused = None;
     for planned in wishes {
+        // An event that the engine does not have, as its definition was refused at once, has no state there.
+        if refused.is_some() && planned.wish.kind == SET_STATE && sent.defined == 0 {
+            sent.state.clone_from(&planned.after.state);
+            parts.state.set_sent(key, Some(&sent))?;
+            continue;
+        }
         let body = planned.wish.data.to_string();
         let content = digest(&(&planned.wish.kind, &planned.wish.subject, &body));
         // Killed from here on, it is not known what the engine has: see `plan`.
@@ -537,7 +543,9 @@ impl Planned {
     /// What is noted before it is sent. Sent again it is the same attempt, so that it is appended once; anything else is
     /// another one, also where it was sent before.
     fn under_way(&self, before: &Sent) -> Sent {
+        let is_other = before.subject != self.after.subject;
         let Sent { position, defined, .. } = *before;
+        let defined = if is_other { 0 } else { defined };
         let mut sent = Sent { position, defined, ..self.after.clone() };
         if self.wish.kind == DEFINE {
             sent.unsure = sent.definition.take();
@@ -571,7 +579,8 @@ fn plan(event: Option<&Captured>, before: Option<&Sent>, taken: Option<&Taken>) 
         planned.push(Planned { wish, after: now.clone() });
     };
     let goes = event.is_none_or(|event| event.subject != now.subject);
-    if before.is_some() && goes && now.state.as_deref() != Some("closed") {
+    let is_there = now.defined > 0 || now.unsure.is_some();
+    if is_there && goes && now.state.as_deref() != Some("closed") {
         // The engine must know it to close it.
         let unsure = now.unsure.as_deref().and_then(|text| serde_json::from_str(text).ok());
         if let Some(definition) = unsure {
@@ -580,6 +589,7 @@ fn plan(event: Option<&Captured>, before: Option<&Sent>, taken: Option<&Taken>) 
         set_state(&mut planned, &mut now, "closed");
     }
     let Some(event) = event else { return planned };
+    let is_back = before.is_some_and(|before| now.subject != event.subject || before.defined == 0);
     if now.subject != event.subject {
         let Sent { position, attempt, .. } = now;
         now = Sent { subject: event.subject.clone(), position, attempt, ..Sent::default() };
@@ -587,11 +597,13 @@ fn plan(event: Option<&Captured>, before: Option<&Sent>, taken: Option<&Taken>) 
     let (definition, state) = event.wanted(taken);
     // One that stops selling does so before it changes; one that begins, after.
     let is_now = now.state.clone().unwrap_or_else(|| "paused".to_owned());
-    if is_now != state && state != "open" && now.definition.is_some() {
+    if is_now != state && state != "open" && now.definition.is_some() && now.defined > 0 {
         set_state(&mut planned, &mut now, state);
     }
     if now.definition.as_deref() != Some(definition.to_string().as_str()) {
         define(&mut planned, &mut now, definition);
+        // Known for the first time, or by this address before, when it was closed: it has any state.
+        now.state = now.state.filter(|_| now.defined > 0).or(is_back.then(|| "?".to_owned()));
     }
     if now.state.as_deref().unwrap_or("paused") != state {
         set_state(&mut planned, &mut now, state);

@@ -21,7 +21,7 @@ use crate::dialect::By;
 use crate::engine::SalesPage;
 use crate::state::Taken;
 use crate::write_back::sales::{Order, OrderRecord, fold, of_order};
-use crate::write_back::{Context, parked};
+use crate::write_back::{self, Context, parked};
 
 /// Records that are read at once.
 const PAGE_RECORDS: u32 = 1_000;
@@ -47,6 +47,8 @@ pub struct Compared {
     pub orders: u64,
     /// Orders whose records are still to be written back.
     pub on_the_way: u64,
+    /// Of the orders compared: those that are cancelled in the engine and are not in the platform, which is the same.
+    pub over: u64,
     /// Tickets, by quota.
     pub quotas: Vec<Quota>,
     /// What differs.
@@ -103,13 +105,19 @@ impl Report {
     pub fn text(&self) -> String {
         let mut text = String::new();
         for event in &self.events {
-            let Compared { subject, orders, on_the_way, .. } = event;
+            let Compared { subject, orders, on_the_way, over, .. } = event;
             let differ = event.differences.len();
             // A string takes anything.
             let _ = writeln!(
                 text,
                 "{subject}: {orders} orders compared, {on_the_way} on their way, {differ} differences"
             );
+            if *over > 0 {
+                let _ = writeln!(
+                    text,
+                    "  {over} of them cancelled in the engine and not in the platform: the same"
+                );
+            }
             for quota in &event.quotas {
                 let Quota { quota, engine, platform, others, own, .. } = quota;
                 let own = match own {
@@ -235,7 +243,8 @@ async fn look(context: &Context, event: Option<&str>) -> Result<Report, Error> {
         let skip = if is_by_api { &later } else { &BTreeSet::new() };
         let orders: Vec<Order> =
             orders.into_iter().filter(|order| !skip.contains(&order.code)).collect();
-        compare_orders(&mut compared, &orders, &platform, skip, is_by_api, &set_aside);
+        let over = compare_orders(&mut compared, &orders, &platform, skip, is_by_api, &set_aside);
+        forget(context, &set_aside, &over)?;
         if skip.is_empty() {
             let known = known(context, &subject).await?;
             let allotment = taken.get(&subject).map(|taken| &taken.quotas);
@@ -247,6 +256,17 @@ async fn look(context: &Context, event: Option<&str>) -> Result<Report, Error> {
         report.events.push(compared);
     }
     Ok(report)
+}
+
+/// Forgets what was set aside, either way, of orders that are over.
+fn forget(
+    context: &Context,
+    set_aside: &BTreeMap<String, (String, Vec<OrderRecord>)>,
+    over: &BTreeSet<&str>,
+) -> Result<(), Error> {
+    orders::cancelled_by_engine(&context.state, over.iter().copied())?;
+    let aside = over.iter().filter_map(|code| Some((*code, set_aside.get(*code)?.1.as_slice())));
+    write_back::forget(&context.state, aside)
 }
 
 /// An event as the engine has it; null: it does not know it.
@@ -417,14 +437,16 @@ async fn read_engine(
     Ok((up_to, after))
 }
 
-fn compare_orders(
+/// Gives the orders that are cancelled in the engine and not in the platform.
+fn compare_orders<'a>(
     compared: &mut Compared,
-    orders: &[Order],
+    orders: &'a [Order],
     platform: &Platform,
     skip: &BTreeSet<String>,
     is_by_api: bool,
     set_aside: &BTreeMap<String, (String, Vec<OrderRecord>)>,
-) {
+) -> BTreeSet<&'a str> {
+    let mut over = BTreeSet::new();
     let mut known = BTreeSet::new();
     for order in orders {
         known.insert(order.code.as_str());
@@ -432,12 +454,14 @@ fn compare_orders(
         let status = order.status.as_deref().unwrap_or("unchanged");
         let found = platform.orders.get(&order.code);
         let aside = set_aside.get(&order.code).map(|(reason, _)| reason.as_str());
-        // By an API only what was paid is there.
-        if is_by_api && found.is_none() && status != "paid" {
+        // Deleted there and cancelled here, it is over, whatever was set aside of it.
+        if found.is_none() && status == CANCELLED {
+            over.insert(order.code.as_str());
+            // By an API only what was paid is there.
+            compared.over += u64::from(!is_by_api);
             continue;
         }
-        // Deleted there and cancelled here, it is over.
-        if found.is_none() && status == CANCELLED && aside.is_none() {
+        if is_by_api && found.is_none() && status != "paid" {
             continue;
         }
         compared.differences.extend(order_differs(order, status, found, aside));
@@ -454,6 +478,7 @@ fn compare_orders(
             });
         }
     }
+    over
 }
 
 fn order_differs(

@@ -23,6 +23,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Where Prometheus' node exporter finds figures, in the bridge's own folder.
 pub const METRICS: &str = "metrics.prom";
 
+/// The fact that says how the bridge ended by itself.
+const ENDED: &str = "ended";
+
 /// How write-back is done.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -51,12 +54,23 @@ pub fn context(parts: &Parts, options: &Options) -> Context {
     }
 }
 
-/// Works until something does not pass.
+/// Works until something does not pass, and notes then at once that it ended.
 ///
 /// # Errors
 /// What does not pass, with the way out.
 pub async fn run(parts: Parts, options: Options) -> Result<(), Error> {
-    let _alone = parts.state.lock()?;
+    let state = Arc::clone(&parts.state);
+    let _alone = state.lock()?;
+    state.set_fact(ENDED, None)?;
+    let done = work(parts, options).await;
+    if let Err(error) = &done {
+        let fact = json!({"error": error.to_string(), "at": now()});
+        state.set_fact(ENDED, Some(&fact.to_string()))?;
+    }
+    done
+}
+
+async fn work(parts: Parts, options: Options) -> Result<(), Error> {
     let context = context(&parts, &options);
     let by = context.dialect.settings.write_back.by;
     if by == By::Nothing || (by == By::Api && options.platform.is_none()) {

@@ -5,7 +5,7 @@
 //! The file can be lost: what was sent is sent again and changes nothing, and what is taken over is read from `control`.
 //! Several processes may have it open at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -47,6 +47,10 @@ ALTER TABLE sent ADD COLUMN defined INTEGER NOT NULL DEFAULT 0;
 -- Orders that the platform cancelled and whose tickets were taken away from its own sale again.
 CREATE TABLE again (code TEXT PRIMARY KEY) WITHOUT ROWID;
 "];
+
+/// Sets something aside.
+const PARK: &str = "INSERT INTO parked VALUES (?1, ?2, ?3, ?4, 1, ?5) ON CONFLICT (way, about) DO UPDATE SET \
+                    reason = excluded.reason, at = excluded.at, tries = tries + 1, record = excluded.record";
 
 /// The bridge's own file.
 #[derive(Debug)]
@@ -308,12 +312,57 @@ impl State {
         record: Option<&str>,
     ) -> Result<(), Error> {
         let at = jiff::Timestamp::now().to_string();
-        self.db().execute(
-            "INSERT INTO parked VALUES (?1, ?2, ?3, ?4, 1, ?5) ON CONFLICT (way, about) DO UPDATE SET \
-             reason = excluded.reason, at = excluded.at, tries = tries + 1, record = excluded.record",
-            params![way, about, reason, at, record],
-        )?;
+        self.db().execute(PARK, params![way, about, reason, at, record])?;
         Ok(())
+    }
+
+    /// Sets much aside at once: what each is about, the reason, the record. As [`State::park`] does each.
+    ///
+    /// # Errors
+    /// The file fails; nothing is set aside then.
+    pub fn park_all(&self, way: &str, all: &[(String, String, String)]) -> Result<(), Error> {
+        let at = jiff::Timestamp::now().to_string();
+        let mut db = self.db();
+        let tx = db.transaction_with_behavior(Immediate)?;
+        for (about, reason, record) in all {
+            tx.prepare_cached(PARK)?.execute(params![way, about, reason, at, record])?;
+        }
+        Ok(tx.commit()?)
+    }
+
+    /// What is set aside of a way: only what it is about.
+    ///
+    /// # Errors
+    /// The file fails.
+    pub fn parked_names(&self, way: &str) -> Result<BTreeSet<String>, Error> {
+        let db = self.db();
+        let mut select = db.prepare_cached("SELECT about FROM parked WHERE way = ?")?;
+        let rows = select.query_map([way], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Forgets what was set aside, each unless its record is another one by now: what it is about, and the record.
+    ///
+    /// # Errors
+    /// The file fails; nothing is forgotten then.
+    pub fn forget_all(&self, way: &str, all: &[(String, String)]) -> Result<(), Error> {
+        let mut db = self.db();
+        let tx = db.transaction_with_behavior(Immediate)?;
+        let sql = "DELETE FROM parked WHERE way = ? AND about = ? AND record = ?";
+        for (about, record) in all {
+            tx.prepare_cached(sql)?.execute([way, about, record])?;
+        }
+        Ok(tx.commit()?)
+    }
+
+    /// Whether an event was brought to the engine, or taken over.
+    ///
+    /// # Errors
+    /// The file fails.
+    pub fn has_event(&self, subject: &str) -> Result<bool, Error> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM sent WHERE subject = ?1) \
+                   OR EXISTS (SELECT 1 FROM taken WHERE subject = ?1)";
+        Ok(self.db().prepare_cached(sql)?.query_row([subject], |row| row.get(0))?)
     }
 
     /// Forgets that something was set aside.

@@ -72,7 +72,13 @@ fn told_by(facts: &serde_json::Map<String, Value>, now: Timestamp) -> Vec<String
         Some(now.duration_since(at))
     };
     let signs = [since("capture"), since("write-back")];
+    let ended = fact("ended");
     match (signs.iter().flatten().min(), since("capture")) {
+        _ if ended.is_object() => alarms.push(format!(
+            "the bridge does not run: it ended at {}: {}",
+            ended["at"].as_str().unwrap_or("-"),
+            ended["error"].as_str().unwrap_or("-"),
+        )),
         (None, _) => alarms.push(
             "no bridge has worked with this folder yet: start `onsale bridge run`, or see --state".to_owned(),
         ),
@@ -113,6 +119,12 @@ impl Status {
         self.alarms.is_empty() && empty("parked") && empty("refused_by_engine")
     }
 
+    /// Orders that write-back has set aside.
+    fn aside(&self) -> usize {
+        let parked = self.json["parked"].as_array().into_iter().flatten();
+        parked.filter(|parked| parked["way"] == crate::write_back::WAY).count()
+    }
+
     /// For people.
     #[must_use]
     pub fn text(&self) -> String {
@@ -136,12 +148,17 @@ impl Status {
         let writing = &self.json["facts"]["write-back"];
         if writing.is_object() {
             text += &format!(
-                "write-back  {} orders, {} records behind, {} set aside, {} errors{}\n",
+                "write-back  {} writes of orders, {} records behind, {} orders set aside, {} errors{}\n",
                 writing["orders"],
                 writing["behind_records"],
-                writing["parked"],
+                self.aside(),
                 writing["errors"],
                 writing["error"].as_str().map(|why| format!(", now: {why}")).unwrap_or_default(),
+            );
+        }
+        for (event, orders) in self.json["facts"]["passed-over"].as_object().into_iter().flatten() {
+            text += &format!(
+                "passed over  {event}: {orders} orders: not an event of this platform, so they are not written back\n"
             );
         }
         let compared = &self.json["facts"]["reconcile"];

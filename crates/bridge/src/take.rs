@@ -28,7 +28,7 @@ use crate::write_back::api::Platform;
 use kept::Kept;
 
 /// What types of transfers begin with.
-const PREFIX: &str = "onsale.control.transfer-";
+pub(crate) const PREFIX: &str = "onsale.control.transfer-";
 /// How long the engine may take to have the new capacity.
 const CREDIT_WAIT: Duration = Duration::from_secs(30);
 
@@ -195,7 +195,8 @@ pub async fn take_by(
     }
     let mut db = Database::open(&parts.url).await?;
     let key = key_of(&parts.dialect, &mut db, subject).await?;
-    let known = transfers(&parts.engine).await?.remove(subject).unwrap_or_default();
+    let mut all = transfers(&parts.engine).await?;
+    let known = all.remove(subject).unwrap_or_default();
     let kept = Kept::new(parts, db.kind(), subject, &key);
     let given = total(&known).map(|taken| taken.quotas).unwrap_or_default();
     kept.check(&mut db, &given).await?;
@@ -224,6 +225,9 @@ pub async fn take_by(
     if begun.is_none() {
         if known.is_empty() {
             api::check(parts, &mut db, &key).await?;
+            if by == By::Sql {
+                check_free(parts, &mut db, &kept, all.into_keys()).await?;
+            }
         }
         let (wish, once) = log("intended", None);
         parts.engine.append(CONTROL, &wish, &once).await?;
@@ -284,29 +288,55 @@ fn check_there(subject: &str, taken: &Taken, event: Option<&Captured>) -> Result
 /// The key of an event, by subject.
 async fn key_of(dialect: &Dialect, db: &mut Database, subject: &str) -> Result<String, Error> {
     let reader = Reader::new(dialect, db.kind())?;
-    let now = Timestamp::now();
-    let mut tx = db.begin(Mode::Read).await?;
-    for key in reader.keys(&mut tx, now).await? {
-        match reader.event(&mut tx, &key, now).await {
-            Ok(Some(event)) if event.subject == subject => return Ok(key),
-            // One of which something can't be used has nothing to do with the others.
-            Err(Error::Data { .. }) => {
-                drop(tx);
-                tx = db.begin(Mode::Read).await?;
-            }
-            Err(error) => return Err(error),
-            Ok(_) => {}
-        }
-    }
-    Err(Error::refused(
-        format!("the platform has no event {subject} that may be known to the engine"),
-        "Say it as ORGANIZER/EVENT, as `onsale bridge status` lists them.",
-    ))
+    reader.subjects(db).await?.remove(subject).ok_or_else(|| {
+        Error::refused(
+            format!("the platform has no event {subject} that may be known to the engine"),
+            "Say it as ORGANIZER/EVENT, as `onsale bridge status` lists them.",
+        )
+    })
 }
 
 fn unlimited(quota: &str) -> Error {
     let why = format!("the quota {quota} is unlimited");
     Error::refused(why, "Only counted stock can be taken over.")
+}
+
+/// Refuses to take an event over for the first time where nothing of it is free and something is blocked: by the house, or for
+/// the same event by another address. `given`: all other events that were taken over.
+async fn check_free(
+    parts: &Parts,
+    db: &mut Database,
+    kept: &Kept<'_>,
+    given: impl Iterator<Item = String>,
+) -> Result<(), Error> {
+    let subject = kept.subject;
+    let name = format!("take-{subject}-1");
+    let kind = db.kind();
+    let mut tx = db.begin(Mode::Read).await?;
+    let noted = tx.query(&own(kind, NOTED), &[("name", name.into())]).await?;
+    drop(tx);
+    let blocked = kept.blocked(db).await?;
+    // What was debited before, and is not known to the engine, is credited.
+    if !noted.is_empty() || blocked == 0 || !nothing_left(parts, db, kept.key).await? {
+        return Ok(());
+    }
+    let there = Reader::new(&parts.dialect, db.kind())?.subjects(db).await?;
+    let gone: Vec<String> = given.filter(|given| !there.contains_key(given)).collect();
+    let why = format!("{subject}: nothing of it is free: {blocked} are blocked");
+    Err(match gone.as_slice() {
+        [] => Error::refused(
+            format!("{why} by the house"),
+            "Unblock in the platform what the engine is to sell, and take again.",
+        ),
+        gone => Error::refused(
+            format!("{why}, by the house or for another address of the event"),
+            format!(
+                "The engine was given {}, which is not in the platform any more. The address of an event that was taken over must not \
+                 change: if it is this one, rename it back. Else unblock what the engine is to sell, and take again.",
+                gone.join(", ")
+            ),
+        ),
+    })
 }
 
 async fn nothing_left(parts: &Parts, db: &mut Database, key: &str) -> Result<bool, Error> {

@@ -3,11 +3,14 @@
 //! Readers, one a shard of `sales`, hand pages of records to one writer. With a dialect that writes by SQL the effect of
 //! a page and its place are one transaction ([`sql`]); with one that writes by an API each order is made by its own code,
 //! so that a repeated request finds it ([`api`]). Orders that the platform does not take are set aside with the reason, and
-//! whatever comes later of such an order waits with it, until somebody has it tried again.
+//! whatever comes later of such an order waits with it, until somebody has it tried again. Orders of events that are none of
+//! this platform's are passed over ([`strangers`]).
 
 pub mod api;
+mod retry;
 pub mod sales;
 pub mod sql;
+pub mod strangers;
 pub mod template;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,8 +27,11 @@ use crate::database::Database;
 use crate::dialect::{By, Dialect};
 use crate::engine::{Engine, SalesPage, SalesShard};
 use crate::state::State;
+pub(crate) use retry::forget;
+pub use retry::{Retried, retry};
 use sales::{OrderRecord, of_order};
 use sql::{Place, Writer};
+use strangers::Strangers;
 
 /// The way, in the bridge's own file.
 pub const WAY: &str = "write-back";
@@ -69,7 +75,7 @@ pub struct Context {
 /// What write-back has done and how far it is, for status and metrics.
 #[derive(Debug, Default)]
 pub struct Meter {
-    /// Orders written, each time that something of one was.
+    /// Writes of orders: one order counts each time that something of it was written.
     pub orders: AtomicU64,
     /// Records dealt with.
     pub records: AtomicU64,
@@ -128,17 +134,19 @@ impl Meter {
     /// As Prometheus reads it.
     pub fn metrics(&self) -> String {
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let writes =
+            "Writes of orders: an order that is placed, paid and cancelled may count three times.";
         let rows = [
-            ("orders_total", "counter", count(&self.orders)),
-            ("records_total", "counter", count(&self.records)),
-            ("parked_total", "counter", count(&self.parked)),
-            ("errors_total", "counter", count(&self.errors)),
-            ("behind_records", "gauge", self.behind()),
+            ("orders_total", "counter", count(&self.orders), writes),
+            ("records_total", "counter", count(&self.records), "Records of sales dealt with."),
+            ("parked_total", "counter", count(&self.parked), "Times that an order was set aside."),
+            ("errors_total", "counter", count(&self.errors), "Errors that passed or will."),
+            ("behind_records", "gauge", self.behind(), "Records of sales still to be dealt with."),
         ];
         rows.iter()
-            .map(|(name, kind, value)| {
+            .map(|(name, kind, value, help)| {
                 let name = format!("onsale_bridge_write_back_{name}");
-                format!("# TYPE {name} {kind}\n{name} {value}\n")
+                format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n")
             })
             .collect()
     }
@@ -173,7 +181,7 @@ enum Target {
 /// Writes back until it is told to stop. What may pass is tried again, for ever.
 ///
 /// # Errors
-/// What does not pass by itself: another log, another bridge, a dialect that is wrong, too much that is set aside.
+/// What does not pass by itself: another log, another bridge, a dialect that is wrong.
 pub async fn run(context: Context, mut stop: watch::Receiver<bool>) -> Result<(), Error> {
     if context.dialect.settings.write_back.by == By::Nothing {
         return Ok(());
@@ -187,7 +195,9 @@ pub async fn run(context: Context, mut stop: watch::Receiver<bool>) -> Result<()
         let Err(error) = done else { continue };
         context.meter.failed(Some(&error));
         // A statement that the database refuses for what it is may be right after the schema is changed back.
-        if !error.is_transient() && !matches!(error, Error::Statement { .. } | Error::Data { .. }) {
+        // Too much that is set aside is so until somebody has it tried again.
+        let waits = matches!(error, Error::Statement { .. } | Error::Data { .. });
+        if !error.is_transient() && !waits && error != full() {
             return Err(error);
         }
         tracing::warn!(%error, "write-back waits");
@@ -220,7 +230,7 @@ async fn work(context: &Context) -> Result<(), Error> {
         readers.spawn(read(context.engine.clone(), shard, after, records, pages.clone()));
     }
     drop(pages);
-    let mut pace = Pace::new(context.rate);
+    let (mut pace, mut strangers) = (Pace::new(context.rate), Strangers::default());
     loop {
         let page = tokio::select! {
             page = inbox.recv() => page,
@@ -234,7 +244,9 @@ async fn work(context: &Context) -> Result<(), Error> {
         };
         let place = places.entry(shard.shard).or_default();
         let to = Place { generation: generation(&shard), position: page.next };
-        let orders = apply(context, &mut target, &shard, *place, to, &page).await?;
+        let (records, passed) = strangers.part(context, of_page(&shard, &page)).await?;
+        let orders = apply(context, &mut target, &shard, *place, to, records).await?;
+        strangers::note(&context.state, &passed)?;
         *place = Some(to);
         context.meter.failed(None);
         context.meter.records.fetch_add(page.records.len() as u64, Ordering::Relaxed);
@@ -327,30 +339,39 @@ async fn read(
     }
 }
 
-/// Writes a page. Gives how many orders were written.
+/// The records of a page that are about orders.
+fn of_page(shard: &SalesShard, page: &SalesPage) -> Vec<OrderRecord> {
+    page.records.iter().filter_map(|record| of_order(shard.shard, record)).collect()
+}
+
+/// Why nothing is written back as long as so much is set aside.
+fn full() -> Error {
+    Error::refused(
+        format!("more than {PARKED_MAX} orders are set aside, so nothing more is written back"),
+        "`onsale bridge status` says why each is; `onsale bridge retry` has them tried again, and write-back goes on.",
+    )
+}
+
+/// Writes records of a page. Gives how many orders were written.
 async fn apply(
     context: &Context,
     target: &mut Target,
     shard: &SalesShard,
     from: Option<Place>,
     to: Place,
-    page: &SalesPage,
+    records: Vec<OrderRecord>,
 ) -> Result<u64, Error> {
-    let records: Vec<OrderRecord> =
-        page.records.iter().filter_map(|record| of_order(shard.shard, record)).collect();
-    let waiting: BTreeSet<String> = parked(&context.state)?.into_keys().collect();
-    if waiting.len() > PARKED_MAX {
-        return Err(Error::refused(
-            format!("more than {PARKED_MAX} orders are set aside"),
-            "`onsale bridge status` says why; `onsale bridge retry` has them tried again.",
-        ));
+    let waiting = context.state.parked_names(WAY)?;
+    if waiting.len() > PARKED_MAX && !records.is_empty() {
+        return Err(full());
     }
     let (behind, records): (Vec<_>, Vec<_>) =
         records.into_iter().partition(|record| waiting.contains(&record.order));
-    for record in &behind {
-        let why = "waits for what was set aside of this order before".to_owned();
-        park(&context.state, &[(record.order.clone(), why)], std::slice::from_ref(record))?;
-    }
+    let orders: BTreeSet<&str> = behind.iter().map(|record| record.order.as_str()).collect();
+    let why = "waits for what was set aside of this order before";
+    let orders: Vec<Parked> =
+        orders.into_iter().map(|order| (order.to_owned(), why.to_owned())).collect();
+    park(&context.state, &orders, &behind)?;
     let written = match target {
         Target::Sql(writer, fences) => {
             let fence = fences.get(&shard.shard).copied().unwrap_or(1);
@@ -382,60 +403,28 @@ pub fn parked(state: &State) -> Result<BTreeMap<String, (String, Vec<OrderRecord
 /// Sets orders aside with their records; those that are there already keep theirs, and their reason. Where another log has
 /// another record at a position, that one counts.
 fn park(state: &State, orders: &[Parked], records: &[OrderRecord]) -> Result<(), Error> {
-    if orders.is_empty() {
-        return Ok(());
+    let mut of_order: BTreeMap<&str, Vec<&OrderRecord>> = BTreeMap::new();
+    for record in records.iter().filter(|_| !orders.is_empty()) {
+        of_order.entry(&record.order).or_default().push(record);
     }
-    let mut there = parked(state)?;
+    let wrong = |error: serde_json::Error| Error::State(error.to_string());
+    let mut entries = Vec::new();
     for (order, why) in orders {
-        let (reason, mut all) = there.remove(order).unwrap_or((why.clone(), Vec::new()));
-        for record in records.iter().filter(|record| record.order == *order) {
+        let there = state.parked_about(WAY, order)?;
+        let text = there.as_ref().and_then(|there| there.record.as_deref()).unwrap_or("[]");
+        let mut all: Vec<OrderRecord> = serde_json::from_str(text).map_err(wrong)?;
+        for record in of_order.get(order.as_str()).into_iter().flatten().copied() {
             let at = (record.shard, record.position);
             match all.iter_mut().find(|old| (old.shard, old.position) == at) {
                 Some(old) => *old = record.clone(),
                 None => all.push(record.clone()),
             }
         }
-        let all = serde_json::to_string(&all).map_err(|error| Error::State(error.to_string()))?;
-        let reason = if why.starts_with("waits") { reason } else { why.clone() };
-        state.park(WAY, order, &reason, Some(&all))?;
+        let reason = there.filter(|_| why.starts_with("waits")).map(|there| there.reason);
+        let all = serde_json::to_string(&all).map_err(wrong)?;
+        entries.push((order.clone(), reason.unwrap_or_else(|| why.clone()), all));
     }
-    Ok(())
-}
-
-/// Has orders that were set aside tried again: all, or one. Gives those that are there now, and those that are not.
-///
-/// # Errors
-/// The platform can't be reached; nothing is lost.
-pub async fn retry(
-    context: &Context,
-    order: Option<&str>,
-) -> Result<(Vec<String>, Vec<Parked>), Error> {
-    let mut target = open(context).await?;
-    let (mut done, mut left) = (Vec::new(), Vec::new());
-    for (code, (_, records)) in parked(&context.state)? {
-        if order.is_some_and(|order| order != code) {
-            continue;
-        }
-        let written = match &mut target {
-            Target::Sql(writer, _) => writer.retry(&records).await?,
-            Target::Api(writer) => writer.retry(&records).await?,
-        };
-        if written.parked.is_empty() {
-            let text = serde_json::to_string(&records);
-            let text = text.map_err(|error| Error::State(error.to_string()))?;
-            forget(&context.state, &code, &text)?;
-            done.push(code);
-        }
-        left.extend(written.parked);
-    }
-    Ok((done, left))
-}
-
-/// Forgets an order that was set aside, unless more came of it meanwhile.
-fn forget(state: &State, order: &str, records: &str) -> Result<(), Error> {
-    let sql = "DELETE FROM parked WHERE way = ? AND about = ? AND record = ?";
-    state.db().execute(sql, [WAY, order, records])?;
-    Ok(())
+    if entries.is_empty() { Ok(()) } else { state.park_all(WAY, &entries) }
 }
 
 /// Keeps to a number of orders a second.

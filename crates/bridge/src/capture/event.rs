@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::Error;
-use crate::database::{Kind, Param, Row, Statement, Transaction};
+use crate::database::{Database, Kind, Mode, Param, Row, Statement, Transaction};
 use crate::dialect::Dialect;
 use crate::state::Taken;
 
@@ -113,6 +113,33 @@ impl Reader {
         let quotas = tx.query(&self.quotas, &params).await?;
         let ticket_types = tx.query(&self.ticket_types, &params).await?;
         Ok(Some(captured(&row, &quotas, &ticket_types)?))
+    }
+
+    /// The subjects of all events that can be read, with their keys.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn subjects(&self, db: &mut Database) -> Result<BTreeMap<String, String>, Error> {
+        let (now, mut subjects) = (Timestamp::now(), BTreeMap::new());
+        let mut tx = db.begin(Mode::Read).await?;
+        for key in self.keys(&mut tx, now).await? {
+            match self.event(&mut tx, &key, now).await {
+                Ok(event) => subjects.extend(event.map(|event| (event.subject, key))),
+                // One of which something can't be used has nothing to do with the others.
+                Err(Error::Data { .. }) => {
+                    drop(tx);
+                    tx = db.begin(Mode::Read).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(subjects)
+    }
+
+    /// Whether the dialect tells of single orders.
+    #[must_use]
+    pub fn has_orders(&self) -> bool {
+        self.order.is_some()
     }
 
     /// An order; none: it is not there.

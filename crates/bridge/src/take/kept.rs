@@ -110,6 +110,14 @@ impl Kept<'_> {
         }
     }
 
+    /// How much of the event is blocked, of all quotas.
+    pub(super) async fn blocked(&self, db: &mut Database) -> Result<i64, Error> {
+        let mut tx = db.begin(Mode::Read).await?;
+        let rows = self.rows(&mut tx).await?;
+        let blocked = rows.iter().map(|row| Ok(row.maybe_integer("blocked")?.unwrap_or(0).max(0)));
+        blocked.sum()
+    }
+
     async fn rows(&self, tx: &mut Transaction<'_>) -> Result<Vec<Row>, Error> {
         match &self.statement {
             Some(statement) => tx.query(statement, &[("event", self.key.into())]).await,

@@ -8,6 +8,7 @@
 //! An order that both sides cancel at the same moment is cancelled there when its cancellation comes to be written. The
 //! platform has its tickets back then, so they are taken again here ([`LOCKS`] says of which orders that is so).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use onsale_bus::WorkerId;
@@ -141,11 +142,27 @@ impl Writer {
         self.carry_out(&batch, records).await
     }
 
-    /// Writes what became of orders that were set aside, whatever the place.
+    /// Writes what became of orders of one shard that were set aside, whatever the place: those that can be written, together.
     ///
     /// # Errors
     /// Nothing is written then.
     pub async fn retry(&mut self, records: &[OrderRecord]) -> Result<Written, Error> {
+        let (mut left, mut parked) = (records.to_vec(), Vec::new());
+        loop {
+            let mut written = self.retry_whole(&left).await?;
+            // A transaction in which one is refused was taken back: see `transact`.
+            let refused: BTreeSet<&str> =
+                written.parked.iter().map(|(code, _)| code.as_str()).collect();
+            left.retain(|record| !refused.contains(record.order.as_str()));
+            let is_done = refused.is_empty() || left.is_empty();
+            parked.append(&mut written.parked);
+            if is_done {
+                return Ok(Written { orders: written.orders, parked });
+            }
+        }
+    }
+
+    async fn retry_whole(&mut self, records: &[OrderRecord]) -> Result<Written, Error> {
         let shard = records.first().map_or(0, |record| record.shard);
         let (place, _) = self.place(shard).await?;
         let to = place.unwrap_or(Place { generation: Generation(0), position: 0 });
@@ -201,6 +218,9 @@ impl Writer {
             done => done?,
         };
         parked.extend(refused);
+        if batch.is_retry && !parked.is_empty() {
+            return Ok(Written { orders: 0, parked });
+        }
         let is_there = |o: &&Order| parked.iter().all(|(code, _)| *code != o.code);
         self.state.wrote(orders.iter().filter(is_there).map(|o| o.code.as_str()))?;
         let is_end = |o: &&Order| o.status.as_deref() == Some(CANCELLED);

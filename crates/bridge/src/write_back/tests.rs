@@ -588,7 +588,7 @@ async fn another_bridge_and_another_log_are_told() {
     let (one, mut place) = (page(vec![office.placed("E1", "7", 1)]), None);
     let mut write = async |target: &mut Target, page: &SalesPage| {
         let to = Place { generation: generation(&ours), position: page.next };
-        let done = apply(&context, target, &ours, place, to, page).await;
+        let done = apply(&context, target, &ours, place, to, of_page(&ours, page)).await;
         if done.is_ok() {
             place = Some(to);
         }
@@ -632,7 +632,7 @@ async fn what_waits_behind_an_order_that_is_set_aside_is_kept_and_too_much_stops
     let mut place = None;
     let mut write = async |page: &SalesPage| {
         let to = Place { generation: generation(&ours), position: page.next };
-        let done = apply(&context, &mut target, &ours, place, to, page).await;
+        let done = apply(&context, &mut target, &ours, place, to, of_page(&ours, page)).await;
         if done.is_ok() {
             place = Some(to);
         }
@@ -646,8 +646,7 @@ async fn what_waits_behind_an_order_that_is_set_aside_is_kept_and_too_much_stops
     let (_, waiting) = &parked_of(&office)["E1"];
     assert_eq!(waiting.iter().map(|record| record.position).collect::<Vec<_>>(), [1, 2]);
     // One of which more came while it was tried again stays.
-    let before = serde_json::to_string(&waiting[..1]).unwrap();
-    forget(&context.state, "E1", &before).unwrap();
+    forget(&context.state, [("E1", &waiting[..1])].into_iter()).unwrap();
     assert!(parked_of(&office).contains_key("E1"));
 
     for number in 0..PARKED_MAX {

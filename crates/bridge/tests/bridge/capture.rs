@@ -433,3 +433,30 @@ async fn a_database_whose_clock_is_off_is_told() {
     })
     .await;
 }
+
+/// The engine never had it by an address that it refuses: nothing is closed by that one, and it is what it was once it is mended.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_mended_goes_through_by_itself() {
+    let mut site = Site::attached(Kind::Sqlite).await;
+    let _running = site.run();
+    site.event(1, "jazz").await;
+    site.until_event("river/jazz", |_, state| state == "paused").await;
+    site.sql("UPDATE events SET slug = 'b_jazz' WHERE id = 1").await;
+    site.event(2, "b_new").await;
+    let state = site.state();
+    site.until("both are set aside", || {
+        let parked = state.parked().unwrap();
+        let is_told = |slug: &str| {
+            parked.iter().any(|of| of.reason.contains(slug) && of.reason.contains("only letters"))
+        };
+        parked.len() == 2 && is_told("river/b_jazz") && is_told("river/b_new")
+    })
+    .await;
+    site.until_event("river/jazz", |_, state| state == "closed").await;
+    site.sql("UPDATE events SET slug = 'jazz' WHERE id = 1").await;
+    site.sql("UPDATE events SET slug = 'new' WHERE id = 2").await;
+    site.until_event("river/jazz", |_, state| state == "paused").await;
+    site.until_event("river/new", |_, state| state == "paused").await;
+    site.until("nothing is set aside", || state.parked().unwrap().is_empty()).await;
+    assert_eq!(site.fake.known.lock().unwrap().parked, []);
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -14,6 +15,11 @@ use onsale_bridge::engine::Engine;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+/// The log of `sales`.
+const LOG: &str = "0000000a.1";
+/// How long it waits where nothing new is sold.
+const NO_NEWS: Duration = Duration::from_millis(5);
+
 /// What it knows.
 #[derive(Default)]
 pub struct Known {
@@ -22,6 +28,8 @@ pub struct Known {
     keys: BTreeMap<String, (String, u64)>,
     /// Definitions and states by `ORGANIZER/EVENT`.
     pub events: BTreeMap<String, (Value, String)>,
+    /// Records of `sales`.
+    pub sales: Vec<Value>,
     /// Positions of `catalogue` that were refused, with the reason.
     pub parked: Vec<(u64, String)>,
     /// Codes of orders that were cancelled.
@@ -104,6 +112,9 @@ impl Fake {
             };
             (status, json, date)
         };
+        if json["records"] == json!([]) {
+            tokio::time::sleep(NO_NEWS).await;
+        }
         let date = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
         let answer = Response::builder().status(status).header("date", date);
         answer.body(Full::new(Bytes::from(json.to_string()))).unwrap()
@@ -125,8 +136,8 @@ impl Known {
             ("POST", ["v1", "streams", stream, "records"]) => {
                 self.append(stream, key.unwrap(), body)
             }
-            // It has sold nothing.
-            ("GET", ["v1", "streams", "sales", "shards"]) => (200, json!({"shards": []})),
+            ("GET", ["v1", "streams", "sales", "shards"]) => (200, self.shards()),
+            ("GET", ["v1", "streams", "sales", "records"]) => (200, self.sales(query)),
             ("GET", ["v1", "streams", "catalogue", "parked"]) => {
                 let parked = |(position, reason): &(u64, String)| json!({"shard": "0", "position": position, "reason": reason});
                 let parked: Vec<Value> = self.parked.iter().map(parked).collect();
@@ -174,6 +185,32 @@ impl Known {
         }
     }
 
+    /// One shard, once something is sold.
+    fn shards(&self) -> Value {
+        let next = self.sales.len();
+        let shard = json!({"shard": 0, "generation": 1, "first": 0, "next": next, "cursor": format!("{LOG}.{next}")});
+        json!({"shards": if next == 0 { vec![] } else { vec![shard] }})
+    }
+
+    fn sales(&self, query: &str) -> Value {
+        let after = query.split('&').find_map(|part| part.strip_prefix("after="));
+        let after = after.and_then(|cursor| cursor.rsplit('.').next()?.parse::<usize>().ok());
+        let after = after.unwrap_or(0);
+        let records: Vec<&Value> = self.sales.iter().skip(after).take(1_000).collect();
+        let next = after + records.len();
+        json!({"records": records, "next": next, "cursor": format!("{LOG}.{next}")})
+    }
+
+    /// Tells of an order on `sales`.
+    pub fn sold(&mut self, subject: &str, order: &str, kind: &str, mut data: Value) {
+        data["order"] = json!(order);
+        let position = self.sales.len() + 1;
+        self.sales.push(json!({
+            "id": position.to_string(), "type": format!("onsale.{kind}.v1"), "subject": subject,
+            "time": "2026-11-24T10:00:00Z", "position": position, "data": data,
+        }));
+    }
+
     fn append(&mut self, stream: &str, key: String, body: &[u8]) -> (u16, Value) {
         let text = String::from_utf8(body.to_vec()).unwrap();
         let wish: Value = serde_json::from_str(&text).unwrap();
@@ -182,6 +219,11 @@ impl Known {
                 true => (201, json!({"stream": stream, "shard": 0, "position": position})),
                 false => (422, json!({"type": "/problems/idempotency-key-reused", "detail": key})),
             };
+        }
+        if wish["subject"].as_str().unwrap().contains('_') {
+            let why =
+                json!({"type": "/problems/invalid-id", "detail": "event: only letters, digits, -"});
+            return (400, why);
         }
         let types = wish["data"]["ticket_types"].as_array().cloned().unwrap_or_default();
         if types.iter().any(|of| of["price"].as_i64().unwrap() < 0) {

@@ -13,6 +13,7 @@ mod kills;
 mod platform;
 mod reconcile;
 mod set_aside;
+mod strangers;
 mod take;
 mod third;
 mod two_users;

@@ -330,3 +330,27 @@ async fn what_was_cancelled_in_sqlite_while_nobody_watched_is_found() {
 async fn what_was_cancelled_in_postgres_while_nobody_watched_is_found() {
     cancelled_while_nobody_watched(Kind::Postgres).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_which_all_is_blocked_is_not_taken_for_nothing() {
+    let mut site = Site::attached(Kind::Sqlite).await;
+    let _running = site.run();
+    site.event(1, "fest").await;
+    site.until_event("river/fest", |_, _| true).await;
+    let parts = site.parts();
+    let refused =
+        async |subject: &str| take(&parts, subject, |_| Ok(())).await.unwrap_err().to_string();
+    site.event(2, "house").await;
+    site.sql("UPDATE stocks SET blocked = 100 WHERE id = 2").await;
+    site.until_event("river/house", |_, _| true).await;
+    let why = refused("river/house").await;
+    assert!(why.contains("nothing of it is free: 100 are blocked by the house"), "{why}");
+    take(&parts, "river/fest", |_| Ok(())).await.unwrap();
+    site.sql("UPDATE events SET slug = 'renamed' WHERE id = 1").await;
+    site.until_event("river/renamed", |_, _| true).await;
+    let why = refused("river/renamed").await;
+    assert!(why.contains("for another address of the event"), "{why}");
+    assert!(why.contains("was given river/fest, which") && why.contains("rename it back"), "{why}");
+    site.sql("UPDATE events SET slug = 'fest' WHERE id = 1").await;
+    site.until_event("river/fest", |_, state| state == "open").await;
+}

@@ -2,6 +2,7 @@
 
 mod dialect;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use onsale_bridge::engine::Engine;
 use onsale_bridge::run::{Options, context};
 use onsale_bridge::state::State;
 
-use super::{FAILED, OK, USAGE, complain, say};
+use super::{FAILED, OK, USAGE, complain, remark, say};
 
 const EXIT_CODES: &str = "Exit codes:\n  \
     0  it went well\n  \
@@ -26,6 +27,9 @@ const RECONCILE_CODES: &str = "Exit codes:\n  \
     0  nothing differs\n  \
     1  something differs, or a side can't be read\n  \
     2  the arguments make no sense; nothing was done";
+
+/// From how many orders on `retry` says on standard error how far it is.
+const TOLD_FROM: usize = 500;
 
 /// Ties Onsale to a ticket platform that was there before, without changing it.
 #[derive(Clone, Debug, Subcommand)]
@@ -363,22 +367,38 @@ async fn retry_command(args: &RetryArgs) -> Result<u8, Error> {
     let options = Options { platform: args.api.platform(), ..Options::default() };
     let context = context(&parts, &options);
     let order = args.order.as_deref();
-    let (settled, mut left) = onsale_bridge::capture::orders::retry(&parts, order).await?;
-    for order in &settled {
+    let (agreed, mut left) = onsale_bridge::capture::orders::retry(&parts, order).await?;
+    let told = |done, all| {
+        if all >= TOLD_FROM {
+            remark(&format!("{done} of {all} orders tried again"));
+        }
+    };
+    let retried = onsale_bridge::write_back::retry(&context, order, told).await?;
+    left.extend(retried.left);
+    // One verdict of each order.
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (order, why) in &left {
+        reasons.entry(order).or_default().push(why);
+    }
+    let settled: BTreeSet<&String> = agreed.iter().chain(&retried.settled).collect();
+    let is_left = |order: &&String| reasons.contains_key(order.as_str());
+    let written: BTreeSet<&String> = retried.written.iter().collect();
+    for order in settled.difference(&written).filter(|order| !is_left(order)) {
         say(&format!("{order} is settled: both sides agree on it"));
     }
-    for (order, why) in &left {
-        say(&format!("{order} stays aside: {why}"));
-    }
-    let (done, still) = onsale_bridge::write_back::retry(&context, order).await?;
-    for order in &done {
+    for order in retried.written.iter().filter(|order| !is_left(order)) {
         say(&format!("{order} is written back"));
     }
-    for (order, why) in &still {
-        say(&format!("{order} stays aside: {why}"));
+    for order in &retried.passed_over {
+        say(&format!("{order} is passed over: its event is not one of this platform"));
     }
-    left.extend(still);
-    let is_none = settled.is_empty() && done.is_empty() && left.is_empty();
+    for (order, why) in &reasons {
+        say(&format!("{order} stays aside: {}", why.join("; ")));
+    }
+    let is_none = settled.is_empty()
+        && retried.written.is_empty()
+        && retried.passed_over.is_empty()
+        && left.is_empty();
     if args.order.is_none() && is_none {
         say(match parts.state.parked()?.is_empty() {
             true => "nothing is set aside",

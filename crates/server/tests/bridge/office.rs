@@ -116,12 +116,6 @@ impl Office<'_> {
         self.save_stock(event, &event.stock.to_string(), capacity, blocked);
     }
 
-    /// Changes an event's short name.
-    pub fn rename(&self, event: &mut Event, slug: &str) {
-        self.save_event(&event.path("edit"), slug, &event.name);
-        slug.clone_into(&mut event.slug);
-    }
-
     fn set_on_sale(&self, event: &mut Event, is_on_sale: bool) {
         let status = if is_on_sale { "on_sale" } else { "paused" };
         self.save(&event.path("status"), &[("status", status)], "");

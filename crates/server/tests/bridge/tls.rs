@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
 use onsale_bridge::database::Kind;
-use onsale_bridge::state::State;
+use onsale_bridge::state::{State, Taken};
 use onsale_bridge::write_back::sales::OrderRecord;
 use onsale_services::Authority;
 
@@ -99,6 +99,8 @@ fn orders_are_sent_only_to_a_platform_whose_certificate_is_trusted() {
     let url = front(&authority, port);
     // An order that waits for its platform; its database is not asked for that.
     let state = State::open(&world.path("bridge")).unwrap();
+    let taken = Taken { number: 1, quotas: [("7".to_owned(), 10)].into() };
+    state.set_taken("river/hall", Some(&taken)).unwrap();
     let record = r#"[{"position": 1, "shard": 0, "order": "EAAAA1", "subject": "river/hall", "time": "2027-01-01T00:00:00.000Z",
         "kind": "onsale.order.placed.v1", "data": {"order": "EAAAA1", "state": "confirmed", "customer": "c",
         "total": {"amount": 2500, "currency": "EUR"}, "lines": [{"ticket_type": "7", "quantity": 1, "unit_price": 2500}],

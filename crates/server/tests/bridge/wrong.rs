@@ -91,16 +91,14 @@ fn what_is_wrong_is_told_and_goes_through_when_it_is_put_right() {
     let (world, sales) = (World::new(Kind::Sqlite), Sales::default());
     let office = Office::log_in(&world);
     let hall = office.make("hall", 1_000, &[0]);
-    let [mut full, mut later] = ["full", "later"].map(|slug| office.make(slug, 3, &[0]));
+    let mut full = office.make("full", 3, &[0]);
     let odd = office.make("odd", 100, &[1_000]);
     world.run(&["bridge", "attach"], "");
     world.start(Who::Engine);
-    let orders = [
-        // More is sold than the office has places, and nothing of it was taken over.
-        (world.sell_elsewhere("full", &full, 5), 5),
-        // The office does not know the event.
-        (world.sell_elsewhere("elsewhere", &later, 2), 2),
-    ];
+    // More is sold than the office has places, and nothing of it was taken over.
+    let code = world.sell_elsewhere("full", &full, 5);
+    // This one is none of the office's.
+    world.sell_elsewhere("elsewhere", &full, 2);
     world.break_in(&format!("UPDATE ticket_types SET price_minor = -5 WHERE event_id = (SELECT id FROM events WHERE slug = '{}')", odd.slug));
     world.start(Who::Bridge);
     world.is_told(&[
@@ -108,8 +106,8 @@ fn what_is_wrong_is_told_and_goes_through_when_it_is_put_right() {
         "quotas[0].capacity",
         "has 5 sold or held, 3 is less",
     ]);
-    world.is_told(&["parked  write-back", &orders[0].0, "CHECK constraint failed"]);
-    world.is_told(&["parked  write-back", &orders[1].0, "there is no event river/elsewhere"]);
+    world.is_told(&["parked  write-back", &code, "CHECK constraint failed"]);
+    world.is_told(&["passed over  river/elsewhere: 1 orders"]);
     world.is_told(&["parked  capture", "river/odd", "price", "below zero"]);
 
     // None of it is in the way of the others.
@@ -123,7 +121,7 @@ fn what_is_wrong_is_told_and_goes_through_when_it_is_put_right() {
         let numbers =
             ["orders_total", "parked_total", "errors_total", "behind_records"].map(number);
         numbers[0] == 0
-            && numbers[1..].iter().zip([2, 2, 1]).all(|(number, least)| *number >= least)
+            && numbers[1..].iter().zip([1, 1, 1]).all(|(number, least)| *number >= least)
     });
     world.break_in("ALTER TABLE orders RENAME COLUMN buyer TO customer");
     world.has_metrics(|number| {
@@ -138,18 +136,14 @@ fn what_is_wrong_is_told_and_goes_through_when_it_is_put_right() {
 
     // Put right.
     office.set_stock(&mut full, 20, 5);
-    office.set_stock(&mut later, 20, 2);
-    office.rename(&mut later, "elsewhere");
     world.break_in("UPDATE ticket_types SET price_minor = 700 WHERE price_minor < 0");
-    for (code, _) in &orders {
-        let told = world.run(&["bridge", "retry", code], "");
-        assert_eq!(told, format!("{code} is written back"));
-    }
-    for (code, quantity) in orders.into_iter().chain([(last, 1)]) {
+    let told = world.run(&["bridge", "retry", &code], "");
+    assert_eq!(told, format!("{code} is written back"));
+    for (code, quantity) in [(code, 5), (last, 1)] {
         let sold = crate::sales::Sold { quantity, is_paid: true, ..Default::default() };
         sales.sold.lock().unwrap().insert(code, sold);
     }
     check::settled(&world, &sales);
     let there = "SELECT COUNT(*) AS n FROM orders WHERE channel = 'onsale' AND status = 'paid'";
-    assert_eq!(world.number(there), 3);
+    assert_eq!(world.number(there), 2);
 }
