@@ -14,10 +14,11 @@ use hyper_util::rt::TokioIo;
 use onsale_bridge::engine::Engine;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 /// The log of `sales`.
 const LOG: &str = "0000000a.1";
-/// How long it waits where nothing new is sold.
+/// How long it waits for something new at most.
 const NO_NEWS: Duration = Duration::from_millis(5);
 
 /// What it knows.
@@ -30,6 +31,8 @@ pub struct Known {
     pub events: BTreeMap<String, (Value, String)>,
     /// Records of `sales`.
     pub sales: Vec<Value>,
+    /// Tells who waits that there is one more.
+    news: Arc<Notify>,
     /// Positions of `catalogue` that were refused, with the reason.
     pub parked: Vec<(u64, String)>,
     /// Codes of orders that were cancelled.
@@ -103,17 +106,17 @@ impl Fake {
         let key = head.headers.get("idempotency-key").map(|key| key.to_str().unwrap().to_owned());
         let path = head.uri.path().to_owned();
         let query = head.uri.query().unwrap_or_default().to_owned();
-        let (status, json, date) = {
+        let (status, json, date, news) = {
             let mut known = self.known.lock().unwrap();
             let date = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(known.ahead);
             let (status, json) = match known.is_down {
                 true => (503, json!({"type": "/problems/overloaded", "detail": "down"})),
                 false => known.answer(&head.method, &path, &query, key, &body),
             };
-            (status, json, date)
+            (status, json, date, Arc::clone(&known.news))
         };
         if json["records"] == json!([]) {
-            tokio::time::sleep(NO_NEWS).await;
+            let _news_or_not = tokio::time::timeout(NO_NEWS, news.notified()).await;
         }
         let date = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
         let answer = Response::builder().status(status).header("date", date);
@@ -209,6 +212,7 @@ impl Known {
             "id": position.to_string(), "type": format!("onsale.{kind}.v1"), "subject": subject,
             "time": "2026-11-24T10:00:00Z", "position": position, "data": data,
         }));
+        self.news.notify_waiters();
     }
 
     fn append(&mut self, stream: &str, key: String, body: &[u8]) -> (u16, Value) {
